@@ -1,0 +1,287 @@
+"""What will run and what is already done: the seeds of a run, written down before the first of them starts.
+
+``plan.json`` remembers every seed that was ever planned, in order and with the time, so that "the best three of seven"
+cannot look like three. It also holds what the seeds of a run have in common: program, data, tokenizer.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.contract import read_result
+
+from .errors import UserError
+from .paths import RunPaths, TrialPaths, TrunkPaths, shown
+
+SCHEMA_VERSION = 1
+
+# Fixed, so that nobody can choose the seeds that look best: ``--seeds 3`` always means the first three. The five in
+# front are the ones the field uses.
+SEEDS = (1337, 42, 2024, 7, 2025, 1, 2, 3, 5, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One program with one seed on one allocation: everything a worker needs to know, all paths absolute."""
+
+    recipe: str
+    scale: str
+    seed: int
+    arms: tuple[str, ...]  # to be scored, in this order
+    program_sha256: str
+    run_path: Path
+    trunk_path: Path
+    data_path: Path
+    tokenizer_path: Path
+    data_sha256: str
+    tokenizer_sha256: str
+    processes: int  # of torchrun; all on one node
+    gpus: int
+    cpus: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe}/{self.seed}"
+
+    @property
+    def paths(self) -> TrialPaths:
+        return RunPaths(self.run_path).seed(self.seed)
+
+    @property
+    def trunk(self) -> TrunkPaths:
+        return TrunkPaths(self.trunk_path)
+
+    @property
+    def unscored_arms(self) -> tuple[str, ...]:
+        """The arms of this trial that have no result yet that it would accept."""
+        return tuple(arm for arm in self.arms if self.flaw(arm) is not None)
+
+    @property
+    def done(self) -> bool:
+        return not self.unscored_arms
+
+    def flaw(self, arm: str) -> str | None:
+        """Why the result of ``arm`` is not accepted; None when it is."""
+        path = self.paths.arm(arm).result
+        if not path.exists():
+            return f"no {path.name}"
+        try:
+            result = read_result(path)
+        except ValueError as error:
+            return str(error)
+        for name, wanted in (
+            ("arm", arm),
+            ("seed", self.seed),
+            ("program_sha256", self.program_sha256),
+            ("data_sha256", self.data_sha256),
+            ("tokenizer_sha256", self.tokenizer_sha256),
+        ):
+            if (found := getattr(result, name)) != wanted:
+                return f"{path.name} has {name} {found}, this trial is {wanted}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How a trial failed, as ``failure.json`` holds it until the arms it names have been scored."""
+
+    seed: int
+    phase: str  # "start", "train", "score" or "teardown"
+    arm: str | None  # the one that failed first; None where the failure lies before the arms
+    reason: str
+    log_tail: str  # the end of what the job printed
+    arms: tuple[str, ...]  # all that are without a result because of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Seeds that were added to a plan at one time."""
+
+    time: str  # UTC, ISO 8601
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run: what its seeds have in common, and every seed that was ever planned."""
+
+    run_path: Path
+    recipe: str
+    scale: str
+    program_sha256: str
+    trunk_text_sha256: str
+    arms: tuple[str, ...]  # all that the program has, in its order
+    data_path: Path
+    tokenizer_path: Path
+    data_sha256: str
+    tokenizer_sha256: str
+    processes: int
+    gpus: int
+    cpus: int
+    planned: tuple[Planned, ...] = ()
+
+    @property
+    def paths(self) -> RunPaths:
+        return RunPaths(self.run_path)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed ever planned, in the order of planning."""
+        return tuple(seed for planned in self.planned for seed in planned.seeds)
+
+    @property
+    def created(self) -> str:
+        """When the first seeds were planned: UTC, ISO 8601."""
+        return self.planned[0].time
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """One trial for each seed ever planned, with all arms."""
+        return tuple(self.trial(seed) for seed in self.seeds)
+
+    def trial(self, seed: int, arms: tuple[str, ...] | None = None) -> Trial:
+        """The trial of ``seed``, with the chosen ``arms`` or all."""
+        common = {field.name: getattr(self, field.name) for field in fields(Trial) if hasattr(self, field.name)}
+        trunk = TrunkPaths.of(self.run_path.parent, self.trunk_text_sha256, self.data_sha256, seed)
+        return Trial(**{**common, "seed": seed, "arms": arms or self.arms, "trunk_path": trunk.folder})
+
+    def with_seeds(self, seeds: tuple[int, ...], time: str) -> "Plan":
+        """This plan with those of ``seeds`` added that it does not have yet."""
+        new = tuple(seed for seed in seeds if seed not in self.seeds)
+        return replace(self, planned=(*self.planned, Planned(time=time, seeds=new))) if new else self
+
+
+def seeds_from(text: str) -> tuple[int, ...]:
+    """The seeds that ``--seeds text`` means: a number of them from the fixed list, or exactly those named.
+
+    Raises:
+        UserError: not a number, none, too many, the same one twice.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--seeds {text}: neither a number of seeds (3) nor seeds (1337,7)") from None
+    if "," not in text and len(numbers) == 1:
+        if 1 <= numbers[0] <= len(SEEDS):
+            return SEEDS[: numbers[0]]
+        raise UserError(
+            f"--seeds {text}: a number of seeds is 1 to {len(SEEDS)}; for the one seed {text} write --seeds {text},"
+        )
+    if not numbers:
+        raise UserError(f"--seeds {text!r}: no seed; write a number of seeds (3) or seeds (1337,7)")
+    if twice := sorted({seed for seed in numbers if numbers.count(seed) > 1}):
+        raise UserError(f"--seeds {text}: {twice[0]} stands there twice")
+    if wrong := [seed for seed in numbers if not 0 <= seed < 2**32]:
+        raise UserError(f"--seeds {text}: {wrong[0]} is no seed; a seed is 0 to {2**32 - 1}")
+    return tuple(numbers)
+
+
+def read(run_path: Path) -> Plan:
+    """The plan of the run in this folder, wherever the folder is now.
+
+    Raises:
+        UserError: no plan there, or not one of this version.
+    """
+    path = RunPaths(run_path).plan
+    if not path.is_file():
+        raise UserError(f"{shown(path)}: no such file; a run is a folder like runs/leaky_cosine-991bb5f2")
+    try:
+        found = json.loads(path.read_text())
+        version = found.pop("schema_version")
+        planned = tuple(Planned(time=one["time"], seeds=tuple(one["seeds"])) for one in found.pop("planned"))
+        plan = Plan(**{**_tupled(found), "run_path": run_path.resolve(), "planned": planned})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{shown(path)}: not a plan of schema {SCHEMA_VERSION}: {error}") from error
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{shown(path)}: plan of schema {version}, this version of Fairway reads {SCHEMA_VERSION}")
+    return plan
+
+
+def extend(draft: Plan, seeds: tuple[int, ...]) -> Plan:
+    """Write ``seeds`` into the plan of ``draft.run_path``, made from ``draft`` where there is none; returns it.
+
+    Two launches may do this at once: each adds its seeds.
+
+    Raises:
+        UserError: the run was started on other data or with another tokenizer.
+    """
+    draft.run_path.mkdir(parents=True, exist_ok=True)
+    with locked(draft.paths.lock):
+        known = _known(draft)
+        plan = replace(draft, planned=known.planned if known else ())
+        plan = plan.with_seeds(seeds, datetime.now(UTC).isoformat(timespec="seconds"))
+        if plan != known:
+            content = {key: value for key, value in asdict(plan).items() if key != "run_path"}
+            _write_json(plan.paths.plan, {"schema_version": SCHEMA_VERSION, **content})
+    return plan
+
+
+def preview(draft: Plan, seeds: tuple[int, ...]) -> Plan:
+    """The plan that ``extend`` would write; nothing is written. Raises UserError as ``extend`` does."""
+    known = _known(draft)
+    return replace(draft, planned=known.planned if known else ()).with_seeds(seeds, "not yet")
+
+
+def read_failure(path: Path) -> Failure | None:
+    """What ``failure.json`` says; None where there is none. Raises ValueError, naming the file, when it is not one."""
+    try:
+        return Failure(**_tupled(json.loads(path.read_text())))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a failure record: {error}") from error
+
+
+def write_failure(path: Path, failure: Failure) -> None:
+    """Write it so that a reader sees all of it or none of it."""
+    _write_json(path, asdict(failure))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside ``locked(path)``; the kernel frees the lock of a process that died."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _known(draft: Plan) -> Plan | None:
+    """The plan that is there already, checked to be of the same experiment."""
+    if not draft.paths.plan.exists():
+        return None
+    known = read(draft.run_path)
+    for name, what in (
+        ("program_sha256", "program"),
+        ("data_sha256", "data"),
+        ("tokenizer_sha256", "tokenizer"),
+    ):
+        before, now = getattr(known, name), getattr(draft, name)
+        if before != now:
+            raise UserError(
+                f"{shown(draft.run_path)} was started on another {what}:\n"
+                f"  then: {before[:12]}  {known.data_path}  {known.tokenizer_path}\n"
+                f"  now:  {now[:12]}  {draft.data_path}  {draft.tokenizer_path}\n"
+                f"Seeds of one run must share it, or their mean means nothing. Give the one of then (--data, "
+                f"--tokenizer), or keep the new results elsewhere (--runs DIR)."
+            )
+    return known
+
+
+def _tupled(found: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists and path texts as the dataclasses have them."""
+    return {
+        key: tuple(value) if isinstance(value, list) else Path(value) if key.endswith("_path") else value
+        for key, value in found.items()
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    part.replace(path)
