@@ -19,7 +19,6 @@ A job is told things in environment variables (the community's names where there
 
 import hashlib
 import json
-import os
 import struct
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -214,7 +213,7 @@ def write_record(path: Path, record: TrunkRecord | ArmResult) -> None:
     """Write ``record`` as JSON so that a reader sees all of it or none of it."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(asdict(record), indent=2, sort_keys=True) + "\n")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def read_trunk(path: Path) -> TrunkRecord:

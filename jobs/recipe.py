@@ -1,16 +1,26 @@
-"""A recipe: one field for each choice, and what the techniques of each family must be able to do.
+"""A recipe: one field for each choice, and what a technique of each family must be able to do.
 
-The folder ``jobs/<family>/`` holds the techniques of a family; the protocol of the family is its name in CamelCase.
-A new family is a protocol and a field here, and a folder; a new technique is one file in that folder.
+The folder ``jobs/<family>/`` holds the techniques of a family; the family's protocol is its name in CamelCase.
+A new technique is one file in that folder. A new family is a protocol and a field here, and a folder.
+
+Shapes are written in names: B sequences, T positions, D model width, H query heads, G key/value heads, K head width,
+V vocabulary, N targets of a stream.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+from torch import Tensor, nn
+
+from jobs.artifact import Encoded
+from jobs.scoring import Window
+from jobs.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Sizes of the model that are not a technique."""
+    """Sizes of the model that are no technique."""
 
     vocab_size: int = 1024
     num_layers: int = 9
@@ -18,42 +28,200 @@ class Shape:
     num_heads: int = 8
     num_kv_heads: int = 4
     tied_embeddings: bool = True
-    logit_softcap: float = 30.0
+    embedding_std: float = 0.005  # of the token table at step 0
+    q_gain_init: float = 1.5  # of every query head, after the query norm
+    logit_softcap: float = 30.0  # logits are 30 tanh(logits / 30), Gemma 2, arXiv 2408.00118
+
+    @property
+    def head_dim(self) -> int:
+        return self.model_dim // self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long and on how much one trunk is trained."""
+    """How long, and on how much, one trunk is trained."""
 
     train_seconds: float = 600.0  # of optimizer steps; validation is not counted, as the rules say
     iterations: int = 20_000  # upper limit of steps; the clock usually ends the run first
-    batch_tokens: int = 524_288
+    warmup_steps: int = 20  # compile and cache; weights, optimizer and data are put back afterwards
+    batch_tokens: int = 524_288  # of one optimizer step, over all ranks
     sequence_length: int = 1024
+    max_micro_batch_tokens: int = 65_536  # of one forward pass on one rank; a larger share is accumulated
+    validate_every: int = 1000  # steps; 0: only after the last
+    log_every: int = 200  # steps
 
 
 class FeedForward(Protocol):
-    pass
+    """The position-wise half of a block."""
+
+    def build(self, shape: Shape, layer: int) -> nn.Module:
+        """A module [B, T, D] -> [B, T, D] whose last layer starts at zero."""
+
+
+class Attention(Protocol):
+    """How queries, keys and values become the heads' outputs."""
+
+    def build(self, shape: Shape, layer: int) -> nn.Module:
+        """A causal module (q [B, T, H, K], k [B, T, G, K], v [B, T, G, K]) -> [B, T, H, K]."""
+
+
+class AttentionOutput(Protocol):
+    """What happens to the heads' outputs before the output projection."""
+
+    def build(self, shape: Shape, layer: int) -> nn.Module | None:
+        """A module (y [B, T, H, K], v [B, T, G, K], input [B, T, D]) -> [B, T, H, K]; None: not in this layer."""
+
+
+class Values(Protocol):
+    """What is added to the values of some layers."""
+
+    def build(self, shape: Shape) -> nn.Module:
+        """A module (layer, v [B, T, G, K], v of layer 0 or None, ids [B, T]) -> v, one for all layers."""
+
+
+class Position(Protocol):
+    """How queries and keys learn where they stand."""
+
+    def build(self, shape: Shape, sequence_length: int) -> nn.Module:
+        """A module [B, T, heads, K] -> the same shape, for queries and keys alike."""
+
+
+class Normalization(Protocol):
+    """What the input of each half of a block goes through."""
+
+    def build(self, shape: Shape, layer: int) -> nn.Module:
+        """A module [B, T, D] -> [B, T, D]."""
+
+
+class Residual(Protocol):
+    """How a block's halves are added to the residual stream."""
+
+    def build(self, shape: Shape, layer: int) -> nn.Module:
+        """A module with ``enter(x, x0)``, ``add_attention(x, y)`` and ``add_feed_forward(x, y)``, all [B, T, D]."""
+
+
+class Skips(Protocol):
+    """Paths from earlier blocks to later ones."""
+
+    def build(self, shape: Shape) -> nn.Module:
+        """A module with ``enter(layer, x, outputs)`` before each block and ``leave(x, outputs)`` after the last.
+
+        ``outputs`` are the blocks' outputs so far, each [B, T, D].
+        """
 
 
 class Embedding(Protocol):
-    pass
+    """What is done to the token embedding besides looking it up."""
+
+    def build(self, shape: Shape) -> nn.Module:
+        """A module with ``before_norm(x, ids)`` and ``after_norm(x, ids)``, x [B, T, D], ids [B, T]; both causal."""
+
+
+class Initialization(Protocol):
+    """The weights at step 0."""
+
+    def initialize(self, model: nn.Module) -> None:
+        """Set the linear layers of ``model`` from torch's global generator; layers flagged ``starts_at_zero`` to 0."""
+
+
+class TrainingOptimizer(Protocol):
+    """What an optimizer can do once it is built."""
+
+    def step(self, *, step: int, scale: float) -> None:
+        """Average the gradients over the ranks, update every parameter at ``scale`` times the peak rate, clear."""
+
+
+class Optimizer(Protocol):
+    """How gradients become updates."""
+
+    def build(self, model: nn.Module, world: World) -> TrainingOptimizer:
+        """The optimizer over all parameters of ``model``; each parameter is in exactly one group."""
+
+
+class Schedule(Protocol):
+    """The learning rate's scale over the run."""
+
+    def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
+        """Share of the peak rate in [0, 1], before step ``step`` after ``elapsed_seconds`` of optimizer steps."""
+
+
+class RunningAverage(Protocol):
+    """An average of the weights that is being taken."""
+
+    def update(self, *, step: int, scale: float) -> None:
+        """After the optimizer's step ``step`` (from 1), done at ``scale`` of the peak rate."""
+
+    def apply(self) -> str:
+        """Put the average into the model, in the parameters' own dtypes; the log line that says what was applied."""
 
 
 class Averaging(Protocol):
-    pass
+    """Which average of the weights is packed and scored."""
+
+    def start(self, model: nn.Module) -> RunningAverage:
+        """Begin averaging from the weights that ``model`` has now."""
+
+
+class Quantizer(Protocol):
+    """Weights to small integers."""
+
+    def label(self) -> str:
+        """What the log calls the format: int8, int6, ..."""
+
+    def encode(self, state: dict[str, Tensor], kinds: dict[str, str]) -> list[Encoded]:
+        """Every tensor of ``state`` once, as it goes into the artifact; ``kinds`` as ``model.tensor_kinds`` says."""
+
+
+class Compressor(Protocol):
+    """Bytes to fewer bytes; the artifact names the codec, reading one does not need the recipe."""
+
+    codec: str  # one of ``artifact.CODECS``
+
+    def compress(self, payload: bytes) -> bytes: ...
+
+
+class Evaluation(Protocol):
+    """Which context each target is scored in."""
+
+    def windows(self, num_targets: int, training_length: int) -> Iterator[Window]:
+        """Windows in stream order that score each of the targets 0..num_targets-1 exactly once."""
+
+    def label(self) -> str:
+        """The name of this evaluator in the log's final lines."""
 
 
 class Adaptation(Protocol):
-    pass
+    """What the model may learn from the validation stream, and through which of two doors it gets the tokens.
+
+    A ``protocol`` of ``score_first`` has ``learner(...)``, which the scoring loop hands only what it has scored.
+    A ``protocol`` of ``pre_eval`` has ``adapt(...)``, which gets all tokens before the first is scored: a diagnostic.
+    """
+
+    protocol: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
+    """Everything that decides a number but the seed, the data and the machine."""
+
     name: str
     scale: str
     shape: Shape
     budget: Budget
-    feed_forward: FeedForward
     embedding: tuple[Embedding, ...] = ()
+    normalization: Normalization
+    residual: Residual
+    attention: Attention
+    position: Position
+    values: tuple[Values, ...] = ()
+    attention_output: tuple[AttentionOutput, ...] = ()
+    feed_forward: FeedForward
+    skips: tuple[Skips, ...] = ()
+    initialization: Initialization
+    optimizer: Optimizer
+    schedule: Schedule
     averaging: Averaging | None = None
+    quantizer: Quantizer
+    compressor: Compressor
+    evaluation: Evaluation
     arms: dict[str, Adaptation]

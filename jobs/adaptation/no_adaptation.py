@@ -1,0 +1,16 @@
+from dataclasses import dataclass
+
+from jobs.contract import SCORE_FIRST
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAdaptation:
+    """The weights of the artifact score the whole stream as they are.
+
+    Source: the control arm of every ablation.
+    """
+
+    protocol = SCORE_FIRST
+
+    def learner(self, model: object, **_: object) -> None:
+        return None

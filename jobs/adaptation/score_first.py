@@ -1,0 +1,66 @@
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jobs.adapting import SharedSteps, rate_groups, row_batches
+from jobs.contract import SCORE_FIRST
+from jobs.log import Log
+from jobs.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFirst:
+    """Score a chunk of the stream, then train on it, then score the next: legal test-time training.
+
+    The learner gets a chunk only after the scoring loop has scored it, and the last chunk is never learned. The rate
+    falls as a cosine over the chunks; momentum persists from chunk to chunk.
+
+    Source: PRs #461 and #549 of the field (SGD, chunks of 32,768 targets, 3 epochs, all parameters).
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.002
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 0.0
+    chunk_targets: int = 32_768
+    epochs: int = 3  # over each chunk
+    batch_sequences: int = 16  # rows of one step, over all ranks
+    sequence_length: int | None = None  # None: the training length
+    decay: Literal["none", "cosine"] = "cosine"  # over the chunks
+    frozen_blocks: int = 0  # the first blocks that are not trained
+    clip_norm: float = 1.0  # 0: no clipping
+
+    protocol = SCORE_FIRST
+
+    def learner(self, model: nn.Module, *, training_length: int, world: World, log: Log) -> "ChunkLearner":
+        """What the scoring loop hands each scored chunk to."""
+        log.line(
+            f"ttt_sliding:start protocol:{self.protocol} optimizer:{self.optimizer} chunk:{self.chunk_targets} "
+            f"epochs:{self.epochs} lr:{self.learning_rate}"
+        )
+        return ChunkLearner(self, model, training_length=training_length, world=world)
+
+
+class ChunkLearner:
+    def __init__(self, knobs: ScoreFirst, model: nn.Module, *, training_length: int, world: World) -> None:
+        self.knobs, self.chunk_targets = knobs, knobs.chunk_targets
+        self.sequence_length = knobs.sequence_length or training_length
+        groups = rate_groups(model, {}, frozen_blocks=knobs.frozen_blocks)
+        optimizer: torch.optim.Optimizer
+        if knobs.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=0.0, momentum=knobs.momentum, weight_decay=knobs.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=knobs.weight_decay)
+        self.steps = SharedSteps(model, optimizer, clip_norm=knobs.clip_norm, world=world)
+
+    def learn(self, tokens: Tensor, *, chunk: int, num_chunks: int) -> None:
+        rate = self.knobs.learning_rate
+        if self.knobs.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * chunk / max(1, num_chunks - 1)))
+        batches = row_batches(tokens, sequence_length=self.sequence_length, batch_sequences=self.knobs.batch_sequences)
+        for _ in range(self.knobs.epochs):
+            for inputs, targets in batches:
+                self.steps.take(inputs, targets, learning_rate=rate)

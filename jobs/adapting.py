@@ -1,0 +1,87 @@
+"""Gradient steps on validation tokens: what the adaptations share.
+
+A step's rows are dealt out over the ranks, so that any number of ranks takes the same steps: the gradients of the sums
+are added over the ranks and divided by the number of targets, then clipped, then applied by every rank alike. Each step
+is the same number of collectives on every rank, whether it has rows or not.
+"""
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from jobs.data.loader import tokens_as_batch
+from jobs.model import IGNORED
+from jobs.world import World
+
+
+def rate_groups(model: nn.Module, multipliers: dict[str, float], *, frozen_blocks: int = 0) -> list[dict]:
+    """Parameter groups by name: ``{"feed_forward.down": 3.0}`` trains what has that in its name three times as fast.
+
+    The first key that is part of a parameter's name counts; others train at the base rate. The first ``frozen_blocks``
+    blocks are left out.
+
+    Raises:
+        ValueError: a key that is part of no parameter's name, or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for key in multipliers:
+        if not any(key in name for name in names):
+            raise ValueError(f"learning_rate_groups: {key!r} is part of no parameter's name; such as {names[:8]}")
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if name.startswith("blocks.") and int(name.split(".")[1]) < frozen_blocks:
+            continue
+        groups.setdefault(next((value for key, value in multipliers.items() if key in name), 1.0), []).append(parameter)
+    if not groups:
+        raise ValueError(f"frozen_blocks {frozen_blocks} leaves nothing to train")
+    return [{"params": members, "multiplier": multiplier} for multiplier, members in groups.items()]
+
+
+class SharedSteps:
+    """An optimizer whose steps all ranks take together on rows that are dealt out over them."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float, world: World) -> None:
+        self.model, self.optimizer, self.clip_norm, self.world = model, optimizer, clip_norm, world
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def take(self, inputs_RT: Tensor, targets_RT: Tensor, *, learning_rate: float) -> float:
+        """One step on these rows, the same on every rank; returns the mean loss before it, nats a target."""
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        first, last = self.world.share(len(inputs_RT))
+        counted = torch.zeros(2, dtype=torch.float64, device=self.world.device)
+        if last > first:
+            loss = self.model(inputs_RT[first:last], targets_RT[first:last])
+            loss.backward()
+            counted[0] = loss.detach().double()
+            counted[1] = (targets_RT[first:last] != IGNORED).sum()
+        gradients = []
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        self.world.sum(counted)
+        self.world.sum_all(gradients)
+        torch._foreach_mul_(gradients, float(1 / counted[1]))
+        if self.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["multiplier"]
+        self.optimizer.step()
+        return float(counted[0] / counted[1])
+
+
+def row_batches(tokens: Tensor, *, sequence_length: int, batch_sequences: int) -> list[tuple[Tensor, Tensor]]:
+    """A stream [n + 1] as batches of at most ``batch_sequences`` rows, in stream order; no target is left out."""
+    inputs, targets = tokens_as_batch(tokens, sequence_length, IGNORED)
+    return list(zip(inputs.split(batch_sequences), targets.split(batch_sequences), strict=True))
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Name of the weights of ``model``: equal on all ranks after every shared step."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""The packed weights: a container of plain numbers, from which nothing can be run.
+
+    magic "FAIRWAY1" | codec, 8 ASCII bytes | payload length, uint64 | sha256 of the payload | compressed payload
+    payload: header length, uint32 | header, JSON | the tensors' bytes, one after the other (all little-endian)
+
+Whatever is not exactly this is refused: a flipped bit anywhere changes the hash, a length that is too large is refused
+before anything is unpacked, and a payload is never unpacked beyond the length it claims.
+"""
+
+import hashlib
+import json
+import lzma
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import brotli
+import torch
+import zstandard
+from torch import Tensor
+
+MAGIC = b"FAIRWAY1"
+CODECS = ("zstd", "zlib", "lzma", "brotli", "none")
+MAX_PAYLOAD_BYTES = 1 << 30  # far above any model of this challenge; a bomb ends here
+PREFIX_BYTES = len(MAGIC) + 8 + 8 + 32
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One tensor as it stands in an artifact.
+
+    Either ``values`` alone in a float dtype, or integers ``values`` of ``bits`` bits (held in int8) with one float16
+    ``scales`` entry a row: the tensor is values * scales. Rows are the first dimension. ``rotation_seed`` says that
+    the rows were turned by that randomised Hadamard matrix before they were rounded.
+    """
+
+    name: str
+    dtype: torch.dtype  # of the tensor when it is decoded
+    bits: int  # of one value
+    values: Tensor
+    scales: Tensor | None = None
+    rotation_seed: int | None = None
+
+    def decoded(self) -> Tensor:
+        """The tensor, in ``dtype``."""
+        if self.scales is None:
+            return self.values.to(self.dtype)
+        tensor = self.values.float() * self.scales.float().view(-1, *[1] * (self.values.ndim - 1))
+        return tensor.to(self.dtype)
+
+
+def pack(tensors: list[Encoded], codec: str, compress: Any) -> bytes:
+    """The artifact file of ``tensors``; ``compress`` is the compressor's, ``codec`` its name."""
+    header, blobs = [], []
+    for one in tensors:
+        parts = [("values", one.values)] + ([("scales", one.scales)] if one.scales is not None else [])
+        entry: dict[str, Any] = {"name": one.name, "dtype": DTYPE_NAMES[one.dtype], "bits": one.bits, "parts": {}}
+        if one.rotation_seed is not None:
+            entry["rotation_seed"] = one.rotation_seed
+        for name, part in parts:
+            entry["parts"][name] = [DTYPE_NAMES[part.dtype], list(part.shape)]
+            blobs.append(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        header.append(entry)
+    text = json.dumps({"tensors": header}, separators=(",", ":")).encode()
+    payload = b"".join([struct.pack("<I", len(text)), text, *blobs])
+    prefix = MAGIC + codec.encode().ljust(8, b"\0") + struct.pack("<Q", len(payload)) + hashlib.sha256(payload).digest()
+    return prefix + compress(payload)
+
+
+def unpack(path: Path) -> list[Encoded]:
+    """The tensors of an artifact file, on the CPU.
+
+    Raises:
+        ValueError: it is not exactly an artifact; names the file and what is wrong. Nothing of it is ever executed.
+    """
+    data = path.read_bytes()
+    if len(data) < PREFIX_BYTES or data[:8] != MAGIC:
+        raise ValueError(f"{path}: not a Fairway artifact (it begins with {data[:8]!r}, not {MAGIC!r})")
+    codec = data[8:16].rstrip(b"\0").decode("ascii", "replace")
+    (length,) = struct.unpack_from("<Q", data, 16)
+    if codec not in CODECS:
+        raise ValueError(f"{path}: unknown codec {codec!r}; known are {', '.join(CODECS)}")
+    if length > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"{path}: claims a payload of {length} bytes, more than {MAX_PAYLOAD_BYTES}: refused")
+    try:
+        payload = _decompressed(data[PREFIX_BYTES:], codec, length)
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, brotli.error, EOFError) as error:
+        raise ValueError(f"{path}: the {codec} data are damaged ({error})") from None
+    if len(payload) != length or hashlib.sha256(payload).digest() != data[24:PREFIX_BYTES]:
+        raise ValueError(f"{path}: the payload is not the one that was packed: length or sha256 differ")
+    try:
+        return _tensors(payload)
+    except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+        raise ValueError(f"{path}: the header does not describe the payload ({error})") from None
+
+
+def load_into(model: torch.nn.Module, tensors: list[Encoded]) -> None:
+    """Put the decoded ``tensors`` into ``model``; exactly its state dict, or ValueError."""
+    state = model.state_dict()
+    found = {one.name: one for one in tensors}
+    if len(found) != len(tensors) or set(found) != set(state):
+        raise ValueError(
+            f"the artifact is of another model: missing {sorted(set(state) - set(found))[:3]}, "
+            f"unknown {sorted(set(found) - set(state))[:3]}"
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            decoded = found[name].decoded()
+            if decoded.shape != tensor.shape:
+                raise ValueError(f"{name}: shape {list(decoded.shape)} in the artifact, {list(tensor.shape)} here")
+            tensor.copy_(decoded)
+
+
+def _tensors(payload: bytes) -> list[Encoded]:
+    (header_bytes,) = struct.unpack_from("<I", payload)
+    offset = 4 + header_bytes
+    tensors = []
+    for entry in json.loads(payload[4:offset])["tensors"]:
+        parts = {}
+        for part, (dtype_name, shape) in entry["parts"].items():
+            dtype, count = DTYPES[dtype_name], math.prod(shape)
+            size = count * dtype.itemsize
+            if any(not isinstance(side, int) or side < 0 for side in shape) or offset + size > len(payload):
+                raise ValueError(f"{entry['name']}: {part} of shape {shape} goes beyond the payload")
+            raw = torch.frombuffer(bytearray(payload[offset : offset + size] or b"\0"), dtype=torch.uint8)
+            parts[part] = raw[:size].view(dtype).view(shape)
+            offset += size
+        limit = 2 ** (entry["bits"] - 1)
+        values = parts["values"]
+        if "scales" in parts and values.numel() and not -limit <= int(values.min()) <= int(values.max()) < limit:
+            raise ValueError(f"{entry['name']}: a value beyond {entry['bits']} bits")
+        tensors.append(
+            Encoded(
+                name=entry["name"],
+                dtype=DTYPES[entry["dtype"]],
+                bits=entry["bits"],
+                values=values,
+                scales=parts.get("scales"),
+                rotation_seed=entry.get("rotation_seed"),
+            )
+        )
+    if offset != len(payload):
+        raise ValueError(f"{len(payload) - offset} bytes after the last tensor")
+    return tensors
+
+
+def _decompressed(data: bytes, codec: str, length: int) -> bytes:
+    """At most ``length`` + 1 bytes of what ``data`` unpacks to: one more shows that the length is wrong."""
+    if codec == "zstd":
+        return zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(data).read(length + 1)
+    if codec == "zlib":
+        return zlib.decompressobj().decompress(data, length + 1)
+    if codec == "lzma":
+        return lzma.LZMADecompressor(memlimit=1 << 30).decompress(data, length + 1)
+    if codec == "brotli":
+        return bytes(brotli.Decompressor().process(data, output_buffer_limit=length + 1))
+    return data[: length + 1]

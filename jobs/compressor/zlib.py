@@ -1,0 +1,17 @@
+import zlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zlib:
+    """DEFLATE.
+
+    Source: RFC 1950; level 9 as in the challenge's naive baseline.
+    """
+
+    level: int = 9  # 1 to 9
+
+    codec = "zlib"
+
+    def compress(self, payload: bytes) -> bytes:
+        return zlib.compress(payload, self.level)

@@ -1,0 +1,56 @@
+"""How many bytes of text a target stands for: the denominator of bits per byte."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sentencepiece
+import torch
+from torch import Tensor
+
+SPACE = "▁"  # how SentencePiece writes the space in front of a word
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteCounts:
+    """Per token id: its bytes without a leading space, whether it has one, and whether it is no text at all."""
+
+    base_V: Tensor  # int64; 0 for control, unknown and unused ids, 1 for byte tokens
+    leading_space_V: Tensor  # bool
+    boundary_V: Tensor  # bool: control, unknown, unused; a space right after one of these is not in the text
+
+    @staticmethod
+    def of_tokenizer(path: Path, vocab_size: int) -> "ByteCounts":
+        """The counts of a SentencePiece model.
+
+        Raises:
+            ValueError: no such file, not a SentencePiece model, or more pieces than the model has embeddings.
+        """
+        if not path.is_file():
+            raise ValueError(f"{path}: no such tokenizer; python -m platform.corpus makes or fetches one")
+        try:
+            pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{path}: not a SentencePiece model ({error})") from None
+        if pieces.vocab_size() > vocab_size:
+            raise ValueError(f"{path}: has {pieces.vocab_size()} pieces, shape.vocab_size is {vocab_size}")
+        base, leading_space, boundary = [0] * vocab_size, [False] * vocab_size, [True] * vocab_size
+        for token in range(pieces.vocab_size()):
+            if pieces.is_control(token) or pieces.is_unknown(token) or pieces.is_unused(token):
+                continue
+            boundary[token] = False
+            if pieces.is_byte(token):
+                base[token] = 1
+                continue
+            piece = pieces.id_to_piece(token)
+            leading_space[token] = piece.startswith(SPACE)
+            base[token] = len(piece.removeprefix(SPACE).replace(SPACE, " ").encode())
+        return ByteCounts(
+            base_V=torch.tensor(base),
+            leading_space_V=torch.tensor(leading_space),
+            boundary_V=torch.tensor(boundary),
+        )
+
+    def of_targets(self, tokens: Tensor) -> Tensor:
+        """Bytes of every target of a stream [N + 1]: int64 [N], on the CPU. A BOS target has none."""
+        previous, target = tokens[:-1].cpu(), tokens[1:].cpu()
+        return self.base_V[target] + (self.leading_space_V[target] & ~self.boundary_V[previous])

@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobs.scoring import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned:
+    """Disjoint windows: each target sees the tokens of its own window, half a window on average.
+
+    Source: the challenge's naive baseline (``final_*_roundtrip``).
+    """
+
+    length: int | None = None  # of a window; None: the training length
+
+    def windows(self, num_targets: int, training_length: int) -> Iterator[Window]:
+        length = self.length or training_length
+        for begin in range(0, num_targets, length):
+            yield Window(begin=begin, score_from=begin, end=min(begin + length, num_targets))
+
+    def label(self) -> str:
+        return "roundtrip"

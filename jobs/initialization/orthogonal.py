@@ -1,0 +1,34 @@
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from jobs.layers import Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orthogonal:
+    """Orthogonal linear layers (gain 1) where both sides have at least 64; output projections zero.
+
+    Layers named ``.projection`` (of the bigram hash and the shared value embedding) are scaled by 1 / sqrt(2 L).
+    Smaller layers keep torch's default.
+
+    Source: arXiv 1312.6120; as in PR #414 of the field.
+    """
+
+    smallest_side: int = 64
+
+    def initialize(self, model: nn.Module) -> None:
+        num_layers = sum(1 for name, _ in model.named_modules() if name.startswith("blocks.") and name.count(".") == 1)
+        for name, layer in model.named_modules():
+            if not isinstance(layer, Linear):
+                continue
+            with torch.no_grad():
+                if layer.starts_at_zero:
+                    layer.weight.zero_()
+                elif min(layer.weight.shape) < self.smallest_side:
+                    layer.weight.uniform_(-(layer.weight.size(1) ** -0.5), layer.weight.size(1) ** -0.5)
+                else:
+                    nn.init.orthogonal_(layer.weight)
+                    if name.endswith(".projection"):
+                        layer.weight.mul_((2 * num_layers) ** -0.5)

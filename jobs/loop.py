@@ -1,0 +1,163 @@
+"""The training loop: steps until the clock or the step limit ends the run."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from jobs.data.loader import SequentialLoader, micro_batches
+from jobs.log import Log
+from jobs.recipe import Recipe, TrainingOptimizer
+from jobs.world import World
+
+FIRST_STEPS_LOGGED = 10  # one by one, then every budget.log_every
+
+
+@dataclass(kw_only=True)
+class Trained:
+    """What a training run cost. The clock runs over optimizer steps and data; validation is outside."""
+
+    steps: int = 0
+    train_seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def step_ms_mean(self) -> float:
+        """Without the first step, which pays for what is made once."""
+        return 1000 * statistics.fmean(self.step_seconds[1:] or self.step_seconds or [0.0])
+
+    @property
+    def step_ms_median(self) -> float:
+        return 1000 * statistics.median(self.step_seconds[1:] or self.step_seconds or [0.0])
+
+
+def train(
+    recipe: Recipe,
+    model: nn.Module,
+    data_path: Path,
+    *,
+    world: World,
+    log: Log,
+    validate: Callable[[], tuple[float, float]],
+) -> Trained:
+    """Train ``model`` in place, and leave the averaged weights in it where the recipe averages.
+
+    Args:
+        validate: returns (loss in nats, bits per byte) of the model as it is.
+
+    Distributed: every rank calls it; rank 0's clock decides the rate and the end, so that all ranks agree.
+    """
+    budget = recipe.budget
+    sequences = micro_batches(
+        batch_tokens=budget.batch_tokens,
+        sequence_length=budget.sequence_length,
+        max_micro_batch_tokens=budget.max_micro_batch_tokens,
+        world=world,
+    )
+
+    def new_loader() -> SequentialLoader:
+        return SequentialLoader(data_path, sequence_length=budget.sequence_length, world=world)
+
+    with log.phase("warmup"):
+        _warm_up(recipe, model, new_loader(), sequences, world=world, log=log)
+    optimizer = recipe.optimizer.build(model, world)
+    averaging = recipe.averaging.start(model) if recipe.averaging else None
+    loader, trained = new_loader(), Trained()
+    validated_at = -1
+
+    def report_validation() -> None:
+        nonlocal validated_at
+        validated_at = trained.steps
+        with log.phase("validate"):
+            loss, bpb = validate()
+        log.line(
+            f"step:{trained.steps}/{budget.iterations} val_loss:{loss:.4f} val_bpb:{bpb:.4f} "
+            f"train_time:{_ms(trained):.0f}ms step_avg:{_ms(trained) / max(1, trained.steps):.2f}ms"
+        )
+        log.event("validation", step=trained.steps, val_loss_nats=loss, val_bpb=bpb, train_ms=_ms(trained))
+
+    while True:
+        if budget.validate_every and trained.steps % budget.validate_every == 0:
+            report_validation()
+        if trained.steps >= budget.iterations:
+            break
+        if trained.train_seconds >= budget.train_seconds:
+            at = f"step:{trained.steps}/{budget.iterations}"
+            log.line(f"stopping_early: wallclock_cap train_time:{_ms(trained):.0f}ms {at}")
+            break
+        world.synchronize()
+        begun = time.perf_counter()
+        scale = recipe.schedule.scale(step=trained.steps, elapsed_seconds=trained.train_seconds, budget=budget)
+        loss = take_step(model, loader, optimizer, sequences, step=trained.steps, scale=scale, world=world)
+        if averaging:
+            averaging.update(step=trained.steps + 1, scale=scale)
+        world.synchronize()
+        seconds = world.from_main(time.perf_counter() - begun)
+        trained.steps += 1
+        trained.train_seconds += seconds
+        trained.step_seconds.append(seconds)
+        if trained.steps <= FIRST_STEPS_LOGGED or trained.steps % budget.log_every == 0:
+            mean_loss = float(world.sum(loss.clone())) / budget.batch_tokens
+            log.line(
+                f"step:{trained.steps}/{budget.iterations} train_loss:{mean_loss:.4f} "
+                f"train_time:{_ms(trained):.0f}ms step_avg:{_ms(trained) / trained.steps:.2f}ms"
+            )
+            log.event(
+                "step",
+                step=trained.steps,
+                train_loss=mean_loss,
+                train_ms=_ms(trained),
+                step_ms=1000 * seconds,
+                lr_scale=scale,
+            )
+    if validated_at != trained.steps:
+        report_validation()
+    if averaging:
+        log.line(averaging.apply())
+    return trained
+
+
+def take_step(
+    model: nn.Module,
+    loader: SequentialLoader,
+    optimizer: TrainingOptimizer,
+    sequences: list[int],
+    *,
+    step: int,
+    scale: float,
+    world: World,
+) -> torch.Tensor:
+    """One optimizer step over all micro-batches; returns this rank's summed loss, nats, without waiting for it."""
+    total = torch.zeros((), device=world.device)
+    batch_targets = sum(sequences) * loader.sequence_length * world.size
+    for count in sequences:
+        inputs, targets = loader.next(count)
+        loss = model(inputs, targets)
+        (loss / batch_targets).backward()
+        total += loss.detach()
+    optimizer.step(step=step, scale=scale)
+    return total
+
+
+def _warm_up(
+    recipe: Recipe, model: nn.Module, loader: SequentialLoader, sequences: list[int], *, world: World, log: Log
+) -> None:
+    """Steps that compile and fill caches; the weights are put back, loader and optimizer are thrown away."""
+    steps = recipe.budget.warmup_steps
+    if not steps:
+        return
+    saved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = recipe.optimizer.build(model, world)
+    for step in range(steps):
+        take_step(model, loader, optimizer, sequences, step=step, scale=1.0, world=world)
+        if step + 1 == steps or (step + 1) % 10 == 0:
+            log.line(f"warmup_step:{step + 1}/{steps}")
+    model.load_state_dict(saved)
+
+
+def _ms(trained: Trained) -> float:
+    return 1000 * trained.train_seconds

@@ -1,0 +1,173 @@
+"""The transformer: the wiring that all recipes share; what differs between them is built by their techniques.
+
+Shapes: B sequences, T positions, D model width, H query heads, G key/value heads, K head width, V vocabulary.
+Precision: linear weights and control vectors are float32, embedding tables and activations in the compute dtype
+(bfloat16 on a GPU, float32 on a CPU); query/key norms and the loss are float32.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jobs.layers import Linear, rms_norm
+from jobs.recipe import Recipe
+
+IGNORED = -100  # a target that is not counted
+
+
+class Transformer(nn.Module):
+    """ids [B, T] -> logits [B, T, V]; ids + targets -> summed loss in nats."""
+
+    # What the techniques build is called through methods of theirs; see the protocols in recipe.py.
+    embedding: Any
+    skips: Any
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        shape = recipe.shape
+        _check(recipe)
+        self.logit_softcap = shape.logit_softcap
+        self.table = nn.Embedding(shape.vocab_size, shape.model_dim)
+        self.embedding = nn.ModuleList([technique.build(shape) for technique in recipe.embedding])
+        self.values = nn.ModuleList([technique.build(shape) for technique in recipe.values])
+        self.blocks = nn.ModuleList([Block(recipe, layer) for layer in range(shape.num_layers)])
+        self.skips = nn.ModuleList([technique.build(shape) for technique in recipe.skips])
+        self.head = None if shape.tied_embeddings else Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True)
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """The normed residual stream after the last block, [B, T, D]: what the head reads."""
+        x = self.table(ids_BT)
+        for technique in self.embedding:
+            x = technique.before_norm(x, ids_BT)
+        x = rms_norm(x)
+        for technique in self.embedding:
+            x = technique.after_norm(x, ids_BT)
+        x0, first_values = x, None
+        outputs: list[Tensor] = []
+        for layer, block in enumerate(self.blocks):
+            for skip in self.skips:
+                x = skip.enter(layer, x, outputs)
+            x, values = block(x, x0, ids_BT, first_values, self.values)
+            first_values = values if first_values is None else first_values
+            outputs.append(x)
+        for skip in self.skips:
+            x = skip.leave(x, outputs)
+        return rms_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> float32 [..., V], softly capped. Only for the positions that are asked for."""
+        raw = self.head(hidden) if self.head is not None else F.linear(hidden, self.table.weight.to(hidden.dtype))
+        return self.logit_softcap * torch.tanh(raw.float() / self.logit_softcap)
+
+    def forward(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Sum over the targets of -log p(target), nats, float32; targets equal to ``IGNORED`` count nothing."""
+        logits_NV = self.logits(self.hidden(ids_BT)).flatten(0, 1)
+        return F.cross_entropy(logits_NV, targets_BT.flatten(), reduction="sum", ignore_index=IGNORED)
+
+
+class Block(nn.Module):
+    """One attention and one feed-forward, each behind a norm and added to the residual stream."""
+
+    residual: Any
+
+    def __init__(self, recipe: Recipe, layer: int) -> None:
+        super().__init__()
+        self.residual = recipe.residual.build(recipe.shape, layer)
+        self.norm = recipe.normalization.build(recipe.shape, layer)
+        self.attention = CausalSelfAttention(recipe, layer)
+        self.feed_forward = recipe.feed_forward.build(recipe.shape, layer)
+
+    def forward(
+        self, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+    ) -> tuple[Tensor, Tensor]:
+        x = self.residual.enter(x, x0)
+        y, values = self.attention(self.norm(x), ids_BT, first_values, value_paths)
+        x = self.residual.add_attention(x, y)
+        return self.residual.add_feed_forward(x, self.feed_forward(self.norm(x))), values
+
+
+class CausalSelfAttention(nn.Module):
+    """Projections, query/key norm, positions and a learned gain for each head, around the recipe's attention.
+
+    Source: QK-norm arXiv 2010.04245; gain per query head, initially 1.5, from the modded-nanogpt lineage.
+    """
+
+    def __init__(self, recipe: Recipe, layer: int) -> None:
+        super().__init__()
+        shape = recipe.shape
+        self.layer, self.num_heads, self.num_kv_heads = layer, shape.num_heads, shape.num_kv_heads
+        self.query = Linear(shape.model_dim, shape.num_heads * shape.head_dim)
+        self.key = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
+        self.value = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
+        self.output = Linear(shape.num_heads * shape.head_dim, shape.model_dim, starts_at_zero=True)
+        self.q_gain = nn.Parameter(torch.full((shape.num_heads,), shape.q_gain_init))
+        self.position = recipe.position.build(shape, recipe.budget.sequence_length)
+        self.heads = recipe.attention.build(shape, layer)
+        after = [technique.build(shape, layer) for technique in recipe.attention_output]
+        self.after_heads = nn.ModuleList([module for module in after if module is not None])
+
+    def forward(
+        self, n_BTD: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+    ) -> tuple[Tensor, Tensor]:
+        q_BTHK = self.query(n_BTD).unflatten(-1, (self.num_heads, -1))
+        k_BTGK = self.key(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
+        v_BTGK = self.value(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
+        for path in value_paths:
+            v_BTGK = path(self.layer, v_BTGK, first_values, ids_BT)
+        q_BTHK, k_BTGK = self.position(rms_norm(q_BTHK)), self.position(rms_norm(k_BTGK))
+        q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
+        y_BTHK = self.heads(q_BTHK, k_BTGK, v_BTGK)
+        for module in self.after_heads:
+            y_BTHK = module(y_BTHK, v_BTGK, n_BTD)
+        return self.output(y_BTHK.flatten(-2)), v_BTGK
+
+
+def build_model(recipe: Recipe, *, seed: int, device: torch.device) -> Transformer:
+    """The recipe's model on ``device`` with the weights that ``seed`` gives; the same on every rank and device.
+
+    On a GPU the embedding tables are rounded to bfloat16, everything else is float32.
+    """
+    torch.manual_seed(seed)
+    model = Transformer(recipe)
+    nn.init.normal_(model.table.weight, std=recipe.shape.embedding_std)
+    recipe.initialization.initialize(model)
+    if device.type == "cuda":
+        for module in model.modules():
+            if isinstance(module, nn.Embedding) and not getattr(module, "keep_float32", False):
+                module.to(torch.bfloat16)
+    return model.to(device)
+
+
+def tensor_kinds(model: nn.Module) -> dict[str, str]:
+    """The kind of every tensor of the state dict: what optimizers group and quantizers tell apart by.
+
+    ``attention`` and ``feed_forward``: linear weights inside blocks; ``head``: an untied output head; ``projection``:
+    other linear weights; ``table``: embedding tables; ``control``: everything else (gains, scales, mixes, gates).
+    """
+    kinds = {}
+    for path, module in model.named_modules():
+        for name, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            full = f"{path}.{name}" if path else name
+            if isinstance(module, nn.Embedding):
+                kinds[full] = "table"
+            elif not isinstance(module, Linear):
+                kinds[full] = "control"
+            elif path == "head":
+                kinds[full] = "head"
+            elif path.startswith("blocks."):
+                kinds[full] = "attention" if ".attention." in f"{path}." else "feed_forward"
+            else:
+                kinds[full] = "projection"
+    return {name: kinds[name] for name in model.state_dict()}
+
+
+def _check(recipe: Recipe) -> None:
+    shape = recipe.shape
+    if shape.model_dim % shape.num_heads or shape.head_dim % 2:
+        raise ValueError(
+            f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width"
+        )
+    if shape.num_heads % shape.num_kv_heads:
+        raise ValueError(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")

@@ -1,0 +1,170 @@
+"""The scoring loop: every target of the validation stream once, and what an adaptation may see of it.
+
+The loop owns the tokens. It scores a chunk, and only then hands a learner the tokens of the targets it has just scored;
+a learner has no other way to them. N targets: target i is token i + 1, predicted from tokens 0..i.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jobs.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """One forward pass: read the tokens [begin, end), score the targets [score_from, end)."""
+
+    begin: int
+    score_from: int
+    end: int
+
+
+class LanguageModel(Protocol):
+    """What is scored: ``model.Transformer``, or anything that reads and predicts as it does."""
+
+    def hidden(self, ids_BT: Tensor) -> Tensor: ...
+    def logits(self, hidden: Tensor) -> Tensor: ...
+
+
+class Learner(Protocol):
+    """What a score-first adaptation is while it runs."""
+
+    chunk_targets: int
+
+    def learn(self, tokens: Tensor, *, chunk: int, num_chunks: int) -> None:
+        """Learn from targets that have been scored: int64 [n + 1] tokens, n targets. Called by all ranks alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What was done to the targets [begin, end): "score" or "train"; the audit reads these in order."""
+
+    kind: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The loss of every target of the stream, in stream order, equal on all ranks."""
+
+    nll_N: Tensor  # float32, nats, on the CPU
+    bytes_N: Tensor  # int64, on the CPU
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def loss_nats(self) -> float:
+        """Mean over the targets, summed in float64."""
+        return float(self.nll_N.double().sum()) / self.nll_N.numel()
+
+    @property
+    def bpb(self) -> float:
+        """Bits per byte: total nats / (ln 2 x total bytes)."""
+        return bits_per_byte(float(self.nll_N.double().sum()), int(self.bytes_N.sum()))
+
+
+def bits_per_byte(nats: float, num_bytes: int) -> float:
+    """``nats`` of a text of ``num_bytes`` bytes as bits per byte; infinite where nothing was counted."""
+    return nats / (math.log(2) * num_bytes) if num_bytes else math.inf
+
+
+def score_stream(
+    model: LanguageModel,
+    tokens: Tensor,
+    bytes_N: Tensor,
+    windows: Iterable[Window],
+    *,
+    world: World,
+    batch_tokens: int,
+    learner: Learner | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> Scores:
+    """Score every target of ``tokens`` [N + 1] in the context that ``windows`` give it.
+
+    Args:
+        windows: in stream order, scoring each target exactly once; the first that does not is refused.
+        batch_tokens: of one forward pass on one rank.
+        learner: handed each chunk once it is scored, except the last: nothing is scored after it.
+        progress: called with (targets scored, running bits per byte) after each chunk.
+
+    Distributed: every rank calls it with the same arguments and gets the same scores; a chunk's windows are shared out.
+    """
+    num_targets = tokens.numel() - 1
+    tokens = tokens.to(world.device)
+    nll_N = torch.zeros(num_targets, dtype=torch.float32, device=world.device)
+    events: list[Event] = []
+    chunk_targets = learner.chunk_targets if learner else max(1, num_targets // 50)
+    chunks = list(_chunks(windows, chunk_targets, num_targets))
+    longest = max((window.end - window.begin for chunk in chunks for window in chunk), default=1)
+    shape = max(1, batch_tokens // longest), longest
+    nats, num_bytes = 0.0, 0
+    for number, chunk in enumerate(chunks):
+        begin, end = chunk[0].score_from, chunk[-1].end
+        first, last = world.share(len(chunk))
+        for batch in _batches(chunk[first:last], shape):
+            _score_batch(model, tokens, batch, nll_N, shape)
+        world.sum(nll_N[begin:end])
+        events.append(Event(kind="score", begin=begin, end=end))
+        if progress:
+            nats += float(nll_N[begin:end].double().sum())
+            num_bytes += int(bytes_N[begin:end].sum())
+            progress(end, bits_per_byte(nats, num_bytes))
+        if learner and number + 1 < len(chunks):
+            learner.learn(tokens[begin : end + 1], chunk=number, num_chunks=len(chunks))
+            events.append(Event(kind="train", begin=begin, end=end))
+    return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
+
+
+def _chunks(windows: Iterable[Window], chunk_targets: int, num_targets: int) -> Iterator[list[Window]]:
+    """Windows grouped by the chunk in which the first target they score lies."""
+    chunk: list[Window] = []
+    scored = 0
+    for window in windows:
+        if window.score_from != scored or not window.begin <= window.score_from < window.end <= num_targets:
+            raise ValueError(f"{window} does not go on from target {scored} of {num_targets}: each is scored once")
+        scored = window.end
+        if chunk and window.score_from // chunk_targets != chunk[0].score_from // chunk_targets:
+            yield chunk
+            chunk = []
+        chunk.append(window)
+    if scored != num_targets:
+        raise ValueError(f"the windows score {scored} of {num_targets} targets")
+    if chunk:
+        yield chunk
+
+
+def _batches(windows: list[Window], shape: tuple[int, int]) -> Iterator[list[Window]]:
+    """Up to ``shape[0]`` windows together, all of one length."""
+    for _, equal in groupby(windows, key=lambda window: window.end - window.begin):
+        alike = list(equal)
+        yield from (alike[first : first + shape[0]] for first in range(0, len(alike), shape[0]))
+
+
+@torch.no_grad()
+def _score_batch(
+    model: LanguageModel, tokens: Tensor, batch: list[Window], nll_N: Tensor, shape: tuple[int, int]
+) -> None:
+    """Fill ``nll_N`` for the targets that ``batch`` scores; logits only for those.
+
+    On a GPU every batch is filled up to ``shape`` (rows, positions), so that one compiled graph serves all; what a row
+    reads beyond its window is 0, and nothing there is scored.
+    """
+    rows = shape[0] if tokens.is_cuda else len(batch)
+    length = shape[1] if tokens.is_cuda else batch[0].end - batch[0].begin
+    bounds = torch.tensor([(one.begin, one.score_from, one.end) for one in batch]).to(tokens.device)
+    bounds = torch.cat((bounds, bounds.new_zeros(rows - len(batch), 3)))
+    begin_B1, from_B1, end_B1 = bounds[:, None].unbind(-1)
+    position_BT = begin_B1 + torch.arange(length, device=tokens.device)
+    inside_BT = position_BT < end_B1
+    ids_BT = torch.where(inside_BT, tokens[position_BT.clamp(max=tokens.numel() - 1)], 0)
+    scored_BT = inside_BT & (position_BT >= from_B1)
+    hidden_SD = model.hidden(ids_BT)[scored_BT]
+    target_S = position_BT[scored_BT]
+    nll_N[target_S] = F.cross_entropy(model.logits(hidden_SD), tokens[target_S + 1], reduction="none")

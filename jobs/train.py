@@ -1,0 +1,372 @@
+"""A job from start to end: train the trunk unless it is there, then score each arm from it.
+
+The phases stand in ``main``, ``train_trunk`` and ``score_arm`` in the order in which they happen.
+"""
+
+import hashlib
+import os
+import sys
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from jobs.artifact import load_into, pack, unpack
+from jobs.contract import (
+    ARTIFACT_FILE,
+    ARTIFACT_LIMIT_BYTES,
+    LOG_FILE,
+    PRE_EVAL,
+    RESULT_FILE,
+    TRAIN_SHARDS,
+    TRUNK_FILE,
+    VAL_SHARDS,
+    WEIGHTS_FILE,
+    ArmResult,
+    Assignment,
+    TrunkRecord,
+    data_sha256,
+    file_sha256,
+    read_result,
+    read_trunk,
+    write_record,
+)
+from jobs.data.byte_counts import ByteCounts
+from jobs.data.shards import validation_tokens
+from jobs.evaluation.aligned import Aligned
+from jobs.kernels.attention import kernel_in_use
+from jobs.log import Log
+from jobs.loop import train
+from jobs.model import Transformer, build_model, tensor_kinds
+from jobs.recipe import Adaptation, Recipe
+from jobs.scoring import LanguageModel, Learner, Scores, score_stream
+from jobs.world import World, joined_world
+
+
+class Job:
+    """What is the same for the trunk and every arm of one job."""
+
+    def __init__(self, recipe: Recipe, assignment: Assignment, program: Path, world: World) -> None:
+        self.assignment, self.program, self.world = assignment, program, world
+        if assignment.max_wallclock_seconds is not None:
+            recipe = replace(recipe, budget=replace(recipe.budget, train_seconds=assignment.max_wallclock_seconds))
+        self.recipe = recipe
+        self.program_sha256 = file_sha256(program)
+        self.code_bytes = program.stat().st_size
+        self.data_sha256 = data_sha256(assignment.data_path)
+        byte_counts = ByteCounts.of_tokenizer(assignment.tokenizer_path, recipe.shape.vocab_size)
+        self.tokenizer_sha256 = file_sha256(assignment.tokenizer_path)
+        self.tokens = validation_tokens(assignment.data_path)
+        if int(self.tokens.max()) >= recipe.shape.vocab_size:
+            raise ValueError(
+                f"{assignment.data_path}: validation token {int(self.tokens.max())} is beyond the vocabulary of "
+                f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
+            )
+        self.bytes_N = byte_counts.of_targets(self.tokens)
+
+    def new_model(self) -> Transformer:
+        """The model at step 0, the same on every rank."""
+        model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
+        if self.world.device.type == "cuda":
+            model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
+            model.compile(dynamic=False)
+        return model
+
+    def score(self, model: LanguageModel, evaluation: Any, log: Log | None, learner: Learner | None = None) -> Scores:
+        """The whole validation stream under ``evaluation``; with ``log``, its running score becomes events."""
+        length = self.recipe.budget.sequence_length
+
+        def progress(position: int, running_bpb: float) -> None:
+            if log:
+                log.event("score", position=position, running_bpb=running_bpb, seconds=log.seconds())
+
+        return score_stream(
+            model,
+            self.tokens,
+            self.bytes_N,
+            evaluation.windows(self.tokens.numel() - 1, length),
+            world=self.world,
+            batch_tokens=self.recipe.budget.max_micro_batch_tokens,
+            learner=learner,
+            progress=progress,
+        )
+
+    def packed(self, model: nn.Module, path: Path) -> int:
+        """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it."""
+        if self.world.is_main:
+            state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+            tensors = self.recipe.quantizer.encode(state, tensor_kinds(model))
+            compressor = self.recipe.compressor
+            part = path.with_suffix(".part")
+            part.write_bytes(pack(tensors, compressor.codec, compressor.compress))
+            part.replace(path)
+        self.world.wait()
+        return path.stat().st_size
+
+    @property
+    def format(self) -> str:
+        """The artifact's format as the community's logs name it: int6+zstd."""
+        return f"{self.recipe.quantizer.label()}+{self.recipe.compressor.codec}"
+
+
+def main(recipe: Recipe, program: str) -> None:
+    """Run the job that the environment describes; the program's last line calls this.
+
+    Exits with 2, after one clear message, where the recipe, the data or the environment is wrong.
+    """
+    try:
+        assignment = Assignment.from_environment(dict(os.environ))
+        unknown = [name for name in assignment.arms if name not in recipe.arms]
+        if unknown:
+            raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
+        with joined_world() as world:
+            job = Job(recipe, assignment, Path(program), world)
+            trunk, trained_here = find_trunk(job), False
+            if trunk is None:
+                trunk, trained_here = train_trunk(job), True
+            for arm in assignment.arms or recipe.arms:
+                if not is_scored(job, trunk, arm):
+                    score_arm(job, trunk, arm, end_to_end=trained_here and len(recipe.arms) == 1)
+    except ValueError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{program}: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def find_trunk(job: Job) -> TrunkRecord | None:
+    """The trunk that is already at TRUNK_PATH, checked; None where there is none.
+
+    Raises:
+        ValueError: it is of another seed or other data, or its files are not the ones that were written.
+    """
+    path = job.assignment.trunk_path
+    if not (path / TRUNK_FILE).is_file():
+        return None
+    trunk = read_trunk(path / TRUNK_FILE)
+    wanted = (job.assignment.seed, job.data_sha256, job.tokenizer_sha256)
+    if (trunk.seed, trunk.data_sha256, trunk.tokenizer_sha256) != wanted:
+        raise ValueError(
+            f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH"
+        )
+    for name, expected in ((WEIGHTS_FILE, trunk.weights_sha256), (ARTIFACT_FILE, trunk.artifact_sha256)):
+        if not (path / name).is_file() or file_sha256(path / name) != expected:
+            raise ValueError(f"{path / name}: missing or changed since it was written; remove {path} to train again")
+    return trunk
+
+
+def train_trunk(job: Job) -> TrunkRecord:
+    """Train, average, quantize and pack; leaves the trunk's files, its record last."""
+    recipe, world, path = job.recipe, job.world, job.assignment.trunk_path
+    log = Log(path, writes=world.is_main)
+    with log.phase("setup"):
+        model = job.new_model()
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        write_header(job, log, parameters)
+
+    def validate() -> tuple[float, float]:
+        scores = job.score(model, Aligned(), None)
+        return scores.loss_nats, scores.bpb
+
+    with log.phase("train"):
+        trained = train(recipe, model, job.assignment.data_path, world=world, log=log, validate=validate)
+    if world.device.type == "cuda":
+        peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        log.line(f"peak memory allocated: {peak >> 20} MiB reserved: {reserved >> 20} MiB")
+    if recipe.averaging:
+        with log.phase("validate_averaged"):
+            loss, bpb = validate()
+        milliseconds = 1000 * log.phases["validate_averaged"]
+        log.line(f"DIAGNOSTIC post_ema val_loss:{loss:.4f} val_bpb:{bpb:.4f} eval_time:{milliseconds:.0f}ms")
+    with log.phase("pack"):
+        if world.is_main:
+            part = path / f"{WEIGHTS_FILE}.part"
+            torch.save(model.state_dict(), part)
+            part.replace(path / WEIGHTS_FILE)
+        model_bytes = job.packed(model, path / ARTIFACT_FILE)
+    log.line(f"Serialized model: {(path / WEIGHTS_FILE).stat().st_size} bytes")
+    write_sizes(job, log, model_bytes)
+    weights_sha256, artifact_sha256 = file_sha256(path / WEIGHTS_FILE), file_sha256(path / ARTIFACT_FILE)
+    record = TrunkRecord(
+        trunk_sha256=hashlib.sha256(f"{weights_sha256} {artifact_sha256}".encode()).hexdigest(),
+        program_sha256=job.program_sha256,
+        weights_sha256=weights_sha256,
+        artifact_sha256=artifact_sha256,
+        recipe=recipe.name,
+        scale=recipe.scale,
+        seed=job.assignment.seed,
+        data_sha256=job.data_sha256,
+        tokenizer_sha256=job.tokenizer_sha256,
+        parameters=parameters,
+        model_bytes=model_bytes,
+        steps=trained.steps,
+        train_tokens=trained.steps * recipe.budget.batch_tokens,
+        train_seconds=trained.train_seconds,
+        step_ms_mean=trained.step_ms_mean,
+        step_ms_median=trained.step_ms_median,
+        phases=log.phases,
+        world_size=world.size,
+        device=device_name(world),
+        torch_version=torch.__version__,
+    )
+    if world.is_main:
+        write_record(path / TRUNK_FILE, record)
+    world.wait()
+    return record
+
+
+def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> None:
+    """Adapt as the arm says, score what was read back from disk, and leave the arm's result."""
+    recipe, world, trunk_path = job.recipe, job.world, job.assignment.trunk_path
+    folder, adaptation = job.assignment.output_path / arm, recipe.arms[arm]
+    log = Log(folder, writes=world.is_main, begin_with=(trunk_path / LOG_FILE).read_text())
+    log.event("arm", arm=arm, state="start")
+    log.line(f"arm:{arm} adaptation:{described(adaptation)} trunk:{trunk.trunk_sha256}")
+    artifact = trunk_path / ARTIFACT_FILE
+    with log.phase("load"):
+        model = job.new_model()
+    length = recipe.budget.sequence_length
+    before_quantization = getattr(adaptation, "before_quantization", False)
+    if before_quantization:
+        model.load_state_dict(torch.load(trunk_path / WEIGHTS_FILE, map_location=world.device, weights_only=True))
+        with log.phase("adapt"):
+            adaptation.adapt(model, job.tokens, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+        artifact = folder / ARTIFACT_FILE
+        with log.phase("pack"):
+            job.packed(model, artifact)
+    with log.phase("load"):
+        load_into(model, unpack(artifact))
+    write_sizes(job, log, artifact.stat().st_size)
+    learner: Learner | None = None
+    if adaptation.protocol == PRE_EVAL and not before_quantization:
+        with log.phase("adapt"):
+            adaptation.adapt(model, job.tokens, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+    elif adaptation.protocol != PRE_EVAL:
+        learner = adaptation.learner(model, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+    aligned_bpb = None
+    if learner is None and not isinstance(recipe.evaluation, Aligned):
+        with log.phase("diagnose"):  # not part of the score, and not of its time
+            aligned = job.score(model, Aligned(), None)
+        aligned_bpb = aligned.bpb
+        write_score(job, log, "roundtrip", aligned, adaptation, milliseconds=1000 * log.phases["diagnose"])
+    with log.phase("score"):
+        scores = job.score(model, recipe.evaluation, log, learner)
+    eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
+    write_score(job, log, recipe.evaluation.label(), scores, adaptation, milliseconds=1000 * eval_seconds)
+    result = ArmResult(
+        recipe=recipe.name,
+        scale=recipe.scale,
+        arm=arm,
+        adaptation=snake_case(type(adaptation).__name__),
+        protocol=adaptation.protocol,
+        seed=job.assignment.seed,
+        program_sha256=job.program_sha256,
+        trunk_sha256=trunk.trunk_sha256,
+        data_sha256=job.data_sha256,
+        tokenizer_sha256=job.tokenizer_sha256,
+        val_loss_nats=scores.loss_nats,
+        val_bpb=scores.bpb,
+        scored_tokens=scores.nll_N.numel(),
+        scored_bytes=int(scores.bytes_N.sum()),
+        aligned_val_bpb=aligned_bpb,
+        artifact_bytes=artifact.stat().st_size + job.code_bytes,
+        model_bytes=artifact.stat().st_size,
+        code_bytes=job.code_bytes,
+        parameters=trunk.parameters,
+        steps=trunk.steps,
+        train_seconds=trunk.train_seconds,
+        step_ms_mean=trunk.step_ms_mean,
+        step_ms_median=trunk.step_ms_median,
+        adapt_seconds=log.phases.get("adapt", 0.0),
+        eval_seconds=eval_seconds,
+        phases=log.phases,
+        end_to_end=end_to_end,
+        world_size=world.size,
+        device=device_name(world),
+        torch_version=torch.__version__,
+    )
+    if world.is_main:
+        write_record(folder / RESULT_FILE, result)
+    log.event("arm", arm=arm, state="end")
+    world.wait()
+
+
+def is_scored(job: Job, trunk: TrunkRecord, arm: str) -> bool:
+    """Whether the arm's result is there, by this program from this trunk."""
+    path = job.assignment.output_path / arm / RESULT_FILE
+    if not path.is_file():
+        return False
+    result = read_result(path)
+    return (result.program_sha256, result.trunk_sha256) == (job.program_sha256, trunk.trunk_sha256)
+
+
+def write_header(job: Job, log: Log, parameters: int) -> None:
+    """What a reader of the log must know before the first step, in the community's words."""
+    recipe, world, data_path = job.recipe, job.world, job.assignment.data_path
+    budget, shape = recipe.budget, recipe.shape
+    log.line(f"recipe:{recipe.name} scale:{recipe.scale} program_sha256:{job.program_sha256}")
+    log.line(f"Running Python {sys.version.split()[0]}")
+    log.line(f"Running PyTorch {torch.__version__}")
+    log.line(f"val_bpb:enabled tokenizer_kind=sentencepiece tokenizer_path={job.assignment.tokenizer_path}")
+    log.line(f"train_loader:dataset:{data_path.name} train_shards:{len(list(data_path.glob(TRAIN_SHARDS)))}")
+    log.line(f"val_loader:shards pattern={data_path / VAL_SHARDS} tokens:{job.tokens.numel() - 1}")
+    log.line(f"model_params:{parameters}")
+    micro_steps = -(-budget.batch_tokens // (budget.max_micro_batch_tokens * world.size))
+    log.line(f"world_size:{world.size} grad_accum_steps:{micro_steps}")
+    log.line(f"attention_kernel:{kernel_in_use(world.device)}")
+    log.line(f"attention_mode:gqa num_heads:{shape.num_heads} num_kv_heads:{shape.num_kv_heads}")
+    for field in ("feed_forward", "attention", "position", "optimizer", "schedule", "averaging", "quantizer"):
+        log.line(f"{field}:{described(getattr(recipe, field))}")
+    log.line(
+        f"train_batch_tokens:{budget.batch_tokens} train_seq_len:{budget.sequence_length} "
+        f"iterations:{budget.iterations} warmup_steps:{budget.warmup_steps} "
+        f"max_wallclock_seconds:{budget.train_seconds:.3f}"
+    )
+    log.line(f"seed:{job.assignment.seed}")
+
+
+def write_sizes(job: Job, log: Log, model_bytes: int) -> None:
+    """The bytes that count, and a plain word where they are too many."""
+    total = model_bytes + job.code_bytes
+    log.line(f"Code size: {job.code_bytes} bytes")
+    log.line(f"Serialized model {job.format}: {model_bytes} bytes")
+    log.line(f"Total submission size {job.format}: {total} bytes")
+    if total > ARTIFACT_LIMIT_BYTES:
+        log.line(f"over the limit: {total} bytes are {total - ARTIFACT_LIMIT_BYTES} more than {ARTIFACT_LIMIT_BYTES}")
+
+
+def write_score(job: Job, log: Log, label: str, scores: Scores, adaptation: Adaptation, *, milliseconds: float) -> None:
+    """The score in four and in eight decimals, under the label that its protocol deserves."""
+    quantized = job.recipe.quantizer.label()
+    prefix = f"final_{quantized}_"
+    if label == "roundtrip" and job.format == "int8+zlib":
+        prefix = "final_int8_zlib_"
+    elif label != "roundtrip" and quantized != "int6":
+        prefix = "final_"
+    name = f"{prefix}{label}"
+    if adaptation.protocol == PRE_EVAL:
+        name = f"diagnostic_pre_eval_{label}"  # never a name that a reader could take for a score
+    elif snake_case(type(adaptation).__name__) != "no_adaptation":
+        name = "legal_ttt"
+    log.line(f"{name} val_loss:{scores.loss_nats:.4f} val_bpb:{scores.bpb:.4f} eval_time:{milliseconds:.0f}ms")
+    log.line(f"{name}_exact val_loss:{scores.loss_nats:.8f} val_bpb:{scores.bpb:.8f}")
+
+
+def described(technique: object) -> str:
+    """A technique and all its knobs on one line."""
+    if not is_dataclass(technique) or isinstance(technique, type):
+        return str(technique)
+    knobs = " ".join(f"{name}={value}" for name, value in asdict(technique).items())
+    return f"{snake_case(type(technique).__name__)} {knobs}".strip()
+
+
+def snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def device_name(world: World) -> str:
+    """The card's own name, or what kind of CPU job it is."""
+    if world.device.type == "cuda":
+        return f"{world.size}x {torch.cuda.get_device_name(world.device)}"
+    return f"cpu x{world.size}, {torch.get_num_threads()} threads each"

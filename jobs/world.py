@@ -1,0 +1,99 @@
+"""The processes of a job: one, or several under torchrun; gloo on CPUs, NCCL on GPUs, one code path."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Rank, size and device of this process. Every collective is called by all ranks, the same number of times."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Of activations and embedding tables."""
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """``tensor`` summed over the ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def sum_all(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor summed over the ranks, in place, as one message for each dtype."""
+        if self.size == 1:
+            return
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_dtype.values():
+            flat = torch.cat([tensor.flatten() for tensor in group])
+            dist.all_reduce(flat)
+            for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def from_main(self, value: float) -> float:
+        """Rank 0's ``value`` on every rank: clocks differ, decisions may not."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(tensor, src=0)
+        return float(tensor.item())
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The ranks' equal-shaped tensors, concatenated along the first dimension in rank order."""
+        if self.size == 1:
+            return tensor
+        parts = torch.empty((self.size * tensor.size(0), *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
+        gather(parts, tensor.contiguous())
+        return parts
+
+    def wait(self) -> None:
+        """Return when every rank has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def share(self, total: int) -> tuple[int, int]:
+        """This rank's part [begin, end) of ``total`` items: contiguous, in rank order, sizes differing by one."""
+        return total * self.rank // self.size, total * (self.rank + 1) // self.size
+
+    def synchronize(self) -> None:
+        """Wait for the GPU, so that a clock read next is true."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """The world that torchrun's environment describes, left in order: barrier, then destroy; alone without torchrun."""
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    device = CPU
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield World(device=device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank=rank, size=size, device=device)
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
