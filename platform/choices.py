@@ -1,0 +1,60 @@
+"""A recipe after its parents and its scale: every choice made, checked against the catalog."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .catalog import Catalog, Technique
+
+Value = Any  # of a knob: None, bool, int, float, str, tuple, dict or, for a nested technique, Pick
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A technique and the knobs that somebody set; every other knob has the technique's default."""
+
+    technique: Technique
+    knobs: Mapping[str, Value]
+
+    @property
+    def name(self) -> str:
+        return self.technique.name
+
+    def value(self, knob: str) -> Value:
+        """What the knob is set to, or else its default."""
+        return self.knobs.get(knob, self.technique.knobs[knob].default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What one job needs: its processes, and the data either as a corpus that Fairway makes or as two paths."""
+
+    processes: int
+    gpus: int
+    cpus: int
+    corpus: str | None = None
+    data_path: Path | None = None  # relative paths are of the checkout
+    tokenizer_path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Everything that decides a program, and the machine that its scale asks for."""
+
+    name: str
+    scale: str
+    question: str
+    source: str | None
+    published: str | None
+    against: str | None  # name of the parent recipe
+    path: Path  # of the recipe file
+    sections: Mapping[str, Mapping[str, Value]]  # shape, budget: the values that somebody set
+    picks: Mapping[str, Pick | tuple[Pick, ...] | None]  # by field of Recipe, arms excluded
+    arms: Mapping[str, Pick]
+    machine: Machine
+    catalog: Catalog = field(repr=False, compare=False)
+
+    def setting(self, section: str, name: str) -> Value:
+        """The value of a section that this recipe runs with, set or default: ``setting("shape", "num_layers")``."""
+        return self.sections[section].get(name, self.catalog.sections[section].knobs[name].default)

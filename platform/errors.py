@@ -1,0 +1,47 @@
+"""What can go wrong for a user, and how a command says so: 0 done, 1 a run failed, 2 a wrong recipe or command."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+EXIT_RUN_FAILED = 1
+EXIT_WRONG_INPUT = 2  # click and argparse use the same number for a wrong command
+
+
+class UserError(Exception):
+    """Something that the user wrote is wrong; the message says where, what was found, what is possible, what to do."""
+
+
+class RunFailed(Exception):
+    """What was asked for was right, and it failed; the message says what failed and where its log is."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Around a command: its mistakes end the process with their message and exit status, without a traceback.
+
+    Works as a decorator too: ``@explained()``.
+    """
+    try:
+        yield
+    except UserError as error:
+        _leave(f"error: {error}", EXIT_WRONG_INPUT)
+    except RunFailed as error:
+        _leave(f"failed: {error}", EXIT_RUN_FAILED)
+    except BrokenPipeError:  # the reader of a pipe, `| head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def nearest(wrong: str, possible: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the most similar of ``possible``; empty where nothing is similar."""
+    from difflib import get_close_matches  # only when something is wrong
+
+    close = get_close_matches(wrong, list(possible), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _leave(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)

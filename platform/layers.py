@@ -1,0 +1,243 @@
+"""What one YAML file says, checked against the catalog; and how one file's say goes over another's.
+
+Over what is there: sections merge key by key, the same technique merges its knobs, another technique replaces it, lists
+and ``arms`` are replaced whole. Scales may also multiply a number, ``{times: 0.1}``, and set knobs of a technique
+wherever it was chosen, ``techniques: {muon: {momentum: 0.9}}``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .catalog import Catalog, Field
+from .choices import Pick, Value
+from .document import Node
+from .knobs import Kind, Knob, OneOf, Scalar, Table, nested_family, takes_none, takes_several
+
+ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")  # a folder of results and a word in a list
+MACHINE_KEYS: dict[str, Kind] = {
+    "processes": Scalar("int"),
+    "gpus": Scalar("int"),
+    "cpus": Scalar("int"),
+    "corpus": OneOf(("embedded",)),
+    "data_path": Scalar("str"),
+    "tokenizer_path": Scalar("str"),
+}
+
+
+@dataclass(frozen=True)
+class Times:
+    """``{times: factor}``: what is there, multiplied."""
+
+    factor: float
+    node: Node
+
+    def of(self, value: Value) -> Value:
+        """The product; a whole number stays one, and at least 1."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.node.error(f"times multiplies a number; what is there is {'none' if value is None else value!r}")
+        if isinstance(value, float):
+            return value * self.factor
+        return max(1, round(value * self.factor)) if value > 0 else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What one file, or its part for a scale, says."""
+
+    sections: Mapping[str, Mapping[str, Value]]
+    picks: Mapping[str, Pick | tuple[Pick, ...] | None]
+    arms: Mapping[str, Pick] | None
+    techniques: Mapping[tuple[str, str], Mapping[str, Value]]  # by family and name
+    machine: Mapping[str, Value]
+
+    def over(self, below: "Layer", catalog: Catalog) -> "Layer":
+        """This layer's say over ``below``."""
+        sections = {
+            name: _merged(below.sections.get(name, {}), self.sections.get(name, {}), section.knobs)
+            for name, section in catalog.sections.items()
+        }
+        picks = {**below.picks, **{name: _over(below.picks.get(name), pick) for name, pick in self.picks.items()}}
+        arms = below.arms if self.arms is None else {name: _over(None, pick) for name, pick in self.arms.items()}
+        return Layer(
+            sections=sections,
+            picks={name: self._set_techniques(pick) for name, pick in picks.items()},
+            arms=None if arms is None else {name: self._set_techniques(pick) for name, pick in arms.items()},
+            techniques={},
+            machine={**below.machine, **self.machine},
+        )
+
+    def _set_techniques(self, value: Value) -> Value:
+        """``value`` with the knobs that ``techniques`` sets, in every technique inside it."""
+        if isinstance(value, tuple):
+            return tuple(self._set_techniques(one) for one in value)
+        if not isinstance(value, Pick):
+            return value
+        technique = value.technique
+        knobs = {name: self._set_techniques(one) for name, one in value.knobs.items()}
+        own = self.techniques.get((technique.family, technique.name), {})
+        return replace(value, knobs=_merged(knobs, own, technique.knobs))
+
+
+NOTHING = Layer(sections={}, picks={}, arms=None, techniques={}, machine={})
+
+
+def _merged(below: Mapping[str, Value], above: Mapping[str, Value], knobs: Mapping[str, Knob]) -> dict[str, Value]:
+    merged = dict(below)
+    for name, value in above.items():
+        there = below.get(name, knobs[name].default)
+        merged[name] = value.of(there) if isinstance(value, Times) else _over(there, value)
+    return merged
+
+
+def _over(below: Value, above: Value) -> Value:
+    """``above`` with what it leaves open taken from ``below``, and with its multiplications done."""
+    if isinstance(above, tuple):
+        return tuple(_over(None, one) for one in above)
+    if not isinstance(above, Pick):
+        return above
+    same = isinstance(below, Pick) and below.technique == above.technique
+    return replace(above, knobs=_merged(below.knobs if same else {}, above.knobs, above.technique.knobs))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns nodes into layers; ``multiplies`` says whether ``{times: x}`` is understood, which is for scales."""
+
+    catalog: Catalog
+    multiplies: bool = False
+
+    def recipe_layer(self, entries: Mapping[str, Node]) -> Layer:
+        """What a recipe says; ``entries`` without the keys that describe it.
+
+        Raises:
+            UserError: a key, technique, knob or value that is not in the catalog; with its place and what is possible.
+        """
+        return self._layer(entries, [*self.catalog.sections, *self.catalog.fields])
+
+    def scale_layer(self, entries: Mapping[str, Node], *, may_choose: bool) -> Layer:
+        """What a scale says: a file of scales/, or a recipe's entry for a scale, which may choose techniques too."""
+        choices = self.catalog.fields if may_choose else ()
+        return self._layer(entries, [*self.catalog.sections, *choices, "techniques", "machine"])
+
+    def _layer(self, entries: Mapping[str, Node], possible: Iterable[str]) -> Layer:
+        sections, picks, machine = {}, {}, {}
+        arms: Mapping[str, Pick] | None = None
+        techniques: Mapping[tuple[str, str], Mapping[str, Value]] = {}
+        for name, node in entries.items():
+            if name not in possible:
+                raise node.unknown(possible, "entry")
+            if name in self.catalog.sections:
+                sections[name] = self._knobs(node, self.catalog.sections[name].knobs)
+            elif name == "techniques":
+                techniques = self._techniques(node)
+            elif name == "machine":
+                machine = self._machine(node)
+            elif name == "arms":
+                arms = self._arms(node)
+            else:
+                picks[name] = self._choice(node, self.catalog.fields[name])
+        return Layer(sections=sections, picks=picks, arms=arms, techniques=techniques, machine=machine)
+
+    def _choice(self, node: Node, field: Field) -> Pick | tuple[Pick, ...] | None:
+        if node.value in (None, "none"):
+            if field.takes == "one":
+                raise node.error(f"every recipe needs one; possible: {self._names(field.family)}")
+            return () if field.takes == "several" else None
+        if field.takes == "several":
+            picks = [self._pick(one, field.family) for one in (node.value if isinstance(node.value, list) else [node])]
+            if any(pick in picks[:at] for at, pick in enumerate(picks)):
+                raise node.error("the same technique twice, with the same knobs; keep one")
+            return tuple(picks)
+        return self._pick(node, field.family)
+
+    def _arms(self, node: Node) -> dict[str, Pick]:
+        entries = node.entries(f"names of arms, each with {self._names('adaptation')}")
+        if not entries:
+            raise node.error("a recipe has at least one arm, a name and an adaptation")
+        for name, one in entries.items():
+            if not ARM_NAME.fullmatch(name):
+                raise one.error("an arm's name is small letters, digits and underscores, a letter first")
+        return {name: self._pick(one, self.catalog.fields["arms"].family) for name, one in entries.items()}
+
+    def _pick(self, node: Node, family: str) -> Pick:
+        """``technique`` or ``technique: {knob: value}``."""
+        value = {node.value: None} if isinstance(node.value, str) else node.value
+        if not isinstance(value, dict) or len(value) != 1:
+            raise node.error(
+                f"found {node.found()}, here belongs one technique, as its name or as name: {{knob: value}}; "
+                f"possible: {self._names(family)}"
+            )
+        [(name, knobs)] = value.items()
+        if name not in self.catalog.families[family].techniques:
+            where = node if knobs is None else knobs
+            raise replace(where, key=f"{node.key}.{name}").unknown(
+                self.catalog.families[family].techniques, f"technique of {family}"
+            )
+        technique = self.catalog.technique(family, name)
+        return Pick(technique=technique, knobs={} if knobs is None else self._knobs(knobs, technique.knobs))
+
+    def _knobs(self, node: Node, knobs: Mapping[str, Knob]) -> dict[str, Value]:
+        values = {}
+        for name, one in node.entries(f"knobs: {', '.join(knobs) or 'there are none'}").items():
+            if name not in knobs:
+                raise one.unknown(knobs, "knob")
+            values[name] = self._value(one, knobs[name])
+        return values
+
+    def _value(self, node: Node, knob: Knob) -> Value:
+        if isinstance(node.value, dict) and set(node.value) == {"times"} and not isinstance(knob.kind, Table):
+            return self._times(node)
+        family = nested_family(knob.kind)
+        if family and node.value in (None, "none") and takes_none(knob.kind):
+            return None
+        if family and isinstance(node.value, list) and takes_several(knob.kind):
+            return tuple(self._pick(one, family) for one in node.value)
+        if family:
+            return self._pick(node, family)
+        try:
+            return knob.kind.checked(node.plain())
+        except ValueError as error:
+            raise node.error(f"{error}{f' ({knob.summary})' if knob.summary else ''}") from None
+
+    def _times(self, node: Node) -> Times:
+        assert isinstance(node.value, dict)
+        factor = node.value["times"].value
+        if not self.multiplies:
+            raise node.error("{times: x} is for scales; a recipe says the number itself")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+            raise node.error(f"times takes a number above 0, found {node.value['times'].found()}")
+        return Times(factor, node)
+
+    def _techniques(self, node: Node) -> dict[tuple[str, str], dict[str, Value]]:
+        """Knobs by technique; the name may have its family in front, where two families have the name."""
+        layer: dict[tuple[str, str], dict[str, Value]] = {}
+        for name, one in node.entries("techniques, each with its knobs").items():
+            family, _, technique = name.rpartition(".")
+            families = [found for found in self.catalog.families_of(technique) if family in ("", found)]
+            if not families:
+                every = [known for family in self.catalog.families.values() for known in family.techniques]
+                raise one.unknown(sorted(set(every)), "technique")
+            if len(families) > 1:
+                raise one.error(
+                    f"a technique of several families; write {' or '.join(f'{f}.{technique}' for f in families)}"
+                )
+            layer[families[0], technique] = self._knobs(one, self.catalog.technique(families[0], technique).knobs)
+        return layer
+
+    def _machine(self, node: Node) -> dict[str, Any]:
+        machine = {}
+        for name, one in node.entries(f"{', '.join(MACHINE_KEYS)}").items():
+            if name not in MACHINE_KEYS:
+                raise one.unknown(MACHINE_KEYS, "entry of machine")
+            try:
+                machine[name] = MACHINE_KEYS[name].checked(one.plain())
+            except ValueError as error:
+                raise one.error(str(error)) from None
+            if isinstance(machine[name], int) and machine[name] < (0 if name == "gpus" else 1):
+                raise one.error(f"found {machine[name]}, a job has at least {0 if name == 'gpus' else 1}")
+        return machine
+
+    def _names(self, family: str) -> str:
+        return ", ".join(self.catalog.families[family].techniques)
