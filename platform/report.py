@@ -1,0 +1,273 @@
+"""A run as tables: scores by arm and seed, paired deltas, bytes and times against their limits; all from its files.
+
+    python -m platform.report RUN_DIR            prints the report
+    python -m platform.report RUN_DIR --json     prints report.json
+    python -m platform.report RUN_DIR --write    writes report.md, report.json, results.csv and figures/ again
+
+The numbers are made here, once (``build``); how they look in Markdown and on a terminal is the business of ``tables``.
+"""
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
+
+from . import document
+from .errors import explained
+from .paths import RunPaths
+from .plan import Failure
+from .results import Open, Run, read_run
+from .significance import Interval, Summary, holm, summarize
+
+TRAIN_LIMIT_SECONDS = 600.0  # the challenge's caps, both on 8 H100
+EVAL_LIMIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmReport:
+    """One arm over its seeds. What no seed has measured is None."""
+
+    name: str
+    adaptation: str | None
+    protocol: str | None
+    claimable: bool | None
+    seeds: dict[int, ArmResult]
+    val_bpb: Summary | None
+
+    @property
+    def aligned_gaps(self) -> list[float]:
+        """Final score minus the score in disjoint windows, for each seed that has both. Healthy: below 0."""
+        return [one.val_bpb - one.aligned_val_bpb for one in self.seeds.values() if one.aligned_val_bpb is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """``arm`` minus ``against`` in BPB: below 0 where the arm is better. ``p`` is two-sided."""
+
+    arm: str
+    against: str
+    paired: bool  # each pair scored one trunk; otherwise Welch
+    n: int
+    mean: float
+    std: float | None  # of the paired deltas
+    ci95: Interval | None
+    p: float | None
+    p_holm: float | None  # p adjusted for all deltas of this report
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that is printed about a run."""
+
+    run: Run
+    question: str | None  # as the recipe puts it
+    arms: tuple[ArmReport, ...]
+    deltas: tuple[Delta, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        return self.run.failures
+
+    @property
+    def open(self) -> tuple[Open, ...]:
+        return self.run.open
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of report.json: full precision, null where there is no number."""
+        plan = self.run.plan
+        return {
+            "recipe": plan.recipe,
+            "scale": plan.scale,
+            "program_sha256": plan.program_sha256,
+            "seeds": list(plan.seeds),
+            "arms": {arm.name: _arm_json(arm) for arm in self.arms},
+            "deltas": [
+                {
+                    "arm": one.arm,
+                    "against": one.against,
+                    "paired": one.paired,
+                    "n": one.n,
+                    "mean": one.mean,
+                    "std": one.std,
+                    "ci95": _interval_json(one.ci95),
+                    "p": one.p,
+                }
+                for one in self.deltas
+            ],
+            "failed": [
+                {"seed": one.seed, "phase": one.phase, "arm": one.arm, "reason": one.reason, "arms": list(one.arms)}
+                for one in self.failed
+            ],
+        }
+
+
+def build(run: Run) -> Report:
+    """The report of what ``run`` holds now."""
+    arms = tuple(_arm_report(name, seeds) for name, seeds in run.arms.items())
+    warnings = tuple(_warnings(arms))
+    return Report(run=run, question=_question(run), arms=arms, deltas=_deltas(run), warnings=warnings)
+
+
+def write(run_path: Path) -> Report:
+    """Write report.md, report.json, results.csv and the figures of the run in this folder.
+
+    Raises:
+        UserError: no run there, or a file in it that cannot be read.
+    """
+    from . import figures, tables
+
+    report = build(read_run(run_path))
+    paths = RunPaths(run_path)
+    drawn = figures.draw(report, paths.figures)
+    for path, text in (
+        (paths.report_json, to_json(report)),
+        (paths.results_csv, to_csv(report.run)),
+        (paths.report_md, tables.to_markdown(report, drawn)),
+    ):
+        part = path.with_suffix(".part")
+        part.write_text(text)
+        part.replace(path)
+    return report
+
+
+def to_json(report: Report) -> str:
+    return json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(run: Run) -> str:
+    """One line a result, full precision, the file of each in the last column; only the header without results."""
+    rows = run.rows()
+    names = list(rows[0]) if rows else ["recipe", "scale", "arm", "seed", "val_bpb", "path"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@click.command(help="Print the report of a run: a folder such as runs/leaky_cosine-991bb5f2.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of tables.")
+@click.option("--write", "rewrite", is_flag=True, help="Write report.md, report.json, results.csv and figures again.")
+@explained()
+def main(run_dir: Path, as_json: bool, rewrite: bool) -> None:
+    report = write(run_dir) if rewrite else build(read_run(run_dir))
+    if as_json:
+        print(to_json(report), end="")
+        return
+    from . import tables
+
+    tables.show(report)
+
+
+def _question(run: Run) -> str | None:
+    path = run.plan.paths.recipe
+    node = document.read(path).entries("a recipe").get("question") if path.exists() else None
+    return str(node.value) if node else None
+
+
+def _arm_report(name: str, seeds: dict[int, ArmResult]) -> ArmReport:
+    first = next(iter(seeds.values()), None)
+    return ArmReport(
+        name=name,
+        adaptation=first.adaptation if first else None,
+        protocol=first.protocol if first else None,
+        claimable=first.claimable if first else None,
+        seeds=seeds,
+        val_bpb=summarize([one.val_bpb for one in seeds.values()]) if first else None,
+    )
+
+
+def _deltas(run: Run) -> tuple[Delta, ...]:
+    """Every arm against every earlier one."""
+    pairs = [(arm, against) for against, arm in combinations(run.arms, 2)]
+    found = [(arm, against, compared) for arm, against in pairs if (compared := run.compare(arm, against))]
+    adjusted = holm([compared.p_two_sided for _, _, compared in found])
+    return tuple(
+        Delta(
+            arm=arm,
+            against=against,
+            paired=compared.test == "paired t",
+            n=compared.n,
+            mean=-compared.gain,
+            std=compared.gain_std,
+            ci95=None if (gain := compared.gain_interval) is None else Interval(-gain.high, -gain.low),
+            p=compared.p_two_sided,
+            p_holm=p_holm,
+            note=compared.note,
+        )
+        for (arm, against, compared), p_holm in zip(found, adjusted, strict=True)
+    )
+
+
+def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
+    """What a reader should know before believing a number."""
+    warnings = []
+    scored = [arm for arm in arms if arm.seeds]
+    if len({frozenset(arm.seeds) for arm in scored}) > 1:
+        counts = ", ".join(f"{arm.name} {len(arm.seeds)}" for arm in scored)
+        warnings.append(
+            f"The arms have scores of different seeds ({counts}): compare them by their deltas, not by their means."
+        )
+    for arm in arms:
+        results = arm.seeds.values()
+        gaps = arm.aligned_gaps
+        if arm.adaptation != "no_adaptation" and (inverted := sum(gap > 0 for gap in gaps)):
+            warnings.append(
+                f"{arm.name}: in {inverted} of {len(gaps)} seeds the final score lies above the score in disjoint "
+                f"windows (by {max(gaps):.6f} BPB at most). A healthy model gains from more context; after "
+                "adaptation the reverse is the signature of memorised validation windows."
+            )
+        largest = max((one.artifact_bytes for one in results), default=0)
+        if largest > ARTIFACT_LIMIT_BYTES:
+            warnings.append(f"{arm.name}: {largest:,} bytes, {largest - ARTIFACT_LIMIT_BYTES:,} over the limit.")
+        for what, limit in (("train_seconds", TRAIN_LIMIT_SECONDS), ("eval_seconds", EVAL_LIMIT_SECONDS)):
+            longest = max((float(getattr(one, what)) for one in results), default=0.0)
+            if longest > limit:
+                warnings.append(f"{arm.name}: {what} {longest:.1f}, over the cap of {limit:.0f} s.")
+        if len({(one.device, one.world_size, one.torch_version) for one in results}) > 1:
+            warnings.append(f"{arm.name}: the seeds ran on different machines; see the machine of each in results.csv.")
+    return warnings
+
+
+def _arm_json(arm: ArmReport) -> dict[str, Any]:
+    summary = arm.val_bpb
+    return {
+        "protocol": arm.protocol,
+        "claimable": arm.claimable,
+        "seeds": {
+            str(seed): {
+                "val_bpb": one.val_bpb,
+                "val_loss_nats": one.val_loss_nats,
+                "artifact_bytes": one.artifact_bytes,
+                "code_bytes": one.code_bytes,
+                "step_ms": one.step_ms_mean,
+                "train_seconds": one.train_seconds,
+                "eval_seconds": one.eval_seconds,
+            }
+            for seed, one in arm.seeds.items()
+        },
+        "val_bpb": {
+            "n": summary.n if summary else 0,
+            "mean": summary.mean if summary else None,
+            "std": summary.sample_std if summary else None,
+            "ci95": _interval_json(summary.interval) if summary else None,
+        },
+    }
+
+
+def _interval_json(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(asdict(interval).values())
+
+
+if __name__ == "__main__":
+    main()

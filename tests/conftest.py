@@ -1,0 +1,171 @@
+"""Run folders made of real contract records, for every test that reads a run: no job has to run for them."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from jobs.contract import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord, write_record
+from platform.plan import Failure, Plan, extend, write_failure
+
+PROGRAM_SHA, DATA_SHA, TOKENIZER_SHA, TEXT_SHA = "a1" * 32, "b2" * 32, "c3" * 32, "d4" * 32
+SCORED_TOKENS, SCORED_BYTES = 40_000, 100_000
+MakeRun = Callable[..., "RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk; its methods write the files that jobs and trials write."""
+
+    plan: Plan
+
+    @property
+    def path(self) -> Path:
+        return self.plan.run_path
+
+    def trunk(self, seed: int, *, steps: int = 40) -> TrunkRecord:
+        """Write a trunk with its metrics.jsonl: loss 6 / sqrt(step), a validation at the end."""
+        trial = self.plan.trial(seed)
+        record = TrunkRecord(
+            trunk_sha256=f"{seed:064x}",
+            program_sha256=PROGRAM_SHA,
+            weights_sha256="e5" * 32,
+            artifact_sha256="f6" * 32,
+            recipe=self.plan.recipe,
+            scale=self.plan.scale,
+            seed=seed,
+            data_sha256=DATA_SHA,
+            tokenizer_sha256=TOKENIZER_SHA,
+            parameters=1_000_000,
+            model_bytes=700_000,
+            steps=steps,
+            train_tokens=steps * 8192,
+            train_seconds=45.25,
+            step_ms_mean=105.5,
+            step_ms_median=104.0,
+            phases={"data": 1.5, "train": 45.5, "pack": 3.25},
+            world_size=2,
+            device="cpu",
+            torch_version="2.13.0",
+        )
+        trial.trunk.folder.mkdir(parents=True)
+        events: list[dict[str, object]] = [{"event": "phase", "phase": "train", "state": "start", "seconds": 1.5}]
+        events += [
+            {
+                "event": "step",
+                "step": step,
+                "train_loss": 6 / math.sqrt(step),
+                "train_ms": 105.5 * step,
+                "step_ms": 105.5,
+                "lr_scale": 1 - step / steps,
+            }
+            for step in range(1, steps + 1)
+        ]
+        last = {"event": "validation", "step": steps, "val_loss_nats": 1.2, "val_bpb": 0.7, "train_ms": 105.5 * steps}
+        text = "".join(json.dumps(one) + "\n" for one in [*events, last])
+        trial.trunk.metrics.write_text(text + '{"event":"step","st')  # cut off by a kill
+        trial.trunk.log.write_text(f"seed:{seed}\nstep:{steps}/{steps} train_loss:1.0\n")
+        write_record(trial.trunk.record, record)
+        return record
+
+    def result(self, seed: int, arm: str, val_bpb: float, **changes: object) -> ArmResult:
+        """Write a result with this score; ``changes`` are fields of ArmResult."""
+        adapts = arm != "no_ttt"
+        result = ArmResult(
+            recipe=self.plan.recipe,
+            scale=self.plan.scale,
+            arm=arm,
+            adaptation="pre_eval" if adapts else "no_adaptation",
+            protocol=PRE_EVAL if adapts else SCORE_FIRST,
+            seed=seed,
+            program_sha256=PROGRAM_SHA,
+            trunk_sha256=f"{seed:064x}",
+            data_sha256=DATA_SHA,
+            tokenizer_sha256=TOKENIZER_SHA,
+            val_loss_nats=val_bpb * math.log(2) * SCORED_BYTES / SCORED_TOKENS,
+            val_bpb=val_bpb,
+            scored_tokens=SCORED_TOKENS,
+            scored_bytes=SCORED_BYTES,
+            aligned_val_bpb=val_bpb + 0.02,
+            artifact_bytes=750_000 + seed,
+            model_bytes=700_000 + seed,
+            code_bytes=50_000,
+            parameters=1_000_000,
+            steps=40,
+            train_seconds=45.25,
+            step_ms_mean=105.5,
+            step_ms_median=104.0,
+            adapt_seconds=8.5 if adapts else 0.0,
+            eval_seconds=20.25 if adapts else 10.5,
+            phases={"read": 0.5, **({"adapt": 8.5} if adapts else {}), "score": 10.0},
+            end_to_end=True,
+            world_size=2,
+            device="cpu",
+            torch_version="2.13.0",
+        )
+        result = replace(result, **changes)  # type: ignore[arg-type]
+        paths = self.plan.trial(seed).paths.arm(arm)
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        curve = range(1000, SCORED_TOKENS + 1, 1000)
+        events = [{"event": "score", "position": at, "running_bpb": val_bpb * (1 + 40 / at)} for at in curve]
+        paths.metrics.write_text("".join(json.dumps(one) + "\n" for one in events))
+        paths.log.write_text(f"final_{arm}_exact val_loss:{result.val_loss_nats:.8f} val_bpb:{val_bpb:.8f}\n")
+        write_record(paths.result, result)
+        return result
+
+    def failure(self, seed: int, arms: tuple[str, ...], **changes: object) -> Failure:
+        """Write a failure of these arms; ``changes`` are fields of Failure."""
+        failure = Failure(
+            seed=seed, phase="score", arm=arms[0], reason="exit status 1", log_tail="Traceback ...", arms=arms
+        )
+        failure = replace(failure, **changes)  # type: ignore[arg-type]
+        folder = self.plan.trial(seed).paths.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        write_failure(self.plan.trial(seed).paths.failure, failure)
+        self.plan.trial(seed).paths.job_log.write_text(failure.log_tail)
+        return failure
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """A function from ``{arm: {seed: val_bpb}}`` (and planned seeds) to a run folder with trunks and results."""
+
+    def make(
+        scores: Mapping[str, Mapping[int, float]],
+        *,
+        seeds: tuple[int, ...] | None = None,
+        recipe: str = "leaky_cosine",
+        runs: Path | None = None,
+    ) -> RunFolder:
+        planned = seeds or tuple(dict.fromkeys(seed for by_seed in scores.values() for seed in by_seed))
+        runs = runs or tmp_path / "runs"
+        draft = Plan(
+            run_path=runs / f"{recipe}-{PROGRAM_SHA[:8]}",
+            recipe=recipe,
+            scale="laptop",
+            program_sha256=PROGRAM_SHA,
+            trunk_text_sha256=TEXT_SHA,
+            arms=tuple(scores),
+            data_path=tmp_path / "data",
+            tokenizer_path=tmp_path / "data" / "tokenizer.model",
+            data_sha256=DATA_SHA,
+            tokenizer_sha256=TOKENIZER_SHA,
+            processes=2,
+            gpus=0,
+            cpus=2,
+        )
+        folder = RunFolder(extend(draft, planned))
+        folder.plan.paths.program.write_text('"""leaky_cosine, scale laptop."""\n')
+        folder.plan.paths.recipe.write_text("question: What does test-time training add, and what is memorisation?\n")
+        for seed in planned:
+            if any(seed in by_seed for by_seed in scores.values()):
+                folder.trunk(seed)
+        for arm, by_seed in scores.items():
+            for seed, score in by_seed.items():
+                folder.result(seed, arm, score)
+        return folder
+
+    return make

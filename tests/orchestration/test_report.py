@@ -1,0 +1,186 @@
+"""The report of a run: the numbers of its files, nothing else, and nothing left out."""
+
+import csv
+import json
+import math
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from platform import report, tables
+from platform.results import read_run
+
+ROOT = Path(__file__).parents[2]
+MakeRun = Callable[..., Any]
+SCORES = {
+    "no_ttt": {1337: 2.3012, 42: 2.3050, 2024: 2.2991},
+    "sgd": {1337: 2.2712, 42: 2.2761, 2024: 2.2683},
+    "adamw": {1337: 2.2012, 42: 2.2030, 2024: 2.1999},
+}
+
+
+def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    report.write(folder.path)
+    found = json.loads((folder.path / "report.json").read_text())
+    assert set(found) == {"recipe", "scale", "program_sha256", "seeds", "arms", "deltas", "failed"}
+    assert (found["recipe"], found["scale"], found["seeds"], found["failed"]) == (
+        "leaky_cosine",
+        "laptop",
+        [1337, 42, 2024],
+        [],
+    )
+    for name, arm in found["arms"].items():
+        assert set(arm) == {"protocol", "claimable", "seeds", "val_bpb"}
+        for seed, numbers in arm["seeds"].items():
+            result = json.loads((folder.path / f"seed_{seed}" / name / "result.json").read_text())
+            step_ms = numbers.pop("step_ms")
+            assert step_ms == result["step_ms_mean"]
+            assert numbers == {key: result[key] for key in numbers}
+            assert set(numbers) == {
+                "val_bpb",
+                "val_loss_nats",
+                "artifact_bytes",
+                "code_bytes",
+                "train_seconds",
+                "eval_seconds",
+            }
+        values = list(SCORES[name].values())
+        assert arm["val_bpb"]["n"] == 3
+        assert arm["val_bpb"]["mean"] == statistics.mean(values)
+        assert arm["val_bpb"]["std"] == statistics.stdev(values)
+        half = 4.302652729911275 * statistics.stdev(values) / math.sqrt(3)  # t, 2 degrees of freedom
+        assert arm["val_bpb"]["ci95"] == pytest.approx(
+            [statistics.mean(values) - half, statistics.mean(values) + half], rel=1e-12
+        )
+    assert [found["arms"][name]["claimable"] for name in SCORES] == [True, False, False]
+    assert found["arms"]["adamw"]["protocol"] == "pre_eval"
+
+
+def test_deltas_are_paired_by_seed(make_run: MakeRun) -> None:
+    from scipy import stats
+
+    found = report.build(read_run(make_run(SCORES).path)).as_json()["deltas"]
+    assert [(one["arm"], one["against"]) for one in found] == [
+        ("sgd", "no_ttt"),
+        ("adamw", "no_ttt"),
+        ("adamw", "sgd"),
+    ]
+    for one in found:
+        assert set(one) == {"arm", "against", "paired", "n", "mean", "std", "ci95", "p"}
+        ours, theirs = (list(SCORES[one[side]].values()) for side in ("arm", "against"))
+        truth = stats.ttest_rel(ours, theirs)
+        low, high = truth.confidence_interval(0.95)
+        assert one["paired"] and one["n"] == 3
+        assert one["p"] == pytest.approx(truth.pvalue, rel=1e-6)
+        assert one["mean"] == pytest.approx(statistics.mean(ours) - statistics.mean(theirs))
+        assert one["ci95"] == pytest.approx([low, high])
+    assert found[0]["mean"] < 0  # lower is better: sgd gains
+
+
+def test_a_failed_seed_is_said_in_every_place(make_run: MakeRun) -> None:
+    scores = {**SCORES, "adamw": {1337: 2.2012, 42: 2.2030}}
+    folder = make_run(scores, seeds=(1337, 42, 2024, 7))
+    folder.failure(2024, ("adamw",), reason="\x1b[31mboom\x1b[0m | `x` <b>", log_tail="long log")
+    made = report.write(folder.path)
+    text = (folder.path / "report.md").read_text()
+    assert "| adamw | 2 of 4 |" in text and "| no_ttt | 3 of 4 |" in text
+    assert r"seed 2024 failed in score (arm adamw): boom  \| \`x\` \<b\>" in text and "\x1b" not in text
+    assert "| 2024 | 2.29910000 | 2.26830000 | failed |" in text and "| 7 | no result | no result | no result |" in text
+    assert "seed 7, sgd: no result, no failure" in text
+    assert "no_ttt 3, sgd 3, adamw 2" in text  # means over different seeds are warned of
+    assert [(one["seed"], one["arms"]) for one in made.as_json()["failed"]] == [(2024, ["adamw"])]
+    assert made.as_json()["seeds"] == [1337, 42, 2024, 7]
+    deltas = {(one.arm, one.against): one.n for one in made.deltas}
+    assert deltas == {("sgd", "no_ttt"): 3, ("adamw", "no_ttt"): 2, ("adamw", "sgd"): 2}
+
+
+def test_one_seed_has_a_score_and_nothing_that_needs_two(make_run: MakeRun) -> None:
+    folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {}}, seeds=(1337,))
+    found = report.build(read_run(folder.path)).as_json()
+    assert found["arms"]["no_ttt"]["val_bpb"] == {"n": 1, "mean": 2.3, "std": None, "ci95": None}
+    assert found["arms"]["adamw"]["val_bpb"] == {"n": 0, "mean": None, "std": None, "ci95": None}
+    assert (found["arms"]["adamw"]["claimable"], found["arms"]["adamw"]["seeds"]) == (None, {})
+    (delta,) = found["deltas"]
+    assert (delta["n"], delta["std"], delta["ci95"], delta["p"]) == (1, None, None, None)
+    assert delta["mean"] == pytest.approx(-0.1)
+    text = report.to_json(report.build(read_run(folder.path)))
+    assert "NaN" not in text and "nan" not in tables.to_markdown(report.build(read_run(folder.path)))
+
+
+def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    report.write(folder.path)
+    text = (folder.path / "report.md").read_text()
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(blocks) >= 6
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block}) == 1
+    assert "| 1337 | 2.30120000 | 2.27120000 | 2.20120000 |" in text
+    assert "| **Mean** | **2.30176667** |" in text
+    assert "`seed_<seed>/<arm>/result.json`" in text
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (folder.path / name).read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (folder.path / "figures").iterdir()} == {
+        "scores.png",
+        "training.png",
+        "running_score.png",
+    }
+
+
+def test_holm_counts_all_deltas(make_run: MakeRun) -> None:
+    made = report.build(read_run(make_run(SCORES).path))
+    p = sorted(one.p for one in made.deltas if one.p is not None)
+    assert min(one.p_holm for one in made.deltas if one.p_holm is not None) == pytest.approx(3 * p[0])
+
+
+def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    assert report.build(read_run(folder.path)).warnings == ()
+    folder.result(42, "adamw", 2.2030, aligned_val_bpb=2.1905, artifact_bytes=16_000_001, eval_seconds=600.5)
+    folder.result(42, "no_ttt", 2.3050, aligned_val_bpb=2.3049)  # nothing adapted: no memory to speak of
+    warnings = report.build(read_run(folder.path)).warnings
+    assert len(warnings) == 3 and all(one.startswith("adamw") for one in warnings)
+    assert "in 1 of 3 seeds" in warnings[0] and "0.012500 BPB" in warnings[0]
+    assert "16,000,001 bytes, 1 over" in warnings[1] and "eval_seconds 600.5, over the cap of 600 s" in warnings[2]
+
+
+def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    report.write(folder.path)
+    rows = list(csv.DictReader((folder.path / "results.csv").open()))
+    assert len(rows) == 9
+    for row in rows:
+        assert float(row["val_bpb"]) == json.loads((folder.path / row["path"]).read_text())["val_bpb"]
+
+
+def test_writing_again_changes_no_byte(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    report.write(folder.path)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    report.write(folder.path)
+    assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
+def test_command_prints_without_writing(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    done = CliRunner().invoke(report.main, [str(folder.path)])
+    assert done.exit_code == 0, done.output
+    assert "2.301767" in done.output and "3 of 3" in done.output and "paired t" in done.output
+    assert not (folder.path / "report.md").exists()
+    as_json = CliRunner().invoke(report.main, [str(folder.path), "--json"])
+    assert json.loads(as_json.output)["arms"]["sgd"]["val_bpb"]["n"] == 3
+
+
+def test_a_wrong_folder_is_one_message_and_exit_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "platform.report", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "no such file" in done.stderr and "Traceback" not in done.stderr
