@@ -104,17 +104,24 @@ def staged(final: Path) -> Iterator[Path | None]:
     """An empty folder that becomes ``final`` when the block ends well; None where ``final`` is already there.
 
     A second process that wants the same folder waits for the first and then gets None. What a killed process left
-    behind is thrown away by the next one; under its final name a folder is always whole.
+    behind is thrown away by the next one: under its final name a folder is always whole.
     """
+    if final.exists():
+        yield None
+        return
     staging = final.with_name(f".{final.name}.part")
     with exclusive(staging):
-        if final.exists():
+        if final.exists():  # made while we waited
             shutil.rmtree(staging)
             yield None
             return
         for leftover in staging.iterdir():
             leftover.unlink()
-        yield staging
+        try:
+            yield staging
+        except BaseException:
+            shutil.rmtree(staging)
+            raise
         staging.rename(final)
 
 

@@ -1,0 +1,110 @@
+"""What keeps a job from reading its corpus, found in a moment and before any machine is rented."""
+
+from array import array
+from pathlib import Path
+from sys import byteorder
+
+from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, shard_tokens
+
+from ..paths import shown
+
+LOOKED_AT_TOKENS = 2**19  # of the first validation shard: enough to meet an id that the tokenizer lacks
+
+
+def missing(data_path: Path, tokenizer_path: Path) -> str | None:
+    """All that is missing or broken in this data and tokenizer, and the remedy, in one message; None when all is well.
+
+    Reads every shard's header and size, one MiB of tokens and the tokenizer's list of pieces; imports nothing heavy.
+    """
+    found = _wrong_with_shards(data_path)
+    pieces: int | None = None
+    try:
+        pieces = vocabulary(tokenizer_path)
+    except ValueError as error:
+        found.append(str(error))
+    if not found and pieces is not None:
+        largest = _largest_token(min(data_path.glob(VAL_SHARDS)))
+        if largest >= pieces:
+            found.append(
+                f"{shown(data_path)} holds token {largest}, {shown(tokenizer_path)} has {pieces} pieces: "
+                "they do not belong together"
+            )
+    if not found:
+        return None
+    return "\n".join(["the corpus cannot be read:", *(f"  {one}" for one in found), _remedy(data_path)])
+
+
+def vocabulary(tokenizer_path: Path) -> int:
+    """How many pieces a SentencePiece model has, read without SentencePiece.
+
+    Raises:
+        ValueError: no such file, or it is not a whole model; names it and says what was found.
+    """
+    try:
+        model = tokenizer_path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{shown(tokenizer_path)}: no tokenizer there ({error.strerror})") from None
+    # A protocol buffer: at the top level a tag, a length and that many bytes, again and again; tag 1 is a piece.
+    pieces = place = 0
+    try:
+        while place < len(model):
+            tag, place = _varint(model, place)
+            length, place = _varint(model, place)
+            place += length
+            pieces += tag >> 3 == 1
+            if tag & 7 != 2:
+                raise IndexError
+    except IndexError:
+        pieces = 0
+    if place != len(model) or not pieces:
+        raise ValueError(f"{shown(tokenizer_path)}: {len(model):,} bytes that are not a whole SentencePiece model")
+    return pieces
+
+
+def _wrong_with_shards(data_path: Path) -> list[str]:
+    if not data_path.is_dir():
+        return [f"{shown(data_path)}: no such folder of token shards"]
+    wrong = []
+    for pattern in (TRAIN_SHARDS, VAL_SHARDS):
+        shards = sorted(data_path.glob(pattern))
+        if not shards:
+            wrong.append(f"{shown(data_path)}: no {pattern} shard there")
+        for path in shards:
+            try:
+                shard_tokens(path)
+            except (ValueError, OSError) as error:
+                wrong.append(str(error))
+    return [*wrong[:4], f"and {len(wrong) - 4} more shards like that"] if len(wrong) > 5 else wrong
+
+
+def _largest_token(shard: Path) -> int:
+    tokens = array("H")
+    with shard.open("rb") as file:
+        file.seek(4 * SHARD_HEADER_INTS)
+        tokens.frombytes(file.read(2 * LOOKED_AT_TOKENS))
+    if byteorder == "big":
+        tokens.byteswap()
+    return max(tokens)
+
+
+def _remedy(data_path: Path) -> str:
+    if "fineweb" in data_path.name:
+        return (
+            "Fetch it with `python -m platform.corpus fineweb` (16 GB; what is there already stays), or run on this "
+            "machine without a download: --scale laptop"
+        )
+    return (
+        "Make it with `python -m platform.corpus text FILE...`, or point --data and --tokenizer at a folder of shards "
+        "and its tokenizer, or run without any: --scale laptop"
+    )
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, place
