@@ -8,14 +8,15 @@ fields are its knobs. A file or a class whose name begins with an underscore is 
 """
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import UserError
-from .knobs import Kind, Knob, kind_of
+from .errors import UserError, explained
+from .knobs import Knob, annotated, knobs_of
 from .paths import ROOT, shown
 
 RECIPE_MODULE = "jobs/recipe.py"
@@ -120,7 +121,7 @@ class Catalog:
             path=path,
             summary=_first_line(docstring),
             source=" ".join(source[1].split()) if source else "",
-            knobs=_knobs(classes[0], text, path, {one.protocol: one.name for one in self.families.values()}),
+            knobs=knobs_of(classes[0], text, path, {one.protocol: one.name for one in self.families.values()}),
         )
 
 
@@ -150,12 +151,12 @@ def read(root: Path = ROOT) -> Catalog:
     }
     names = {family.protocol: family.name for family in families.values()}
     order, sections, fields = [], {}, {}
-    for node in _annotated(classes["Recipe"]):
+    for node in annotated(classes["Recipe"]):
         name, annotation = ast.unparse(node.target), node.annotation
         order.append(name)
         if isinstance(annotation, ast.Name) and annotation.id in classes and annotation.id not in names:
             section = classes[annotation.id]
-            knobs = _knobs(section, text, path, {})
+            knobs = knobs_of(section, text, path, {})
             summary = _first_line(ast.get_docstring(section) or "")
             sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)
         elif name not in IDENTITY:
@@ -195,60 +196,6 @@ def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: P
     return Field(name=name, family=families[protocol], takes=takes)
 
 
-def _knobs(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, str]) -> dict[str, Knob]:
-    lines = text.splitlines()
-    knobs = {}
-    for field_ in _annotated(node):
-        name = ast.unparse(field_.target)
-        try:
-            kind = kind_of(field_.annotation, families)
-            default = None if field_.value is None else _default(field_.value, kind)
-        except ValueError as error:
-            raise UserError(f"{shown(path)}:{field_.lineno}: {node.name}.{name}: {error}") from None
-        comment = lines[(field_.end_lineno or 0) - 1].encode()[field_.end_col_offset :].decode().strip()
-        knobs[name] = Knob(
-            name=name,
-            kind=kind,
-            annotation=ast.unparse(field_.annotation),
-            required=field_.value is None,
-            default=default,
-            summary=comment.lstrip("# ") if comment.startswith("#") else "",
-            line=field_.lineno,
-        )
-    return knobs
-
-
-def _default(value: ast.expr, kind: Kind) -> Any:
-    """A literal, or what ``field(default_factory=dict)`` and ``field(default_factory=lambda: {...})`` make.
-
-    Raises:
-        ValueError: another expression, or a literal of another kind than the field's annotation says.
-    """
-    match value:
-        case ast.Call(
-            func=ast.Name(id="field"), keywords=[ast.keyword(arg="default_factory", value=ast.Name(id="dict"))]
-        ):
-            return {}
-        case ast.Call(
-            func=ast.Name(id="field"), keywords=[ast.keyword(arg="default_factory", value=ast.Lambda(body=body))]
-        ):
-            value = body
-    try:
-        literal = ast.literal_eval(value)
-    except ValueError:
-        raise ValueError(
-            f"the default {ast.unparse(value)} is not a literal; nobody could read it in a catalog"
-        ) from None
-    return kind.checked(literal)
-
-
-def _annotated(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
-    """The fields of a dataclass."""
-    for one in node.body:
-        if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation):
-            yield one
-
-
 def _is_frozen_dataclass(node: ast.ClassDef) -> bool:
     for one in node.decorator_list:
         if isinstance(one, ast.Call) and ast.unparse(one.func) in ("dataclass", "dataclasses.dataclass"):
@@ -275,3 +222,25 @@ def _first_line(docstring: str) -> str:
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _command() -> Any:
+    import click
+
+    @click.command(help="List sections, families, techniques and knobs: everything a recipe can say.")
+    @click.argument("names", nargs=-1, metavar="[SECTION | FAMILY | TECHNIQUE]...")
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    @explained()
+    def command(names: tuple[str, ...], is_json: bool) -> None:
+        from .listing import as_json, print_catalog
+
+        if is_json:
+            print(json.dumps(as_json(read(), names), indent=2))
+        else:
+            print_catalog(read(), names)
+
+    return command
+
+
+if __name__ == "__main__":
+    _command()()

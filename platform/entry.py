@@ -20,8 +20,8 @@ SCORING = ("evaluation", "arms")  # fields of what happens after the trunk, whic
 def entry_program(choices: Choices) -> str:
     """The text of ``entry.py``, which runs in a checkout: for people to read, and for ``inline``."""
     about = [f"{choices.name} at scale {choices.scale}" + (f", against {choices.against}." if choices.against else ".")]
-    about += [textwrap.fill(choices.question, LINE_LENGTH)]
-    about += [textwrap.fill(f"Source: {choices.source}", LINE_LENGTH)] if choices.source else []
+    about += [_filled(choices.question)]
+    about += [_filled(f"Source: {choices.source}")] if choices.source else []
     docstring = "\n\n".join(about).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'"""{docstring}\n"""\n\n{_statements(choices, skip=())}'
 
@@ -49,6 +49,10 @@ def _statements(choices: Choices, skip: tuple[str, ...]) -> str:
     imports = "\n".join(_import(module, sorted(names)) for module, names in sorted(modules.items()))
     recipe = _Part("Recipe(", fields, ")", one_a_line=True).laid_out(indent=0, before=len("RECIPE = "))
     return f'{imports}\n\nRECIPE = {recipe}\n\nif __name__ == "__main__":\n    main(RECIPE, __file__)\n'
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, LINE_LENGTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _import(module: str, names: list[str]) -> str:
@@ -81,7 +85,8 @@ def _changed(knobs: Mapping[str, Knob], values: Mapping[str, Value]) -> "list[_P
     return [
         _part(values[name], f"{name}=")
         for name, knob in knobs.items()
-        if name in values and (knob.required or values[name] != knob.default)
+        if name in values
+        and (knob.required or (type(knob.default), knob.default) != (type(values[name]), values[name]))
     ]
 
 
@@ -101,7 +106,7 @@ def _part(value: Value, label: str = "") -> "_Part":
 
 def _literal(value: Value) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:_}"
+        return f"{value:_}" if abs(value) >= 10_000 else str(value)
     text = repr(value)
     if isinstance(value, str) and text[0] == "'" and '"' not in text:
         return '"' + text[1:-1].replace("\\'", "'") + '"'

@@ -2,12 +2,14 @@
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .document import described
-from .errors import nearest
+from .errors import UserError, nearest
+from .paths import shown
 
 _SCALARS: dict[str, tuple[type, str]] = {
     "int": (int, "a whole number"),
@@ -172,6 +174,65 @@ def kind_of(annotation: ast.expr, families: Mapping[str, str]) -> Kind:
         f"a knob of type {ast.unparse(annotation)}; possible are int, float, bool, str, Literal[...], tuple[T, ...], "
         f"dict[str, T], T | None and the protocols of families"
     )
+
+
+def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, str]) -> dict[str, Knob]:
+    """The fields of the dataclass ``node``, which stands in the file ``path`` with this text.
+
+    Raises:
+        UserError: a field that no value in YAML could fill, or a default that is no literal; with file and line.
+    """
+    lines = text.splitlines()
+    knobs = {}
+    for field_ in annotated(node):
+        name = ast.unparse(field_.target)
+        try:
+            kind = kind_of(field_.annotation, families)
+            default = None if field_.value is None else _default(field_.value, kind)
+        except ValueError as error:
+            raise UserError(f"{shown(path)}:{field_.lineno}: {node.name}.{name}: {error}") from None
+        comment = lines[(field_.end_lineno or 0) - 1].encode()[field_.end_col_offset :].decode().strip()
+        knobs[name] = Knob(
+            name=name,
+            kind=kind,
+            annotation=ast.unparse(field_.annotation),
+            required=field_.value is None,
+            default=default,
+            summary=comment.lstrip("# ") if comment.startswith("#") else "",
+            line=field_.lineno,
+        )
+    return knobs
+
+
+def _default(value: ast.expr, kind: Kind) -> Any:
+    """A literal, or what ``field(default_factory=dict)`` and ``field(default_factory=lambda: {...})`` make.
+
+    Raises:
+        ValueError: another expression, or a literal of another kind than the field's annotation says.
+    """
+    match value:
+        case ast.Call(
+            func=ast.Name(id="field"), keywords=[ast.keyword(arg="default_factory", value=ast.Name(id="dict"))]
+        ):
+            return {}
+        case ast.Call(
+            func=ast.Name(id="field"), keywords=[ast.keyword(arg="default_factory", value=ast.Lambda(body=body))]
+        ):
+            value = body
+    try:
+        literal = ast.literal_eval(value)
+    except ValueError:
+        raise ValueError(
+            f"the default {ast.unparse(value)} is not a literal; nobody could read it in a catalog"
+        ) from None
+    return kind.checked(literal)
+
+
+def annotated(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
+    """The fields of a dataclass."""
+    for one in node.body:
+        if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation):
+            yield one
 
 
 def nested_family(kind: Kind) -> str | None:

@@ -1,0 +1,104 @@
+"""The catalog for people and for programs: what ``python -m platform.catalog`` prints."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .catalog import Catalog, Family, Technique
+from .errors import UserError, nearest
+from .knobs import Knob, OneOf
+
+PIPE_WIDTH = 120  # columns, where no terminal says how many it has
+TAKES = {"one": "one", "optional": "one or none", "several": "a list", "named": "names, each with one"}
+
+
+def as_json(catalog: Catalog, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The catalog, or the families and techniques of these names, as JSON has it."""
+    fields = {one.family: one for one in catalog.fields.values()}
+    families = {}
+    for family, techniques in _selected(catalog, names):
+        families[family.name] = {
+            "field": fields[family.name].name if family.name in fields else None,
+            "takes": fields[family.name].takes if family.name in fields else "knob",
+            "summary": family.summary,
+            "techniques": {
+                one.name: {
+                    "summary": one.summary,
+                    "source": one.source,
+                    "module": one.module,
+                    "knobs": _json(one.knobs),
+                }
+                for one in techniques
+            },
+        }
+    sections = {name: _json(one.knobs) for name, one in catalog.sections.items() if not names or name in names}
+    return {"sections": sections, "families": families}
+
+
+def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
+    """Print the catalog, or the sections, families and techniques of these names."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+    def print_knobs(knobs: Mapping[str, Knob]) -> None:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        for knob in knobs.values():
+            default = "required" if knob.required else "none" if knob.default is None else str(knob.default)
+            table.add_row(Text(knob.name, "cyan"), Text(default), Text(_type(knob), "dim"), Text(knob.summary))
+        if knobs:
+            console.print(Padding(table, (0, 0, 0, 4), expand=False))
+
+    uses = {one.family: TAKES[one.takes] for one in catalog.fields.values()}
+    for name, section in catalog.sections.items():
+        if not names or name in names:
+            console.print(Text.assemble("\n", (name, "bold"), f"  {section.summary}"))
+            print_knobs(section.knobs)
+    for family, techniques in _selected(catalog, names):
+        use = f"  ({uses.get(family.name, 'knob of other techniques')})"
+        console.print(Text.assemble("\n", (family.name, "bold"), f"  {family.summary}", (use, "dim")))
+        for one in techniques:
+            console.print(
+                Padding(Text.assemble((one.name, "bold green"), f"  {one.summary}"), (0, 0, 0, 2), expand=False)
+            )
+            if one.source:
+                console.print(Padding(Text(f"Source: {one.source}", "dim"), (0, 0, 0, 4), expand=False))
+            print_knobs(one.knobs)
+
+
+def _type(knob: Knob) -> str:
+    return " | ".join(map(str, knob.kind.values)) if isinstance(knob.kind, OneOf) else knob.annotation
+
+
+def _json(knobs: Mapping[str, Knob]) -> dict[str, Any]:
+    return {
+        knob.name: {
+            "type": knob.annotation,
+            "takes": str(knob.kind),
+            "required": knob.required,
+            "default": knob.default,
+            "summary": knob.summary,
+        }
+        for knob in knobs.values()
+    }
+
+
+def _selected(catalog: Catalog, names: Sequence[str]) -> Iterator[tuple[Family, list[Technique]]]:
+    """The families of these names whole, and of the others the techniques of these names; everything without names.
+
+    Raises:
+        UserError: a name that is neither a section, a family nor a technique.
+    """
+    known = {*catalog.sections, *catalog.families}
+    known |= {name for family in catalog.families.values() for name in family.techniques}
+    for name in names:
+        if name not in known:
+            raise UserError(f"{name}: no such section, family or technique{nearest(name, known)}")
+    for family in catalog.families.values():
+        whole = not names or family.name in names
+        chosen = [name for name in family.techniques if whole or name in names]
+        if chosen or whole:
+            yield family, [catalog.technique(family.name, name) for name in chosen]
