@@ -1,8 +1,16 @@
-"""Make ``platform.*`` mean our package under a bare ``pytest``, which starts with the standard module already loaded."""
+"""Make ``jobs.*`` and ``platform.*`` ours under a bare ``pytest``.
 
+It starts without the checkout on the import path, and with the standard module ``platform`` already loaded.
+"""
+
+import sys
 from pathlib import Path
 
 import platform
 
+ROOT = str(Path(__file__).parent)
+
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
 if not hasattr(platform, "__path__"):
-    platform.__path__ = [str(Path(__file__).parent / "platform")]
+    platform.__path__ = [str(Path(ROOT) / "platform")]

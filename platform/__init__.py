@@ -9,5 +9,6 @@ import os as _os
 from importlib.machinery import PathFinder as _PathFinder
 
 _spec = _PathFinder.find_spec("platform", [_os.path.dirname(_os.__file__)])  # noqa: PTH120 - pathlib costs 10 ms
-_code = _spec.loader.get_code("platform")  # type: ignore[union-attr]  # a source loader always, and it has get_code
+_code = _spec.loader.get_code("platform")  # type: ignore[union-attr]  # found always; its loader reads source
 exec(_code, globals())
+del _os, _PathFinder, _spec, _code
