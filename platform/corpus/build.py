@@ -17,7 +17,7 @@ from .folder import TOKENIZER_FILE, Manifest, write_manifest
 from .split import VAL_BYTES, split
 from .tokenizer import Widths, loaded, tokenized, trained
 
-FORMAT = 1  # goes up when the same text would make another corpus, so that folders of the old kind are not reused
+FORMAT = 2  # goes up when the same text would make another corpus, so that folders of the old kind are not reused
 SHARD_TOKENS = 10**8  # of a full training shard, as in the challenge
 
 

@@ -50,16 +50,20 @@ def blocks() -> Iterator[list[str]]:
     """For each topic and each module its paragraphs, in reading order; a paragraph that was there before is left out.
 
     The topics repeat whole pages of each other (``if`` and ``while`` are pages of ``compound``), and subclasses repeat
-    their parents' docstrings. Without repeats, a validation document shares no paragraph with a training document.
+    their parents' docstrings, indented or wrapped in another way: words decide what is a repeat. So a validation
+    document shares no paragraph with a training document.
     """
     library = _library()
     seen: set[str] = set()
     for name in sources():
         tree = ast.parse((library / name).read_bytes())
         for texts in _topics(tree) if name == TOPICS.as_posix() else [_docstrings(tree)]:
-            paragraphs = [one.rstrip() for text in texts for one in text.split("\n\n") if one.strip()]
-            fresh = [one for one in dict.fromkeys(paragraphs) if one not in seen]
-            seen.update(fresh)
+            fresh = []
+            for paragraph in (one for text in texts for one in text.split("\n\n")):
+                words = " ".join(paragraph.split())
+                if words and words not in seen:
+                    seen.add(words)
+                    fresh.append(paragraph.rstrip())
             if fresh:
                 yield fresh
 
