@@ -4,10 +4,7 @@
 cannot look like three. It also holds what the seeds of a run have in common: program, data, tokenizer.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 from jobs.contract import read_result
 
 from .errors import UserError
+from .locks import held
 from .paths import RunPaths, TrialPaths, TrunkPaths, shown
 
 SCHEMA_VERSION = 1
@@ -211,7 +209,7 @@ def extend(draft: Plan, seeds: tuple[int, ...]) -> Plan:
         UserError: the run was started on other data or with another tokenizer.
     """
     draft.run_path.mkdir(parents=True, exist_ok=True)
-    with locked(draft.paths.lock):
+    with held(draft.paths.lock):
         known = _known(draft)
         plan = replace(draft, planned=known.planned if known else ())
         plan = plan.with_seeds(seeds, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -240,15 +238,6 @@ def read_failure(path: Path) -> Failure | None:
 def write_failure(path: Path, failure: Failure) -> None:
     """Write it so that a reader sees all of it or none of it."""
     _write_json(path, asdict(failure))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process is inside ``locked(path)``; the kernel frees the lock of a process that died."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _known(draft: Plan) -> Plan | None:

@@ -63,7 +63,8 @@ class Guard:
 
     def __init__(self, order: Order, *, held: Sequence[int] = ()) -> None:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
-        self._marker = order.environment[MARKER]
+        self._marker, self._grace_seconds = order.environment[MARKER], order.grace_seconds
+        self._report: ExitReport | None = None
         with Path(order.log).open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -89,18 +90,20 @@ class Guard:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        answer = self._process.stdout.read()
-        self._process.stdout.close()
-        if answer.endswith(b"\n"):
-            return ExitReport(**json.loads(answer))
-        left_behind = sweep(self._marker, GRACE_SECONDS)
-        return ExitReport(status=-signal.SIGKILL, stopped_by="its guard died", left_behind=left_behind, killed=0)
+        if self._report is None:
+            assert self._process.stdout is not None
+            answer = self._process.stdout.read()
+            if answer.endswith(b"\n"):
+                self._report = ExitReport(**json.loads(answer))
+            else:
+                left_behind = sweep(self._marker, self._grace_seconds)
+                self._report = ExitReport(
+                    status=-signal.SIGKILL, stopped_by="its guard died", left_behind=left_behind, killed=0
+                )
+        return self._report
 
     def stop(self) -> ExitReport:
-        """End the job and wait until nothing of it is left."""
+        """End the job, if it has not ended, and wait until nothing of it is left."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

@@ -1,0 +1,264 @@
+"""One trial, in a Ray worker or wherever it is called: a folder, a clean environment, a guarded torchrun, a verdict.
+
+One torchrun trains the trunk and scores every arm. If an arm crashes, it stands as failed and torchrun is started again
+for the arms that are left: the trunk is there by then. A trial is done when each of its arms has a result of the
+program, seed and data that were planned, from a job that ended well.
+"""
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jobs.contract import file_sha256, read_trunk
+
+from .environment import job_environment
+from .errors import RunFailed
+from .locks import held
+from .paths import RunPaths
+from .plan import Failure, Trial, read_failure, write_failure
+from .progress import Progress
+from .supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
+from .tail import Events, end_of, reason_in
+
+POLL_SECONDS = 0.25
+REPORT_SECONDS = 1.0  # between reports of mere steps
+STALL_SECONDS = 1800.0  # without a line of log or metrics; the longest silence known is a compile of some minutes
+
+
+class JobFailed(RunFailed):
+    """The trial stands as failed; its ``failure.json`` says how."""
+
+    def __init__(self, trial: Trial, failure: Failure) -> None:
+        what = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
+        super().__init__(f"{trial.name}: {what}: {failure.reason} ({trial.paths.job_log})")
+        self.failure = failure
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return RunFailed, self.args  # Ray carries it to the driver
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a trial waits for its job."""
+
+    stall_seconds: float = STALL_SECONDS
+    grace_seconds: float = GRACE_SECONDS
+
+
+def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patience | None = None) -> None:
+    """Train the trunk unless it is there, score the arms that have no result, judge what came out.
+
+    Args:
+        report: called with every change worth looking at, about once a second; may block.
+        launch: names the command that wants it, in the environment of every process of the job.
+
+    Raises:
+        JobFailed: an arm has no acceptable result; ``failure.json`` is written.
+    """
+    _require_here(trial)
+    with ExitStack() as stack:
+        lock = stack.enter_context(held(trial.paths.lock, _waits_for(trial.name, report)))
+        failures: list[Failure] = []
+        while arms := tuple(arm for arm in trial.unscored_arms if not any(arm in failure.arms for failure in failures)):
+            with ExitStack() as attempt:
+                locks = [lock]
+                if not _trunk_is_there(trial):
+                    # Another recipe of the same trunk text may be about to train this very trunk.
+                    locks.append(
+                        attempt.enter_context(held(trial.trunk.lock, _waits_for(f"the trunk of {trial.name}", report)))
+                    )
+                failure = _attempt(
+                    trial,
+                    arms,
+                    report,
+                    locks=[file.fileno() for file in locks],
+                    marker=f"{launch}/{trial.name}.{os.urandom(4).hex()}",
+                    patience=patience or Patience(),
+                )
+            if failure:
+                failures.append(failure)
+        _record(trial, failures)
+    if failures:
+        raise JobFailed(trial, failures[0])
+
+
+def _attempt(
+    trial: Trial, arms: tuple[str, ...], report: Report, *, locks: list[int], marker: str, patience: Patience
+) -> Failure | None:
+    """One torchrun for ``arms``, seen through to its end; what went wrong, if anything did."""
+    _clear(trial, arms)
+    log, program = trial.paths.job_log, RunPaths(trial.run_path).program
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        # A rendezvous of its own on a free port, reached over loopback whatever the host's name resolves to.
+        *("--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(trial.processes)),
+        str(program),
+    ]
+    with log.open("a") as file:
+        file.write(f"=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {socket.gethostname()}: {' '.join(command)}\n")
+        file.write(f"=== seed {trial.seed}, arms {', '.join(arms)}, program {trial.program_sha256}\n")
+    start = log.stat().st_size
+    watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
+    events = Events(watched)
+    scratch = tempfile.mkdtemp(prefix="fairway-job-")
+    guard = Guard(
+        Order(
+            command=command,
+            environment={
+                **job_environment(trial, arms, scratch=Path(scratch), inherited=os.environ),
+                MARKER: marker,
+            },
+            folder=str(trial.paths.folder),
+            log=str(log),
+            scratch=scratch,
+            grace_seconds=patience.grace_seconds,
+        ),
+        held=locks,
+    )
+    try:
+        ended = _follow(guard, events, [log, *watched], report, patience.stall_seconds)
+    finally:
+        guard.stop()  # nothing to do where it has ended; where following was cut short, the job goes too
+    if ended and ended.status == 0:
+        flaws = {arm: flaw for arm in arms if (flaw := trial.flaw(arm))}
+        if not flaws:
+            return None
+        at = _Failed("score", next(iter(flaws)), tuple(flaws))
+        reason = f"torchrun ended well and left no result to accept: {flaws[at.lost[0]]}"
+    else:
+        at = _where_it_failed(trial, arms)
+        if at.phase == "teardown":  # every result is there, yet some rank failed: the last one is not to be trusted
+            last = trial.paths.arm(arms[-1])
+            last.result.replace(last.rejected)
+        if ended is None:
+            reason = f"neither log nor metrics for {patience.stall_seconds:.0f} s: ended as hung"
+        else:
+            reason = ended.stopped_by or reason_in(log, start, status=ended.status, program=program)
+    return Failure(
+        seed=trial.seed, phase=at.phase, arm=at.arm, reason=reason, log_tail=end_of(log, start), arms=at.lost
+    )
+
+
+def _follow(guard: Guard, events: Events, files: list[Path], report: Report, stall_seconds: float) -> ExitReport | None:
+    """Pass on what the job says until it ends; None once it has said nothing for ``stall_seconds``."""
+    progress, reported = Progress(), 0.0
+    report(progress)
+    size, silent_since = 0, time.monotonic()
+    while True:
+        ended = guard.wait(POLL_SECONDS)
+        before = progress
+        for event in events.new():
+            progress = progress.after(event)
+        now = time.monotonic()
+        if progress != before and (progress.phases != before.phases or now - reported > REPORT_SECONDS):
+            report(progress)
+            reported = now
+        if ended:
+            return ended
+        if (grown := sum(path.stat().st_size for path in files if path.exists())) != size:
+            size, silent_since = grown, now
+        elif now - silent_since > stall_seconds:
+            return None
+
+
+@dataclass(frozen=True)
+class _Failed:
+    phase: str
+    arm: str | None
+    lost: tuple[str, ...]  # the arms that are without a result because of it
+
+
+def _where_it_failed(trial: Trial, arms: tuple[str, ...]) -> _Failed:
+    """What a job that did not end well was doing, told from the files that it left."""
+    if not _trunk_is_there(trial):
+        return _Failed("train" if trial.trunk.metrics.exists() else "start", None, arms)
+    unscored = [arm for arm in arms if trial.flaw(arm)]
+    begun = [arm for arm in unscored if trial.paths.arm(arm).metrics.exists()]
+    if begun:
+        return _Failed("score", begun[0], (begun[0],))
+    if len(unscored) == len(arms):
+        return _Failed("start", None, arms)
+    if unscored:
+        return _Failed("score", unscored[0], (unscored[0],))
+    return _Failed("teardown", arms[-1], (arms[-1],))
+
+
+def _clear(trial: Trial, arms: tuple[str, ...]) -> None:
+    """Make room: what an earlier attempt left half done would be taken for this one's."""
+    if not _trunk_is_there(trial):
+        trial.trunk_path.mkdir(parents=True, exist_ok=True)
+        _empty(trial.trunk_path, keep={trial.trunk.lock})
+    for arm in arms:
+        paths = trial.paths.arm(arm)
+        if paths.result.exists():
+            paths.result.replace(paths.rejected)
+        if paths.folder.exists():
+            _empty(paths.folder, keep={paths.rejected})
+
+
+def _empty(folder: Path, *, keep: set[Path]) -> None:
+    for path in folder.iterdir():
+        if path in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _trunk_is_there(trial: Trial) -> bool:
+    try:
+        read_trunk(trial.trunk.record)
+    except ValueError:
+        return False
+    return True
+
+
+def _record(trial: Trial, failures: list[Failure]) -> None:
+    """Leave ``failure.json`` as it is now true: an earlier failure stands until its arms are scored."""
+    path = trial.paths.failure
+    try:
+        earlier = read_failure(path)
+    except ValueError:
+        earlier = None
+    still = replace(trial, arms=earlier.arms).unscored_arms if earlier else ()
+    lost = dict.fromkeys([*(arm for failure in failures for arm in failure.arms), *still])
+    if failures:
+        write_failure(path, replace(failures[0], arms=tuple(lost)))
+    elif not still:
+        path.unlink(missing_ok=True)
+
+
+def _require_here(trial: Trial) -> None:
+    """Refuse a node that does not see what the driver saw, or a program that somebody edited."""
+    program = RunPaths(trial.run_path).program
+    unseen = [path for path in (program, trial.data_path, trial.tokenizer_path) if not path.exists()]
+    reason = None
+    if unseen:
+        reason = (
+            f"{socket.gethostname()} does not see {unseen[0]}; the folders of runs and data must be on a file system "
+            f"that every node of the cluster has at the same path"
+        )
+    elif file_sha256(program) != trial.program_sha256:
+        reason = f"{program} was changed after it was planned: its sha256 is no longer {trial.program_sha256}"
+    if reason:
+        failure = Failure(seed=trial.seed, phase="start", arm=None, reason=reason, log_tail="", arms=trial.arms)
+        if not unseen:
+            trial.paths.folder.mkdir(exist_ok=True)
+            _record(trial, [failure])
+        raise JobFailed(trial, failure)
+
+
+def _waits_for(what: str, report: Report) -> Callable[[str], None]:
+    return lambda owner: report(Progress(waiting=f"{what} is being run by {owner}"))

@@ -1,0 +1,332 @@
+"""One trial with a real torchrun: a program that leaves what a real one leaves, and breaks where it is told to."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs import contract
+from platform.environment import job_environment
+from platform.paths import RunPaths
+from platform.plan import Plan, Trial, read_failure
+from platform.progress import Progress
+from platform.supervisor import GUARD_MARKER, MARKER, marked
+from platform.trial import JobFailed, Patience, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+# Appended to jobs/contract.py, as the inliner would. Rank 0 writes; FAULT says what goes wrong, and where.
+PROGRAM = '''
+import json, os, signal, sys, time
+from pathlib import Path
+
+FAULT = {fault!r}
+ARMS = ("plain", "sgd", "adamw")
+
+
+def fault(place):
+    if FAULT == f"raise in {{place}}" and rank == 1:
+        raise ArithmeticError(f"the loss of {{place}} is not a number")
+    if FAULT == f"segfault in {{place}}" and rank == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if FAULT == f"hang in {{place}}":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(300)
+
+
+def event(folder, **values):
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / METRICS_FILE).open("a") as file:
+            file.write(json.dumps(values) + "\\n")
+
+
+def together(place):
+    """A barrier, so that a fault in one rank stops the other where it is."""
+    Path(os.environ["TMPDIR"], f"{{place}}.{{rank}}").touch()
+    while not all(Path(os.environ["TMPDIR"], f"{{place}}.{{one}}").exists() for one in range(2)):
+        time.sleep(0.01)
+
+
+rank = int(os.environ["RANK"])
+told = Assignment.from_environment(dict(os.environ))
+here = Path(sys.argv[0])
+print("rank", rank, "of", os.environ["WORLD_SIZE"], "as", os.getpid(), flush=True)
+if FAULT == "refuse":
+    print(f"{{here}}: the shards are not those of this tokenizer", file=sys.stderr)
+    sys.exit(2)
+fault("start")
+common = dict(
+    recipe="test", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), parameters=1, steps=2,
+    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path), model_bytes=1,
+    train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0, world_size=2, device="cpu", torch_version="none",
+)
+if not (told.trunk_path / TRUNK_FILE).exists():
+    event(told.trunk_path, event="phase", phase="train", state="start", seconds=0.0)
+    event(told.trunk_path, event="step", step=2, train_loss=6.25, train_ms=12.0, step_ms=6.0, lr_scale=1.0)
+    fault("train")
+    together("train")
+    event(told.trunk_path, event="phase", phase="train", state="end", seconds=0.1)
+    if rank == 0:
+        write_record(told.trunk_path / TRUNK_FILE, TrunkRecord(
+            trunk_sha256=os.urandom(8).hex(), weights_sha256="w", artifact_sha256="a", train_tokens=1, **common
+        ))
+    together("trunk")
+trunk = read_trunk(told.trunk_path / TRUNK_FILE)
+for arm in told.arms or ARMS:
+    event(told.output_path / arm, event="arm", arm=arm, state="start")
+    fault(arm)
+    together(arm)
+    if rank == 0 and FAULT != f"no result of {{arm}}":
+        common["seed"] = told.seed + (FAULT == f"wrong seed in {{arm}}")
+        write_record(told.output_path / arm / RESULT_FILE, ArmResult(
+            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk_sha256=trunk.trunk_sha256,
+            val_loss_nats=1.5, val_bpb=1.25, scored_tokens=1, scored_bytes=1, aligned_val_bpb=None, artifact_bytes=2,
+            code_bytes=1, adapt_seconds=0.0, eval_seconds=0.0, end_to_end=False, **common,
+        ))
+    event(told.output_path / arm, event="arm", arm=arm, state="end")
+    together(f"end of {{arm}}")
+fault("teardown")
+'''
+
+
+@pytest.fixture
+def make_trial(tmp_path: Path) -> Callable[..., Trial]:
+    data = tmp_path / "data with a space"
+    data.mkdir()
+    for name in ("x_train_000000.bin", "x_val_000000.bin"):
+        header = [contract.SHARD_MAGIC, contract.SHARD_VERSION, 4, *[0] * 253]
+        (data / name).write_bytes(b"".join(number.to_bytes(4, "little") for number in header) + bytes(8))
+    (data / "tokenizer.model").write_bytes(b"pieces")
+
+    def make(fault: str = "none", seed: int = 1337) -> Trial:
+        text = Path(contract.__file__).read_text() + PROGRAM.format(fault=fault)
+        program = tmp_path / "program.py"
+        program.write_text(text)
+        sha256 = contract.file_sha256(program)
+        paths = RunPaths.of(tmp_path / "runs", "test", sha256)
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        paths.program.write_text(text)
+        return Plan(
+            run_path=paths.folder,
+            recipe="test",
+            scale="laptop",
+            program_sha256=sha256,
+            trunk_text_sha256="7" * 64,
+            arms=("plain", "sgd", "adamw"),
+            data_path=data,
+            tokenizer_path=data / "tokenizer.model",
+            data_sha256=contract.data_sha256(data),
+            tokenizer_sha256=contract.file_sha256(data / "tokenizer.model"),
+            processes=2,
+            gpus=0,
+            cpus=2,
+        ).trial(seed)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    assert not marked(MARKER, "alone/test/") and not marked(GUARD_MARKER, "alone/test/")
+
+
+def silent(_: Progress) -> None:
+    pass
+
+
+def attempts(trial: Trial) -> list[str]:
+    """The arms that each torchrun of the trial was asked for."""
+    lines = trial.paths.job_log.read_text().splitlines()
+    return [line.partition("arms ")[2].partition(", program")[0] for line in lines if line.startswith("=== seed")]
+
+
+def trunk_sha256(trial: Trial) -> str:
+    return contract.read_trunk(trial.trunk.record).trunk_sha256
+
+
+def test_a_trial_trains_once_scores_every_arm_and_reports_on_the_way(make_trial: Callable[..., Trial]) -> None:
+    trial, seen = make_trial(), list[Progress]()
+    run(trial, seen.append)
+    assert trial.done and not trial.paths.failure.exists()
+    assert attempts(trial) == ["plain, sgd, adamw"], "one torchrun for trunk and arms"
+    assert (seen[0], seen[-1].arm) == (Progress(), "adamw")
+    log = trial.paths.job_log.read_text()
+    assert "rank 0 of 2" in log and "rank 1 of 2" in log
+
+    run(trial, silent)
+    assert len(attempts(trial)) == 1, "a finished trial is not run again"
+
+
+def test_arms_asked_for_later_are_scored_from_the_same_trunk(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial()
+    run(replace(trial, arms=("sgd",)), silent)
+    trained = trunk_sha256(trial)
+    assert trial.unscored_arms == ("plain", "adamw")
+    run(trial, silent)
+    assert trial.done and attempts(trial) == ["sgd", "plain, adamw"]
+    assert trunk_sha256(trial) == trained
+
+
+def test_a_crash_in_one_arm_costs_that_arm_alone(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial("raise in sgd")
+    with pytest.raises(JobFailed, match=r"test/1337: score sgd: ArithmeticError: the loss of sgd is not a number"):
+        run(trial, silent)
+    assert trial.unscored_arms == ("sgd",)
+    assert attempts(trial) == ["plain, sgd, adamw", "adamw"]
+    failure = read_failure(trial.paths.failure)
+    assert failure is not None
+    assert (failure.seed, failure.phase, failure.arm, failure.arms) == (1337, "score", "sgd", ("sgd",))
+    assert "Traceback" in failure.log_tail and "ChildFailedError" not in failure.log_tail
+    # Another arm, asked for alone and there already, says nothing about this one.
+    run(replace(trial, arms=("plain",)), silent)
+    assert trial.paths.failure.exists()
+    # The failed arm is tried again when it is asked for again.
+    with pytest.raises(JobFailed):
+        run(trial, silent)
+    assert attempts(trial)[2:] == ["sgd"]
+
+
+def test_a_failed_trunk_fails_every_arm(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial("segfault in train")
+    with pytest.raises(JobFailed, match=r"train: rank 1 was ended by signal 11 \(SIGSEGV\)"):
+        run(trial, silent)
+    assert attempts(trial) == ["plain, sgd, adamw"]
+    failure = read_failure(trial.paths.failure)
+    assert failure is not None and failure.arm is None and failure.arms == trial.arms
+
+
+def test_what_the_program_refuses_is_said_in_its_own_words(make_trial: Callable[..., Trial]) -> None:
+    with pytest.raises(JobFailed, match=r"start: the shards are not those of this tokenizer"):
+        run(make_trial("refuse"), silent)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("no result of adamw", "no result.json"),
+        ("wrong seed in adamw", "result.json has seed 1338, this trial is 1337"),
+    ],
+)
+def test_a_good_exit_without_an_acceptable_result_is_a_failure(
+    make_trial: Callable[..., Trial], fault: str, reason: str
+) -> None:
+    trial = make_trial(fault)
+    with pytest.raises(JobFailed, match=reason):
+        run(trial, silent)
+    assert trial.unscored_arms == ("adamw",)
+
+
+def test_results_of_a_job_that_ended_badly_are_not_all_taken(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial("raise in teardown")
+    with pytest.raises(JobFailed, match="teardown adamw"):
+        run(trial, silent)
+    assert trial.unscored_arms == ("adamw",)
+    assert trial.paths.arm("adamw").rejected.exists()
+
+
+def test_a_job_that_says_nothing_any_more_is_ended_though_it_ignores_sigterm(make_trial: Callable[..., Trial]) -> None:
+    trial = replace(make_trial("hang in plain"), arms=("plain",))
+    with pytest.raises(JobFailed, match=r"score plain: neither log nor metrics for 3 s: ended as hung"):
+        run(trial, silent, patience=Patience(stall_seconds=3, grace_seconds=0.5))
+
+
+def test_leftovers_of_an_interrupted_attempt_are_cleared(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial()
+    for folder in (trial.trunk_path, trial.paths.arm("sgd").folder):
+        folder.mkdir(parents=True)
+        (folder / contract.METRICS_FILE).write_text('{"event": "step", "step": 99')
+    run(trial, silent)
+    assert '"step": 99' not in trial.trunk.metrics.read_text() + trial.paths.arm("sgd").metrics.read_text()
+
+
+def test_two_launches_run_a_trial_once(make_trial: Callable[..., Trial]) -> None:
+    trial, seen = make_trial(), list[Progress]()
+    other = threading.Thread(target=run, args=(trial, silent))
+    other.start()
+    while not trial.paths.job_log.exists():
+        time.sleep(0.01)
+    run(trial, seen.append)
+    other.join()
+    assert len(attempts(trial)) == 1 and trial.done
+    assert seen and seen[0].waiting and f"process {os.getpid()} on " in seen[0].waiting
+
+
+def test_two_recipes_of_one_trunk_train_it_once(make_trial: Callable[..., Trial]) -> None:
+    first, second = make_trial(), make_trial("none, but another program")
+    assert first.trunk_path == second.trunk_path and first.run_path != second.run_path
+    threads = [threading.Thread(target=run, args=(trial, silent)) for trial in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    results = [contract.read_result(one.paths.arm("plain").result) for one in (first, second)]
+    assert results[0].trunk_sha256 == results[1].trunk_sha256
+
+
+def test_a_trial_whose_follower_raises_leaves_nothing_running(make_trial: Callable[..., Trial]) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.phases:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(make_trial("hang in train"), stop, patience=Patience(grace_seconds=0.5))
+
+
+def test_a_killed_worker_leaves_nothing_running_and_no_stale_lock(
+    make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial = make_trial("hang in train")
+    worker = (
+        "from pathlib import *; from platform.plan import *; from platform.trial import *\n"
+        f"run({trial!r}, lambda progress: None, launch='killed', patience=Patience(grace_seconds=0.5))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", worker], env=environment)
+    while not trial.trunk.metrics.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while marked(MARKER, "killed/") or marked(GUARD_MARKER, "killed/"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    run(make_trial(), silent)
+
+
+def test_a_node_without_the_files_or_with_an_edited_program_refuses(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial()
+    RunPaths(trial.run_path).program.write_text("print('edited')")
+    with pytest.raises(JobFailed, match="was changed after it was planned"):
+        run(trial, silent)
+    with pytest.raises(JobFailed, match=r"does not see /nowhere; .* file system that every node"):
+        run(replace(make_trial(), data_path=Path("/nowhere")), silent)
+
+
+def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_trial: Callable[..., Trial]) -> None:
+    inherited = {
+        "PATH": "/bin",
+        "NCCL_DEBUG": "WARN",
+        "MAX_WALLCLOCK_SECONDS": "1",
+        "PYTHONPATH": "/checkout",
+        "MLFLOW_RUN_ID": "x",
+        "RAY_AUTH_TOKEN": "x",
+        "HF_TOKEN": "x",
+        "RANK": "3",
+    }
+    trial = replace(make_trial(), cpus=16, processes=8)
+    found = job_environment(trial, ("sgd",), scratch=Path("/scratch"), inherited=inherited)
+    kept = {name: found[name] for name in inherited if name in found}
+    assert kept == {"PATH": "/bin", "NCCL_DEBUG": "WARN"}
+    told = contract.Assignment.from_environment(found)
+    assert (told.seed, told.arms, told.max_wallclock_seconds) == (1337, ("sgd",), None)
+    assert (told.output_path, told.trunk_path) == (trial.paths.folder, trial.trunk_path)
+    assert found["OMP_NUM_THREADS"] == "2" and found["PYTHONUNBUFFERED"] == "1"
