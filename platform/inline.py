@@ -24,7 +24,7 @@ from .paths import shown
 LINE_LENGTH = 120
 ENTRY = "entry"
 BUILTINS = frozenset(dir(builtins))
-OF_THE_MODULE = frozenset({"__name__", "__file__", "__package__", "__spec__", "__loader__", "__path__", "__doc__"})
+OF_THE_MODULE = frozenset({"__name__", "__file__", "__package__", "__spec__", "__loader__", "__path__", "__doc__", "__module__"})
 REFLECTION = frozenset({"globals", "__import__"})  # what they give depends on the module that asks
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.AnnAssign, ast.Import, ast.ImportFrom)
 
@@ -107,7 +107,8 @@ def _parsed(name: str, path: Path, source: str | bytes) -> _Module:
         tree = ast.parse(text)
         table = symtable.symtable(text, str(path), "exec")
     except SyntaxError as error:
-        raise UserError(f"{shown(path)}:{error.lineno}: not Python: {error.msg}") from None
+        line = f":{error.lineno}" if error.lineno else ""
+        raise UserError(f"{shown(path)}{line}: not Python: {error.msg}") from None
     except ValueError as error:
         raise UserError(f"{shown(path)}: not Python in UTF-8: {error}") from None
     imports = tuple(node for node in tree.body if isinstance(node, Import))
@@ -116,10 +117,8 @@ def _parsed(name: str, path: Path, source: str | bytes) -> _Module:
 
 def _refuse_other_than_definitions(module: _Module) -> None:
     """Refuse whatever could be different in one file, as far as ``module`` alone can tell."""
-    has_inner = any(symbol.is_imported() for table in _tables(module.table) for symbol in table.get_symbols())
-    for node in ast.walk(module.tree) if has_inner else ():
-        if isinstance(node, Import):
-            _refuse_other_forms(module, node)
+    for node in module.imports:
+        _refuse_other_forms(module, node)
     defined = False
     for node in module.tree.body:
         is_import = isinstance(node, Import)
@@ -132,6 +131,11 @@ def _refuse_other_than_definitions(module: _Module) -> None:
             raise module.refused(
                 node.lineno, f"a module of jobs/ defines and does nothing else, this runs: {words}{hint}"
             )
+    inner = [table for table in _tables(module.table) if table is not module.table or module.name == ENTRY]
+    if any(symbol.is_imported() for table in inner for symbol in table.get_symbols()):
+        for found in ast.walk(module.tree):
+            if isinstance(found, Import):
+                _refuse_other_forms(module, found)
     _refuse_names(module)
 
 
@@ -164,7 +168,7 @@ def _refuse_names(module: _Module) -> None:
                 continue
             if name in REFLECTION or (name in OF_THE_MODULE and module.name != ENTRY):
                 raise module.refused(_line_of(module, name), f"{name}: in the one file it is not about this module")
-            if name not in BUILTINS and name not in OF_THE_MODULE:
+            if name not in BUILTINS and name not in OF_THE_MODULE and name != "__qualname__":
                 hint = nearest(name, top)
                 raise module.refused(_line_of(module, name), f"{name}: neither defined nor imported here{hint}")
 
