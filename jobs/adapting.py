@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jobs.data.loader import tokens_as_batch
 from jobs.model import IGNORED
+from jobs.muon import gradients
 from jobs.world import World
 
 
@@ -56,14 +57,10 @@ class SharedSteps:
             loss.backward()
             counted[0] = loss.detach().double()
             counted[1] = (targets_RT[first:last] != IGNORED).sum()
-        gradients = []
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
+        summed = gradients(self.parameters)
         self.world.sum(counted)
-        self.world.sum_all(gradients)
-        torch._foreach_mul_(gradients, float(1 / counted[1]))
+        self.world.sum_all(summed)
+        torch._foreach_mul_(summed, float(1 / counted[1]))
         if self.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         for group in self.optimizer.param_groups:

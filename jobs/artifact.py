@@ -9,18 +9,16 @@ before anything is unpacked, and a payload is never unpacked beyond the length i
 
 import hashlib
 import json
-import lzma
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import brotli
 import torch
-import zstandard
 from torch import Tensor
+
+from jobs.rotation import unrotated
 
 MAGIC = b"FAIRWAY1"
 CODECS = ("zstd", "zlib", "lzma", "brotli", "none")
@@ -57,6 +55,8 @@ class Encoded:
         if self.scales is None:
             return self.values.to(self.dtype)
         tensor = self.values.float() * self.scales.float().view(-1, *[1] * (self.values.ndim - 1))
+        if self.rotation_seed is not None:
+            tensor = unrotated(tensor, self.rotation_seed)
         return tensor.to(self.dtype)
 
 
@@ -95,7 +95,9 @@ def unpack(path: Path) -> list[Encoded]:
         raise ValueError(f"{path}: claims a payload of {length} bytes, more than {MAX_PAYLOAD_BYTES}: refused")
     try:
         payload = _decompressed(data[PREFIX_BYTES:], codec, length)
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, brotli.error, EOFError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # each codec has its own
         raise ValueError(f"{path}: the {codec} data are damaged ({error})") from None
     if len(payload) != length or hashlib.sha256(payload).digest() != data[24:PREFIX_BYTES]:
         raise ValueError(f"{path}: the payload is not the one that was packed: length or sha256 differ")
@@ -158,11 +160,19 @@ def _tensors(payload: bytes) -> list[Encoded]:
 def _decompressed(data: bytes, codec: str, length: int) -> bytes:
     """At most ``length`` + 1 bytes of what ``data`` unpacks to: one more shows that the length is wrong."""
     if codec == "zstd":
+        import zstandard
+
         return zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(data).read(length + 1)
     if codec == "zlib":
+        import zlib
+
         return zlib.decompressobj().decompress(data, length + 1)
     if codec == "lzma":
+        import lzma
+
         return lzma.LZMADecompressor(memlimit=1 << 30).decompress(data, length + 1)
     if codec == "brotli":
+        import brotli
+
         return bytes(brotli.Decompressor().process(data, output_buffer_limit=length + 1))
     return data[: length + 1]

@@ -36,6 +36,7 @@ PRE_EVAL = "pre_eval"  # the weights saw the validation stream before it was sco
 
 
 SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION = 256, 20240520, 1  # the challenge's .bin format, little-endian int32
+BOS_TOKEN = 1  # begins every document in the challenge's token streams
 TRAIN_SHARDS, VAL_SHARDS = "*_train_*.bin", "*_val_*.bin"
 
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.quantization import Grid
+
 
 class Linear(nn.Module):
     """``x @ weight.T`` without bias: weight float32 [out, in], cast to the dtype of ``x`` for the product.
@@ -15,9 +17,17 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.starts_at_zero = starts_at_zero
+        self.grid: Grid | None = None  # set where a recipe trains on rounded weights
+        self.rounds = False  # torch.compile guards on it: flipping it takes the other graph
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        weight = self.grid.straight_through(self.weight) if self.rounds and self.grid else self.weight
+        return F.linear(x, weight.to(x.dtype))
+
+
+def hidden_width(model_dim: int, multiple: float, number: int | None) -> int:
+    """The hidden width of a feed-forward: ``number`` where it is given, else ``multiple`` times the model's width."""
+    return number if number is not None else int(multiple * model_dim)
 
 
 def rms_norm(x: Tensor) -> Tensor:

@@ -2,16 +2,18 @@
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from jobs.data.loader import SequentialLoader, micro_batches
 from jobs.log import Log
-from jobs.recipe import Recipe, TrainingOptimizer
+from jobs.recipe import MetaTraining, Recipe, TrainingOptimizer
 from jobs.world import World
 
 FIRST_STEPS_LOGGED = 10  # one by one, then every budget.log_every
@@ -51,7 +53,7 @@ def train(
 
     Distributed: every rank calls it; rank 0's clock decides the rate and the end, so that all ranks agree.
     """
-    budget = recipe.budget
+    budget = replace(recipe.budget, train_seconds=recipe.budget.train_seconds - recipe.quantizer.reserve_seconds)
     sequences = micro_batches(
         batch_tokens=budget.batch_tokens,
         sequence_length=budget.sequence_length,
@@ -66,13 +68,14 @@ def train(
         _warm_up(recipe, model, new_loader(), sequences, world=world, log=log)
     optimizer = recipe.optimizer.build(model, world)
     averaging = recipe.averaging.start(model) if recipe.averaging else None
+    rounding = recipe.fake_quantization.attach(model, recipe.quantizer) if recipe.fake_quantization else None
     loader, trained = new_loader(), Trained()
     validated_at = -1
 
     def report_validation() -> None:
         nonlocal validated_at
         validated_at = trained.steps
-        with log.phase("validate"):
+        with log.phase("validate"), weights_themselves(rounding):
             loss, bpb = validate()
         log.line(
             f"step:{trained.steps}/{budget.iterations} val_loss:{loss:.4f} val_bpb:{bpb:.4f} "
@@ -92,7 +95,11 @@ def train(
         world.synchronize()
         begun = time.perf_counter()
         scale = recipe.schedule.scale(step=trained.steps, elapsed_seconds=trained.train_seconds, budget=budget)
-        loss = take_step(model, loader, optimizer, sequences, step=trained.steps, scale=scale, world=world)
+        if rounding and (line := rounding.update(step=trained.steps, scale=scale)):
+            log.line(line)
+        loss = take_step(
+            model, loader, optimizer, sequences, step=trained.steps, scale=scale, world=world, meta=recipe.meta_training
+        )
         if averaging:
             averaging.update(step=trained.steps + 1, scale=scale)
         world.synchronize()
@@ -116,9 +123,22 @@ def train(
             )
     if validated_at != trained.steps:
         report_validation()
+    if rounding:
+        rounding.turn(False)
     if averaging:
         log.line(averaging.apply())
     return trained
+
+
+@contextmanager
+def weights_themselves(rounding: Any) -> Iterator[None]:
+    """Inside, nothing is rounded: what is validated are the weights that will be averaged and packed."""
+    was_on = rounding is not None and rounding.is_on
+    if was_on:
+        rounding.turn(False)
+    yield
+    if was_on:
+        rounding.turn(True)
 
 
 def take_step(
@@ -130,6 +150,7 @@ def take_step(
     step: int,
     scale: float,
     world: World,
+    meta: MetaTraining | None = None,
 ) -> torch.Tensor:
     """One optimizer step over all micro-batches; returns this rank's summed loss, nats, without waiting for it."""
     total = torch.zeros((), device=world.device)
@@ -139,6 +160,8 @@ def take_step(
         loss = model(inputs, targets)
         (loss / batch_targets).backward()
         total += loss.detach()
+        if meta:
+            meta.add_gradient(model, inputs, targets, step=step, batch_targets=batch_targets)
     optimizer.step(step=step, scale=scale)
     return total
 
@@ -152,10 +175,15 @@ def _warm_up(
         return
     saved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimizer = recipe.optimizer.build(model, world)
+    rounding = recipe.fake_quantization.attach(model, recipe.quantizer) if recipe.fake_quantization else None
     for step in range(steps):
-        take_step(model, loader, optimizer, sequences, step=step, scale=1.0, world=world)
+        if rounding:
+            rounding.turn(step >= steps - steps // 2)  # both graphs are compiled before the clock runs
+        take_step(model, loader, optimizer, sequences, step=step, scale=1.0, world=world, meta=recipe.meta_training)
         if step + 1 == steps or (step + 1) % 10 == 0:
             log.line(f"warmup_step:{step + 1}/{steps}")
+    if rounding:
+        rounding.turn(False)
     model.load_state_dict(saved)
 
 

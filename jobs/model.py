@@ -15,6 +15,7 @@ from jobs.layers import Linear, rms_norm
 from jobs.recipe import Recipe
 
 IGNORED = -100  # a target that is not counted
+MATRIX_KINDS = ("attention", "feed_forward", "projection")  # of ``tensor_kinds``: the linear layers but the head
 
 
 class Transformer(nn.Module):
@@ -144,14 +145,15 @@ def tensor_kinds(model: nn.Module) -> dict[str, str]:
     """The kind of every tensor of the state dict: what optimizers group and quantizers tell apart by.
 
     ``attention`` and ``feed_forward``: linear weights inside blocks; ``head``: an untied output head; ``projection``:
-    other linear weights; ``table``: embedding tables; ``control``: everything else (gains, scales, mixes, gates).
+    other linear weights; ``token_table``: the token embedding; ``table``: other tables; ``control``: everything else
+    (gains, scales, mixes, gates).
     """
     kinds = {}
     for path, module in model.named_modules():
         for name, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             full = f"{path}.{name}" if path else name
             if isinstance(module, nn.Embedding):
-                kinds[full] = "table"
+                kinds[full] = "token_table" if path == "table" else "table"
             elif not isinstance(module, Linear):
                 kinds[full] = "control"
             elif path == "head":

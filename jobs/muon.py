@@ -1,5 +1,7 @@
 """Muon: momentum whose matrices are made nearly orthogonal, equal shapes in one batch, shared out over the ranks."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,8 +29,8 @@ def orthogonalized(update: Tensor, *, steps: int, dtype: torch.dtype) -> Tensor:
 class Muon:
     """The update of a set of matrices.
 
-    Each group of equal shape is one batch of which every rank orthogonalizes its share; the shares are gathered, so
-    that all ranks apply the same update. Momentum is Nesterov's: m <- mu m + g, update g + mu m.
+    Each group of equal shape is one batch (a bank) of which every rank orthogonalizes its share; the shares are
+    gathered, so that all ranks apply the same update. Momentum is Nesterov's: m <- mu m + g, update g + mu m.
     """
 
     def __init__(
@@ -60,24 +62,56 @@ class Muon:
         begin = min(self.world.rank * largest, len(members))
         return begin, min(begin + largest, len(members)), largest
 
-    @torch.no_grad()
-    def step(self, *, momentum: float, scale: float) -> None:
-        """Update every matrix from its gradient, which must be the same on all ranks, at ``scale`` x its rate."""
+    def own_gradients(self) -> dict[tuple[int, ...], Tensor]:
+        """This rank's share of each group's gradients, once they are the same on all ranks; filled up with zeros."""
+        shares = {}
         for shape, members in self.groups.items():
             begin, end, _ = self._share(members)
-            buffer = self.momenta[shape]
-            update = torch.zeros_like(buffer)
+            shares[shape] = torch.zeros_like(self.momenta[shape])
             if end > begin:
-                gradient = torch.stack([parameter.grad for parameter, _ in members[begin:end]])  # type: ignore[misc]
-                mine = buffer[: end - begin].mul_(momentum).add_(gradient)
-                update[: end - begin] = gradient.add_(mine, alpha=momentum)
-            update = orthogonalized(update, steps=self.newton_schulz_steps, dtype=self.world.compute_dtype)
-            update = self.world.gather(update)
+                shares[shape][: end - begin] = torch.stack(gradients([one for one, _ in members[begin:end]]))
+        return shares
+
+    def reduced_gradients(self) -> Callable[[], dict[tuple[int, ...], Tensor]]:
+        """Start summing each rank's own gradients into shares, the largest group first; call to wait for them."""
+        pending = []
+        for shape in sorted(self.groups, key=lambda shape: -len(self.groups[shape]) * shape[0] * shape[1]):
+            members = self.groups[shape]
+            bank = torch.zeros((self._share(members)[2] * self.world.size, *shape), device=self.world.device)
+            bank[: len(members)] = torch.stack(gradients([one for one, _ in members]))
+            pending.append((shape, *self.world.scatter_sum(bank.to(self.world.compute_dtype))))
+
+        def wait() -> dict[tuple[int, ...], Tensor]:
+            for _, _, finish in pending:
+                finish()
+            return {shape: share.float() for shape, share, _ in pending}
+
+        return wait
+
+    @torch.no_grad()
+    def step(self, gradients: dict[tuple[int, ...], Tensor], *, momentum: float, scale: float) -> None:
+        """Update every matrix at ``scale`` x its rate, from this rank's share of the averaged gradients."""
+        for shape, members in self.groups.items():
+            gradient = gradients[shape]
+            buffer = self.momenta[shape].mul_(momentum).add_(gradient)
+            update = orthogonalized(
+                gradient.add(buffer, alpha=momentum), steps=self.newton_schulz_steps, dtype=self.world.compute_dtype
+            )
             stretch = max(1.0, shape[0] / shape[1]) ** 0.5
-            for row, (parameter, rate) in enumerate(members):
-                rate = rate * scale
-                if self.decay_first:
-                    parameter.mul_(1 - rate * self.weight_decay)
-                parameter.add_(update[row], alpha=-rate * stretch)
-                if not self.decay_first:
-                    parameter.mul_(1 - rate * self.weight_decay)
+            updates = self.world.gather(update)[: len(members)].to(gradient.dtype).unbind()
+            parameters = [parameter for parameter, _ in members]
+            rates = [rate * scale for _, rate in members]
+            shrink = [1 - rate * self.weight_decay for rate in rates]
+            if self.decay_first:
+                torch._foreach_mul_(parameters, shrink)
+            torch._foreach_add_(parameters, torch._foreach_mul(updates, [-rate * stretch for rate in rates]))
+            if not self.decay_first:
+                torch._foreach_mul_(parameters, shrink)
+
+
+def gradients(parameters: list[Tensor]) -> list[Tensor]:
+    """The gradients of ``parameters``; one that the loss did not reach gets zeros, so that all ranks send the same."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -4,12 +4,41 @@ R rows (output channels) by C columns. A grid of b bits has the integers -(2**(b
 below where ``full_range`` is asked for; the largest is called qmax.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from jobs.artifact import Encoded
+from jobs.artifact import DTYPES, Encoded
 
-SCALE_EPSILON = 1e-7  # a row of zeros gets this scale; without a floor, the smallest there is
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """How the rows of a matrix are rounded: the same object for training on rounded weights and for the export."""
+
+    bits: int
+    clip_quantile: float = 1.0  # of the magnitudes of a row, put at the end of the grid; 1.0: the largest
+    full_range: bool = False  # also use the integer below -qmax
+    smallest_limit: float = 0.0  # a row's scale is at least this over qmax
+
+    def scales(self, weight_RC: Tensor) -> Tensor:
+        """float16 [R]."""
+        return row_scales(row_quantile(weight_RC, self.clip_quantile), self.bits, smallest_limit=self.smallest_limit)
+
+    def encoded(self, name: str, weight_RC: Tensor) -> Encoded:
+        """The matrix rounded, as it goes into the artifact."""
+        scales = self.scales(weight_RC)
+        values = rounded(weight_RC, scales, self.bits, full_range=self.full_range)
+        return Encoded(name=name, dtype=weight_RC.dtype, bits=self.bits, values=values, scales=scales)
+
+    def straight_through(self, weight_RC: Tensor) -> Tensor:
+        """The rounded matrix, whose gradient is that of the matrix: w + stop_gradient(round(w) - w)."""
+        with torch.no_grad():
+            scales = self.scales(weight_RC)
+            values = rounded(weight_RC, scales, self.bits, full_range=self.full_range)
+            change = values * scales.float()[:, None] - weight_RC
+        return weight_RC + change
 
 
 def qmax(bits: int) -> int:
@@ -17,12 +46,12 @@ def qmax(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def row_scales(limit_R: Tensor, bits: int, *, scale_floor: float) -> Tensor:
-    """float16 scales that put ``limit_R`` (largest magnitude to represent in each row) at qmax, at least the floor.
+def row_scales(limit_R: Tensor, bits: int, *, smallest_limit: float) -> Tensor:
+    """float16 scales that put ``limit_R``, the largest magnitude to represent in each row, at qmax.
 
     Rounded to float16 first, so that rounding uses the scale that the artifact will hold.
     """
-    scales = (limit_R.float() / qmax(bits)).clamp(min=max(scale_floor, SCALE_EPSILON))
+    scales = limit_R.float().clamp(min=smallest_limit) / qmax(bits)
     return scales.clamp(min=2**-24, max=65504.0).half()  # the smallest and the largest float16 above zero
 
 
@@ -46,10 +75,51 @@ def row_quantile(weight_RC: Tensor, quantile: float) -> Tensor:
     return torch.lerp(largest[:, -1], largest[:, -2] if above > 1 else largest[:, -1], place - int(place))
 
 
-def passed_through(name: str, tensor: Tensor, kind: str, *, control_dtype: torch.dtype, largest: int) -> Encoded | None:
-    """The tensor in a float dtype where it is not to be rounded: control vectors, and up to ``largest`` elements."""
-    if kind == "control":
-        return Encoded(name=name, dtype=tensor.dtype, bits=8 * control_dtype.itemsize, values=tensor.to(control_dtype))
-    if tensor.numel() <= largest or tensor.ndim != 2:
-        return Encoded(name=name, dtype=tensor.dtype, bits=16, values=tensor.half())
-    return None
+def magnitude_quantile(weight: Tensor, quantile: float) -> float:
+    """The ``quantile`` of all magnitudes, without interpolation; by partial sort, so that any size will do."""
+    magnitude = weight.detach().float().abs().flatten()
+    place = min(magnitude.numel() - 1, int(quantile * magnitude.numel()))
+    return float(magnitude.kthvalue(place + 1).values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """How many bits each kind of tensor gets, and what is not rounded at all."""
+
+    matrix_bits: int
+    feed_forward_bits: int | None  # None: as the other matrices
+    token_table_bits: int  # of the token embedding and an untied head; 16: float16
+    table_bits: int  # of other tables; 16: float16
+    keep_elements: int  # tensors of at most this many elements become float16
+    control_dtype: str  # float32 or float16
+
+    def bits(self, kind: str) -> int:
+        """Bits of a large tensor of this kind."""
+        if kind in ("token_table", "head"):
+            return self.token_table_bits
+        if kind == "table":
+            return self.table_bits
+        if kind == "feed_forward" and self.feed_forward_bits is not None:
+            return self.feed_forward_bits
+        return self.matrix_bits
+
+    def keeps(self, tensor: Tensor, kind: str) -> bool:
+        """Whether the tensor goes into the artifact without being rounded."""
+        return kind == "control" or tensor.ndim != 2 or tensor.numel() <= self.keep_elements or self.bits(kind) == 16
+
+    def kept(self, name: str, tensor: Tensor, kind: str) -> Encoded:
+        """A tensor that is not rounded, as it goes into the artifact."""
+        dtype = DTYPES[self.control_dtype] if kind == "control" else torch.float16
+        return Encoded(name=name, dtype=tensor.dtype, bits=8 * dtype.itemsize, values=tensor.to(dtype))
+
+
+def widths_of(knobs: Any) -> Widths:
+    """The widths that a quantizer's knobs describe."""
+    return Widths(
+        matrix_bits=knobs.matrix_bits,
+        feed_forward_bits=getattr(knobs, "feed_forward_bits", None),
+        token_table_bits=knobs.token_table_bits,
+        table_bits=knobs.table_bits,
+        keep_elements=knobs.keep_elements,
+        control_dtype=knobs.control_dtype,
+    )

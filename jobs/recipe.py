@@ -7,13 +7,15 @@ Shapes are written in names: B sequences, T positions, D model width, H query he
 V vocabulary, N targets of a stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
+from jobs.calibration import Calibration
+from jobs.quantization import Grid
 from jobs.scoring import Window
 from jobs.world import World
 
@@ -162,14 +164,55 @@ class Averaging(Protocol):
         """Begin averaging from the weights that ``model`` has now."""
 
 
+class FakeQuantization(Protocol):
+    """Training on rounded weights."""
+
+    def attach(self, model: nn.Module, quantizer: "Quantizer") -> Any:
+        """A switch over the layers of ``model``: ``turn(on)``; ``update(step=, scale=) -> str | None`` each step."""
+
+
+class MetaTraining(Protocol):
+    """What is added to the gradient of some steps so that the weights adapt well later."""
+
+    def add_gradient(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, step: int, batch_targets: int) -> None:
+        """Add to every parameter's ``grad``, or do nothing at this step; the weights come out as they went in."""
+
+
+class Pruning(Protocol):
+    """Weights that are set to zero before they are rounded."""
+
+    def prune(self, state: dict[str, Tensor], kinds: dict[str, str]) -> tuple[dict[str, Tensor], str]:
+        """The state with zeros in it, and the log line that says how many."""
+
+
+class Fitting(Protocol):
+    """What is given up so that the artifact fits."""
+
+    def fit(
+        self, tensors: list[Encoded], packed_bytes: Callable[[list[Encoded]], int], *, code_bytes: int
+    ) -> tuple[list[Encoded], str]:
+        """The tensors as they will be packed, and the log line that says what was given up."""
+
+
 class Quantizer(Protocol):
     """Weights to small integers."""
+
+    reserve_seconds: float  # kept back from the training budget for ``calibrate``
+
+    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
+        """The grid that this tensor is rounded to, as far as its own weights tell; None where it is not rounded."""
+
+    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+        """What the rounding must know about the model at work; called by all ranks, equal on all."""
 
     def label(self) -> str:
         """What the log calls the format: int8, int6, ..."""
 
-    def encode(self, state: dict[str, Tensor], kinds: dict[str, str]) -> list[Encoded]:
-        """Every tensor of ``state`` once, as it goes into the artifact; ``kinds`` as ``model.tensor_kinds`` says."""
+    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
+        """Every tensor of ``state`` once, as it goes into the artifact.
+
+        ``kinds`` as ``model.tensor_kinds`` says, ``statistics`` as ``calibrate`` returned them.
+        """
 
 
 class Compressor(Protocol):
@@ -183,8 +226,11 @@ class Compressor(Protocol):
 class Evaluation(Protocol):
     """Which context each target is scored in."""
 
-    def windows(self, num_targets: int, training_length: int) -> Iterator[Window]:
-        """Windows in stream order that score each of the targets 0..num_targets-1 exactly once."""
+    def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
+        """Windows in stream order that score each of the targets 0..num_targets-1 exactly once.
+
+        ``document_starts`` are the positions of the BOS tokens in the stream.
+        """
 
     def label(self) -> str:
         """The name of this evaluator in the log's final lines."""
@@ -221,7 +267,11 @@ class Recipe:
     optimizer: Optimizer
     schedule: Schedule
     averaging: Averaging | None = None
+    fake_quantization: FakeQuantization | None = None
+    meta_training: MetaTraining | None = None
+    pruning: Pruning | None = None
     quantizer: Quantizer
+    fitting: Fitting | None = None
     compressor: Compressor
     evaluation: Evaluation
     arms: dict[str, Adaptation]

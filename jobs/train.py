@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from jobs.artifact import load_into, pack, unpack
+from jobs.artifact import Encoded, load_into, pack, unpack
+from jobs.calibration import Calibration
 from jobs.contract import (
     ARTIFACT_FILE,
     ARTIFACT_LIMIT_BYTES,
+    BOS_TOKEN,
     LOG_FILE,
     PRE_EVAL,
     RESULT_FILE,
@@ -64,6 +66,7 @@ class Job:
                 f"{assignment.data_path}: validation token {int(self.tokens.max())} is beyond the vocabulary of "
                 f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
             )
+        self.document_starts = (self.tokens == BOS_TOKEN).nonzero().flatten().tolist()
         self.bytes_N = byte_counts.of_targets(self.tokens)
 
     def new_model(self) -> Transformer:
@@ -86,19 +89,37 @@ class Job:
             model,
             self.tokens,
             self.bytes_N,
-            evaluation.windows(self.tokens.numel() - 1, length),
+            evaluation.windows(self.tokens.numel() - 1, length, self.document_starts),
             world=self.world,
             batch_tokens=self.recipe.budget.max_micro_batch_tokens,
             learner=learner,
             progress=progress,
         )
 
-    def packed(self, model: nn.Module, path: Path) -> int:
+    def packed(self, model: nn.Module, path: Path, log: Log) -> int:
         """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it."""
+        recipe, compressor, kinds = self.recipe, self.recipe.compressor, tensor_kinds(model)
+        calibration = Calibration(
+            world=self.world,
+            data_path=self.assignment.data_path,
+            sequence_length=recipe.budget.sequence_length,
+            vocab_size=recipe.shape.vocab_size,
+            seed=self.assignment.seed,
+        )
+        statistics = recipe.quantizer.calibrate(model, calibration)
         if self.world.is_main:
-            state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-            tensors = self.recipe.quantizer.encode(state, tensor_kinds(model))
-            compressor = self.recipe.compressor
+            state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            if recipe.pruning:
+                state, line = recipe.pruning.prune(state, kinds)
+                log.line(line)
+            tensors = recipe.quantizer.encode(state, kinds, statistics)
+
+            def packed_bytes(candidates: list[Encoded]) -> int:
+                return len(pack(candidates, compressor.codec, compressor.compress))
+
+            if recipe.fitting:
+                tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
+                log.line(line)
             part = path.with_suffix(".part")
             part.write_bytes(pack(tensors, compressor.codec, compressor.compress))
             part.replace(path)
@@ -184,7 +205,7 @@ def train_trunk(job: Job) -> TrunkRecord:
             part = path / f"{WEIGHTS_FILE}.part"
             torch.save(model.state_dict(), part)
             part.replace(path / WEIGHTS_FILE)
-        model_bytes = job.packed(model, path / ARTIFACT_FILE)
+        model_bytes = job.packed(model, path / ARTIFACT_FILE, log)
     log.line(f"Serialized model: {(path / WEIGHTS_FILE).stat().st_size} bytes")
     write_sizes(job, log, model_bytes)
     weights_sha256, artifact_sha256 = file_sha256(path / WEIGHTS_FILE), file_sha256(path / ARTIFACT_FILE)
@@ -234,7 +255,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
             adaptation.adapt(model, job.tokens, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
         artifact = folder / ARTIFACT_FILE
         with log.phase("pack"):
-            job.packed(model, artifact)
+            job.packed(model, artifact, log)
     with log.phase("load"):
         load_into(model, unpack(artifact))
     write_sizes(job, log, artifact.stat().st_size)

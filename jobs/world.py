@@ -1,7 +1,7 @@
 """The processes of a job: one, or several under torchrun; gloo on CPUs, NCCL on GPUs, one code path."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,6 +64,18 @@ class World:
         gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
         gather(parts, tensor.contiguous())
         return parts
+
+    def scatter_sum(self, bank: Tensor) -> tuple[Tensor, Callable[[], object]]:
+        """This rank's part of ``bank`` (whose first dimension is a multiple of the ranks), summed over the ranks.
+
+        The sum goes on in the background; the part is ready when the function that comes with it returns.
+        """
+        if self.size == 1:
+            return bank, lambda: None
+        part = torch.empty_like(bank.chunk(self.size)[self.rank])
+        scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor  # renamed in torch 2.13
+        work = scatter(part, bank, async_op=True)
+        return part, work.wait
 
     def wait(self) -> None:
         """Return when every rank has come here."""

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.scoring import Window
@@ -13,7 +13,7 @@ class Aligned:
 
     length: int | None = None  # of a window; None: the training length
 
-    def windows(self, num_targets: int, training_length: int) -> Iterator[Window]:
+    def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         for begin in range(0, num_targets, length):
             yield Window(begin=begin, score_from=begin, end=min(begin + length, num_targets))

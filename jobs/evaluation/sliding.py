@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.scoring import Window
@@ -17,7 +17,7 @@ class Sliding:
     stride: int = 64
     length: int | None = None  # of a window; None: the training length
 
-    def windows(self, num_targets: int, training_length: int) -> Iterator[Window]:
+    def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         if not 0 < self.stride <= length:
             raise ValueError(f"evaluation.sliding.stride: {self.stride} must be between 1 and the length {length}")

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.layers import Linear
+from jobs.layers import Linear, hidden_width
 from jobs.recipe import Shape
 
 
@@ -15,9 +15,10 @@ class ReluSquared:
     """
 
     hidden_multiple: float = 2.0  # hidden width over model width
+    hidden_dim: int | None = None  # the hidden width itself, where it is given
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
-        return ReluSquaredLayer(shape.model_dim, int(self.hidden_multiple * shape.model_dim))
+        return ReluSquaredLayer(shape.model_dim, hidden_width(shape.model_dim, self.hidden_multiple, self.hidden_dim))
 
 
 class ReluSquaredLayer(nn.Module):

@@ -19,7 +19,7 @@ class Orthogonal:
     smallest_side: int = 64
 
     def initialize(self, model: nn.Module) -> None:
-        num_layers = sum(1 for name, _ in model.named_modules() if name.startswith("blocks.") and name.count(".") == 1)
+        num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
         for name, layer in model.named_modules():
             if not isinstance(layer, Linear):
                 continue

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jobs.model import tensor_kinds
-from jobs.muon import Muon
+from jobs.model import MATRIX_KINDS, tensor_kinds
+from jobs.muon import Muon, gradients
 from jobs.recipe import TrainingOptimizer
 from jobs.world import World
 
@@ -14,9 +14,13 @@ class MuonAdam:
     """Muon for the linear layers, AdamW for tables, head and control vectors.
 
     The momentum of Muon rises linearly from ``momentum_start`` over the first steps. Weight decay is decoupled and
-    scaled by the current rate. Gradients are averaged over the ranks first and clipped after that.
+    scaled by the current rate. The gradient is summed over the ranks first and clipped after that.
 
-    Source: Keller Jordan's Muon; groups and rates of the challenge's naive baseline.
+    With ``parallel`` the linear layers' gradients are reduce-scattered in banks of equal shape instead of being summed
+    everywhere, while AdamW already updates the rest: each rank gets just the part that it orthogonalizes. Same update,
+    less traffic. ``clips_locally`` clips each rank's own gradient before it is summed, as PR #549 does.
+
+    Source: Keller Jordan's Muon; groups and rates of the challenge's naive baseline; banks PRs #399 and #549.
     """
 
     matrix_learning_rate: float = 0.04  # of linear layers, by Muon
@@ -34,7 +38,9 @@ class MuonAdam:
     beta1: float = 0.9
     beta2: float = 0.95
     epsilon: float = 1e-8
-    clip_norm: float = 0.0  # of the averaged gradient, all parameters together; 0: no clipping
+    clip_norm: float = 0.0  # of the gradient of all parameters together; 0: no clipping
+    parallel: bool = False  # reduce-scatter the linear layers' gradients
+    clips_locally: bool = False  # clip before the sum over the ranks instead of after it
 
     def build(self, model: nn.Module, world: World) -> TrainingOptimizer:
         return MuonAdamOptimizer(self, model, world)
@@ -43,13 +49,10 @@ class MuonAdam:
 class MuonAdamOptimizer:
     def __init__(self, knobs: MuonAdam, model: nn.Module, world: World) -> None:
         self.knobs, self.world = knobs, world
-        self.parameters = list(model.parameters())
         kinds = tensor_kinds(model)
         num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
-        rates = {
-            "attention": knobs.matrix_learning_rate,
-            "feed_forward": knobs.matrix_learning_rate,
-            "projection": knobs.matrix_learning_rate,
+        rates = dict.fromkeys(MATRIX_KINDS, knobs.matrix_learning_rate) | {
+            "token_table": knobs.table_learning_rate,
             "table": knobs.table_learning_rate,
             "head": knobs.head_learning_rate,
             "control": knobs.control_learning_rate,
@@ -59,12 +62,14 @@ class MuonAdamOptimizer:
         for name, parameter in model.named_parameters():
             decodes = name.startswith("blocks.") and int(name.split(".")[1]) >= num_layers // 2
             rate = rates[kinds[name]] * (knobs.decoder_multiplier if decodes else 1.0)
-            if kinds[name] in ("attention", "feed_forward", "projection"):
+            if kinds[name] in MATRIX_KINDS:
                 matrices.append((parameter, rate))
             else:
                 groups.setdefault(rate, []).append(parameter)
+        self.matrices = [parameter for parameter, _ in matrices]
+        self.others = [parameter for members in groups.values() for parameter in members]
         self.muon = Muon(
-            [parameter for parameter, _ in matrices],
+            self.matrices,
             [rate for _, rate in matrices],
             weight_decay=knobs.muon_weight_decay,
             decay_first=knobs.decay_first,
@@ -80,15 +85,36 @@ class MuonAdamOptimizer:
         )
 
     def step(self, *, step: int, scale: float) -> None:
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        self.world.sum_all(gradients)
-        if self.knobs.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.knobs.clip_norm)
-        share = min(1.0, step / max(1, self.knobs.momentum_warmup_steps))
-        momentum = (1 - share) * self.knobs.momentum_start + share * self.knobs.momentum
-        self.muon.step(momentum=momentum, scale=scale)
+        knobs = self.knobs
+        share = min(1.0, step / max(1, knobs.momentum_warmup_steps))
+        momentum = (1 - share) * knobs.momentum_start + share * knobs.momentum
+        if knobs.clip_norm and knobs.clips_locally:
+            everything = [*self.matrices, *self.others]
+            torch.nn.utils.clip_grad_norm_(everything, knobs.clip_norm / self.world.size)
+        if knobs.parallel:
+            wait = self.muon.reduced_gradients()
+            self.world.sum_all(gradients(self.others))
+            matrix_gradients = wait()
+        else:
+            self.world.sum_all(gradients([*self.matrices, *self.others]))
+            matrix_gradients = self.muon.own_gradients()
+        if knobs.clip_norm and not knobs.clips_locally:
+            self._clip(matrix_gradients)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * scale
         self.adam.step()
-        for parameter in self.parameters:
+        self.muon.step(matrix_gradients, momentum=momentum, scale=scale)
+        for parameter in (*self.matrices, *self.others):
             parameter.grad = None
+
+    def _clip(self, matrix_gradients: dict[tuple[int, ...], Tensor]) -> None:
+        """Scale the summed gradient down to the clip norm: the matrices' shares of all ranks, and the rest."""
+        squares = torch.zeros((), device=self.world.device)
+        for share in matrix_gradients.values():
+            squares += share.square().sum()
+        self.world.sum(squares)
+        others = gradients(self.others)
+        for gradient in others:
+            squares += gradient.float().square().sum()
+        factor = (self.knobs.clip_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_([*matrix_gradients.values(), *others], factor)

@@ -1,11 +1,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jobs.artifact import Encoded
-from jobs.quantization import passed_through, rounded, row_quantile, row_scales
+from jobs.calibration import Calibration
+from jobs.quantization import Grid, widths_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,25 +20,36 @@ class RowWise:
     """
 
     matrix_bits: int = 6  # of linear layers: 4 to 8
-    table_bits: int = 8  # of embedding tables and an untied head: 4 to 8
+    feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
+    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
     clip_quantile: float = 1.0  # of the magnitudes of a row, put at the end of the grid; 1.0: the largest
     full_range: bool = False  # also use the integer below -qmax
-    scale_floor: float = 0.0  # smallest scale of matrices and tables; the field uses 1 / qmax
+    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"
+
+    reserve_seconds = 0.0
+
+    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
+        if widths_of(self).keeps(tensor, kind):
+            return None
+        return Grid(
+            bits=widths_of(self).bits(kind),
+            clip_quantile=self.clip_quantile,
+            full_range=self.full_range,
+            smallest_limit=self.smallest_limit,
+        )
 
     def label(self) -> str:
         return f"int{self.matrix_bits}"
 
-    def encode(self, state: dict[str, Tensor], kinds: dict[str, str]) -> list[Encoded]:
+    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+        return {}
+
+    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
         return [self._encoded(name, tensor, kinds[name]) for name, tensor in state.items()]
 
     def _encoded(self, name: str, tensor: Tensor, kind: str) -> Encoded:
-        control_dtype = torch.float32 if self.control_dtype == "float32" else torch.float16
-        small = passed_through(name, tensor, kind, control_dtype=control_dtype, largest=self.keep_elements)
-        if small:
-            return small
-        bits = self.table_bits if kind in ("table", "head") else self.matrix_bits
-        scales = row_scales(row_quantile(tensor, self.clip_quantile), bits, scale_floor=self.scale_floor)
-        values = rounded(tensor, scales, bits, full_range=self.full_range)
-        return Encoded(name=name, dtype=tensor.dtype, bits=bits, values=values, scales=scales)
+        grid = self.grid(name, tensor, kind)
+        return grid.encoded(name, tensor) if grid else widths_of(self).kept(name, tensor, kind)

@@ -1,0 +1,33 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.scoring import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentIsolated:
+    """Sliding windows that never reach back over the BOS of their document.
+
+    A document scores all of its tokens but its BOS, and the next document's BOS as its last target, so that the targets
+    are those of the stream.
+
+    Source: the field's LoRA record (PR #77).
+    """
+
+    stride: int = 64
+    length: int | None = None  # of a window; None: the training length
+
+    def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
+        length = self.length or training_length
+        if not 0 < self.stride <= length:
+            raise ValueError(f"evaluation.document_isolated.stride: {self.stride} must be between 1 and {length}")
+        starts = [0, *(start for start in document_starts if 0 < start < num_targets)]
+        for start, stop in zip(starts, [*starts[1:], num_targets], strict=True):
+            scored = start
+            while scored < stop:
+                end = min(max(scored + self.stride, start + length), stop)
+                yield Window(begin=max(start, end - length), score_from=scored, end=end)
+                scored = end
+
+    def label(self) -> str:
+        return "document_isolated"

@@ -1,0 +1,75 @@
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from jobs.artifact import Encoded
+from jobs.calibration import Calibration
+from jobs.model import MATRIX_KINDS
+from jobs.quantization import Grid, widths_of
+from jobs.quantizer.gptq_lite import CANDIDATES, best_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveBits:
+    """More bits for the matrices that the loss feels most, fewer for those that it feels least.
+
+    Matrices are ranked by the mean square of their gradient on training text: the top tenth gets one bit more, the
+    bottom fifth one bit less. Rounding is that of ``gptq_lite``. The gradient is taken once, at the weights that are
+    packed; PR #332 averages it over the last tenth of the warmdown.
+
+    Source: PR #332 of the field; the "Neptune" fork of #462.
+    """
+
+    matrix_bits: int = 6  # of the matrices in the middle
+    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
+    top_share: float = 0.1  # of the matrices, by number: one bit more
+    bottom_share: float = 0.2  # of the matrices, by number: one bit less
+    sequences: int = 64  # of training text, over all ranks
+    reserve_seconds: float = 5.0  # kept back from the training budget for the gradients
+    smallest_limit: float = 0.0
+    keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
+    control_dtype: Literal["float32", "float16"] = "float32"
+
+    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
+        if widths_of(self).keeps(tensor, kind):
+            return None
+        return Grid(bits=widths_of(self).bits(kind), smallest_limit=self.smallest_limit)
+
+    def label(self) -> str:
+        return f"int{self.matrix_bits}"
+
+    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+        return calibration.squared_gradients(model, calibration.training_text(self.sequences))
+
+    def bits_of(self, names: list[str], statistics: dict[str, Tensor]) -> dict[str, int]:
+        """Bits of each matrix, by its rank among them."""
+        ranked = sorted(names, key=lambda name: float(statistics[name]), reverse=True)
+        top = round(self.top_share * len(ranked))
+        bottom = len(ranked) - round(self.bottom_share * len(ranked))
+        return {
+            name: self.matrix_bits + (1 if place < top else -1 if place >= bottom else 0)
+            for place, name in enumerate(ranked)
+        }
+
+    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
+        encoded: dict[str, Encoded] = {}
+        widths = widths_of(self)
+        for name, tensor in state.items():
+            if widths.keeps(tensor, kinds[name]):
+                encoded[name] = widths.kept(name, tensor, kinds[name])
+        matrices = [name for name in state if name not in encoded and kinds[name] in MATRIX_KINDS]
+        bits = self.bits_of(matrices, statistics)
+        for name in state:
+            if name not in encoded:
+                grids = [
+                    Grid(
+                        bits=bits.get(name) or widths.bits(kinds[name]),
+                        clip_quantile=quantile,
+                        smallest_limit=self.smallest_limit,
+                    )
+                    for quantile in CANDIDATES
+                ]
+                encoded[name] = best_rows(name, state[name], grids, by_matrix=False)
+        return [encoded[name] for name in state]

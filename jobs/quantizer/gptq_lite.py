@@ -1,0 +1,74 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jobs.artifact import Encoded
+from jobs.calibration import Calibration
+from jobs.quantization import Grid, widths_of
+
+CANDIDATES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)  # clip quantiles; the last is the row's largest magnitude
+
+
+@dataclass(frozen=True, kw_only=True)
+class GptqLite:
+    """Row-wise rounding whose clip quantile is searched for: of five, the one with the least squared error.
+
+    By default each row chooses for itself; PR #414's script chooses one quantile for a whole matrix
+    (``search: matrix``), whatever its README says. With a scale floor of 1 / qmax the candidates of most rows are the
+    same, and the search does nothing.
+
+    Source: PR #414 of the field.
+    """
+
+    matrix_bits: int = 6  # of linear layers: 4 to 8
+    feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
+    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
+    search: Literal["row", "matrix"] = "row"
+    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
+    keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
+    control_dtype: Literal["float32", "float16"] = "float32"
+
+    reserve_seconds = 0.0
+
+    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
+        if widths_of(self).keeps(tensor, kind):
+            return None
+        return Grid(bits=widths_of(self).bits(kind), smallest_limit=self.smallest_limit)
+
+    def label(self) -> str:
+        return f"int{self.matrix_bits}"
+
+    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+        return {}
+
+    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
+        return [self._encoded(name, tensor, kinds[name]) for name, tensor in state.items()]
+
+    def _encoded(self, name: str, tensor: Tensor, kind: str) -> Encoded:
+        if widths_of(self).keeps(tensor, kind):
+            return widths_of(self).kept(name, tensor, kind)
+        bits = widths_of(self).bits(kind)
+        grids = [Grid(bits=bits, clip_quantile=quantile, smallest_limit=self.smallest_limit) for quantile in CANDIDATES]
+        return best_rows(name, tensor, grids, by_matrix=self.search == "matrix")
+
+
+def best_rows(name: str, weight_RC: Tensor, grids: list[Grid], *, by_matrix: bool) -> Encoded:
+    """The matrix rounded on the grid with the least squared error: chosen for each row, or once for all."""
+    best: Encoded | None = None
+    best_error_R = torch.empty(0)
+    for grid in grids:
+        trial = grid.encoded(name, weight_RC)
+        error_R = (trial.decoded().float() - weight_RC.float()).square().sum(dim=1)
+        if by_matrix:
+            error_R = error_R.sum().expand_as(error_R)
+        if best is None or best.scales is None or trial.scales is None:
+            best, best_error_R = trial, error_R
+            continue
+        better_R = error_R < best_error_R
+        best.values[better_R], best.scales[better_R] = trial.values[better_R], trial.scales[better_R]
+        best_error_R = torch.where(better_R, error_R, best_error_R)
+    assert best is not None
+    return best
