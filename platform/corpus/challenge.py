@@ -3,7 +3,8 @@
     data/datasets/fineweb10B_sp1024/fineweb_train_000000.bin ... fineweb_val_000000.bin  manifest.json
     data/tokenizers/fineweb_1024_bpe.model
 
-A file lies under its final name only when it is whole; a download that was cut off goes on where it stopped.
+A file lies under its final name only when it is whole. A connection that breaks is taken up again; after a failed or
+killed download the same command goes on with the shards that are not there yet.
 Assumed, not tried against the real server: the repository and the paths inside it, which are those of the challenge's
 download script. If they have moved: --repo OWNER/NAME, or --endpoint (HF_ENDPOINT) for a mirror.
 """
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.contract import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
@@ -34,11 +35,11 @@ AT_ONCE = 8  # downloads; one connection does not fill the line of a rented mach
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """Where the challenge's files are fetched from. ``endpoint`` None: HF_ENDPOINT, or huggingface.co."""
+    """Where the challenge's files are fetched from."""
 
     repo: str = REPO
-    revision: str = "main"
-    endpoint: str | None = None
+    revision: str = "main"  # branch, tag or commit
+    endpoint: str | None = None  # None: HF_ENDPOINT, or huggingface.co
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +62,15 @@ def fetch(data_root: Path, train_shards: int, remote: Remote) -> Corpus:
     """
     folder, tokenizer = data_root / "datasets" / DATASET, data_root / "tokenizers" / TOKENIZER
     part = data_root / ".fineweb.part"
-    with exclusive(part):
-        if not _is_complete(folder, tokenizer, train_shards):
-            files = _listed(folder, tokenizer, train_shards, remote)
-            wanted = [one for one in files if not (one.final.is_file() and one.final.stat().st_size == one.size)]
-            _check_space(data_root, part, wanted)
-            for target in {one.final.parent for one in files}:
-                target.mkdir(parents=True, exist_ok=True)
-            _fetch_all(wanted, part, remote)
-            for one in files:
-                _check(one.final)
-            _write_manifest(folder, files, remote)
-        shutil.rmtree(part)
+    if not _is_complete(folder, tokenizer, train_shards):
+        with exclusive(part):
+            try:
+                commit = replace(remote, revision=_commit(remote))  # all files of one state, whoever commits meanwhile
+                files = _listed(folder, tokenizer, train_shards, commit)
+                _fetch_missing(files, part, commit)
+                _write_manifest(folder, files, commit)
+            finally:
+                shutil.rmtree(part)
     return Corpus(
         name=DATASET,
         data_path=folder,
@@ -100,12 +98,21 @@ def _train_files(folder: Path, train_shards: int) -> list[Path]:
     return [folder / f"fineweb_train_{number:06d}.bin" for number in range(train_shards)]
 
 
+def _commit(remote: Remote) -> str:
+    """The commit that the revision names now. This first question is asked once: without network, no long wait."""
+    from huggingface_hub import HfApi
+
+    _say(f"asking {_endpoint(remote)} for {remote.repo}")
+    with _explained(remote):
+        info = HfApi(endpoint=remote.endpoint).dataset_info(remote.repo, revision=remote.revision)
+    return info.sha or remote.revision
+
+
 def _listed(folder: Path, tokenizer: Path, train_shards: int, remote: Remote) -> list[RemoteFile]:
     """The tokenizer, all validation shards and the first ``train_shards`` training shards, with their sizes."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    _say(f"asking {remote.repo} what it has")
     with _explained(remote):
         api, revision = HfApi(endpoint=remote.endpoint), remote.revision
         tree = list(api.list_repo_tree(remote.repo, REMOTE_DATASET, revision=revision, repo_type="dataset"))
@@ -119,24 +126,20 @@ def _listed(folder: Path, tokenizer: Path, train_shards: int, remote: Remote) ->
     if lacking:
         have = sum(Path(path).match(TRAIN_SHARDS) for path in sizes)
         raise UserError(
-            f"{remote.repo} at {remote.revision} has no {lacking[0]}; "
-            f"it has {have} training and {len(val)} validation shards.\n"
+            f"{remote.repo} has no {lacking[0]}; it has {have} training and {len(val)} validation shards.\n"
             "Ask for at most as many with --train-shards, or name another --repo."
         )
     return [RemoteFile(path=path, size=sizes[path], final=final) for path, final in finals.items()]
 
 
-def _check_space(data_root: Path, part: Path, wanted: list[RemoteFile]) -> None:
-    begun = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
-    needed, free = sum(one.size for one in wanted) - begun, shutil.disk_usage(data_root).free
+def _fetch_missing(files: list[RemoteFile], part: Path, remote: Remote) -> None:
+    wanted = [one for one in files if not _is_whole(one)]
+    needed, free = sum(one.size for one in wanted), shutil.disk_usage(part).free
     if needed > free:
         raise UserError(
-            f"{data_root}: {needed / 1e9:,.1f} GB to fetch, {free / 1e9:,.1f} GB free; "
+            f"{part.parent}: {needed / 1e9:,.1f} GB to fetch, {free / 1e9:,.1f} GB free; "
             "make room, name another disk with --into, or ask for fewer --train-shards"
         )
-
-
-def _fetch_all(wanted: list[RemoteFile], part: Path, remote: Remote) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {pool.submit(_fetch_one, one, part, remote): one for one in wanted}
         try:
@@ -146,6 +149,14 @@ def _fetch_all(wanted: list[RemoteFile], part: Path, remote: Remote) -> None:
                 _say(f"{number} of {len(wanted)}: {one.final.name}, {one.size / 1e6:,.1f} MB")
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _is_whole(one: RemoteFile) -> bool:
+    try:
+        _check(one.final)
+        return one.final.stat().st_size == one.size
+    except RunFailed:
+        return False
 
 
 def _fetch_one(one: RemoteFile, part: Path, remote: Remote) -> None:
@@ -160,11 +171,8 @@ def _fetch_one(one: RemoteFile, part: Path, remote: Remote) -> None:
             endpoint=remote.endpoint,
             local_dir=part,
         )
-    try:
-        _check(Path(fetched))
-    except RunFailed:
-        Path(fetched).unlink()  # or the next attempt would take it for finished
-        raise
+    _check(Path(fetched))
+    one.final.parent.mkdir(parents=True, exist_ok=True)
     Path(fetched).replace(one.final)
 
 
@@ -175,7 +183,7 @@ def _check(path: Path) -> None:
         else:
             shard_tokens(path)
     except ValueError as error:
-        raise RunFailed(f"{error}\nThe server's copy is not what it should be; nothing was put in its place.") from None
+        raise RunFailed(f"{error}\nThat is what the server sent; it was thrown away.") from None
 
 
 @contextmanager
@@ -197,6 +205,7 @@ def _explained(remote: Remote) -> Iterator[None]:
 
 
 def _unreachable(where: str, error: BaseException) -> str:
+    error = error.__cause__ or error  # what huggingface_hub says first is that its cache has no such file either
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f"could not fetch from {where}: {reason}\n"
@@ -224,7 +233,7 @@ def _write_manifest(folder: Path, files: list[RemoteFile], remote: Remote) -> No
     """Say where the files came from; the challenge's own tools do not mind a file more."""
     record = {
         "repo": remote.repo,
-        "revision": remote.revision,
+        "commit": remote.revision,
         "endpoint": _endpoint(remote),
         "bytes": {one.final.name: one.size for one in files},
     }
