@@ -154,8 +154,8 @@ def read(root: Path = ROOT) -> Catalog:
     for node in annotated(classes["Recipe"]):
         name, annotation = ast.unparse(node.target), node.annotation
         order.append(name)
-        if isinstance(annotation, ast.Name) and annotation.id in classes and annotation.id not in names:
-            section = classes[annotation.id]
+        section = classes.get(annotation.id) if isinstance(annotation, ast.Name) else None
+        if section and _is_frozen_dataclass(section):
             knobs = knobs_of(section, text, path, {})
             summary = _first_line(ast.get_docstring(section) or "")
             sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)

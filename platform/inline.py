@@ -24,7 +24,9 @@ from .paths import shown
 LINE_LENGTH = 120
 ENTRY = "entry"
 BUILTINS = frozenset(dir(builtins))
-OF_THE_MODULE = frozenset({"__name__", "__file__", "__package__", "__spec__", "__loader__", "__path__", "__doc__", "__module__"})
+OF_THE_MODULE = frozenset(
+    f"__{word}__" for word in ["name", "file", "package", "spec", "loader", "path", "doc", "module"]
+)
 REFLECTION = frozenset({"globals", "__import__"})  # what they give depends on the module that asks
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.AnnAssign, ast.Import, ast.ImportFrom)
 
@@ -64,11 +66,17 @@ def inline(entry: str, root: Path) -> str:
 
 
 def _in_order_of_need(entry: _Module, root: Path) -> dict[str, _Module]:
-    """The entry and what it imports, directly or not; each after what it imports."""
+    """The entry and what it imports, directly or not; each after what it imports.
+
+    By the length of the longest chain of imports below, then by name: so what two programs share stands in the same
+    order in both, and their difference shows what is different.
+    """
     modules: dict[str, _Module] = {}
+    heights: dict[str, int] = {}
 
     def collect(module: _Module, path: tuple[str, ...]) -> None:
         _refuse_other_than_definitions(module)
+        height = 0
         for node in module.imports:
             if not _is_ours(node):
                 continue
@@ -81,10 +89,11 @@ def _in_order_of_need(entry: _Module, root: Path) -> dict[str, _Module]:
             if node.module not in modules:
                 file = _file_of(node.module, root, module, node.lineno)
                 collect(_parsed(node.module, file, file.read_bytes()), (*path, node.module))
-        modules[module.name] = module
+            height = max(height, heights[node.module] + 1)
+        modules[module.name], heights[module.name] = module, height
 
     collect(entry, (entry.name,))
-    return modules
+    return {name: modules[name] for name in sorted(modules, key=lambda name: (heights[name], name))}
 
 
 def _file_of(name: str, root: Path, module: _Module, line: int) -> Path:
@@ -117,8 +126,8 @@ def _parsed(name: str, path: Path, source: str | bytes) -> _Module:
 
 def _refuse_other_than_definitions(module: _Module) -> None:
     """Refuse whatever could be different in one file, as far as ``module`` alone can tell."""
-    for node in module.imports:
-        _refuse_other_forms(module, node)
+    for statement in module.imports:
+        _refuse_other_forms(module, statement)
     defined = False
     for node in module.tree.body:
         is_import = isinstance(node, Import)

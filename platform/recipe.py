@@ -31,6 +31,9 @@ DESCRIPTION = ("question", "source", "published", "against")  # what decides not
 def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     """The choices of the recipe ``path`` at ``scale`` (default: eight_h100), checked against the catalog of ``root``.
 
+    From below to above: the parents, the oldest first; the recipe; the scale; what the parents and then the recipe say
+    of this scale.
+
     Raises:
         UserError: whatever is wrong in the recipe, its parents or the scale; with file, line, key, the value
             found, what is possible and the nearest name.
@@ -99,7 +102,8 @@ def resolved_yaml(choices: Choices) -> str:
         if name in choices.catalog.sections:
             tree[name] = {knob: choices.setting(name, knob) for knob in choices.catalog.sections[name].knobs}
         elif name in choices.catalog.fields:
-            tree[name] = _plain(choices.arms if name == "arms" else choices.picks.get(name))
+            missing = () if choices.catalog.fields[name].takes == "several" else None
+            tree[name] = _plain(choices.arms if name == "arms" else choices.picks.get(name, missing))
     machine = {key: value for key, value in vars(choices.machine).items() if value is not None}
     tree["machine"] = {key: str(value) if isinstance(value, Path) else value for key, value in machine.items()}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
@@ -242,27 +246,28 @@ def _text(node: Node) -> str:
 def _command() -> Any:
     import click
 
+    file = click.Path(path_type=Path)
+
     @click.command(help="Show what a recipe becomes: its entry program, unless an option asks for something else.")
-    @click.argument("recipe", type=click.Path(path_type=Path))
-    @click.option(
-        "--scale", help=f"The machine to shrink or grow to: a file of recipes/scales. Default: {DEFAULT_SCALE}."
-    )
+    @click.argument("recipe", type=file)
+    @click.option("--scale", help=f"The machine it is for: a file of recipes/scales. Default: {DEFAULT_SCALE}.")
     @click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
-    @click.option("--program", "show", flag_value="program", help="The one file that runs, is counted and ships.")
-    @click.option("--resolved", "show", flag_value="resolved", help="Every knob with its value, defaults included.")
-    @click.option(
-        "--diff", metavar="RECIPE", type=click.Path(path_type=Path), help="The programs' difference, from RECIPE's."
-    )
+    @click.option("--program", "as_program", is_flag=True, help="The one file that runs, is counted and ships.")
+    @click.option("--resolved", "as_yaml", is_flag=True, help="Every knob with its value, defaults included.")
+    @click.option("--diff", "other", metavar="RECIPE", type=file, help="What differs from the program of RECIPE.")
     @explained()
-    def command(recipe: Path, scale: str | None, arms: tuple[str, ...], show: str | None, diff: Path | None) -> None:
-        if show and diff:
-            raise click.UsageError("--diff, --program and --resolved exclude each other")
+    def command(
+        recipe: Path, scale: str | None, arms: tuple[str, ...], as_program: bool, as_yaml: bool, other: Path | None
+    ) -> None:
+        if as_program + as_yaml + (other is not None) > 1:
+            raise click.UsageError("--program, --resolved and --diff exclude each other")
         choices = load(recipe, scale)
         choices = with_arms(choices, arms) if arms else choices
-        if diff:
-            print(_difference(load(diff, scale), choices), end="")
+        if other:
+            text = _difference(load(other, scale), choices)
         else:
-            print({"program": program, "resolved": resolved_yaml, None: entry_program}[show](choices), end="")
+            text = (program if as_program else resolved_yaml if as_yaml else entry_program)(choices)
+        print(text, end="")
 
     return command
 
