@@ -16,6 +16,7 @@ class Progress:
     train_loss: float | None = None  # nats per token
     train_ms: float | None = None  # in optimizer steps so far
     step_ms: float | None = None
+    arm_ended: bool = False
     epoch: int | None = None  # of the arm's adaptation
     scored_tokens: int | None = None
     running_bpb: float | None = None
@@ -29,6 +30,8 @@ class Progress:
             return replace(self, phases=self.phases[:-1])
         if kind == "arm" and event.get("state") == "start":
             return Progress(arm=str(event.get("arm")))
+        if kind == "arm":
+            return replace(self, arm_ended=True)
         if kind == "step":
             return replace(
                 self,
@@ -60,5 +63,5 @@ class Progress:
             parts.append(f"epoch {self.epoch}")
         if self.phases[-1:] == ("score",) and self.scored_tokens and self.running_bpb is not None:
             parts.append(f"{self.scored_tokens:,} tokens, {self.running_bpb:.4f} bpb")
-        where = [*([self.arm] if self.arm else []), *(self.phases[-1:] or ["starting"])]
+        where = [*([self.arm] if self.arm else []), *(self.phases[-1:] or ["scored" if self.arm_ended else "starting"])]
         return ": ".join([*where, *([", ".join(parts)] if parts else [])])

@@ -172,6 +172,11 @@ def marked(variable: str, marker: str) -> set[int]:
     }
 
 
+def kill(pids: set[int]) -> None:
+    """SIGKILL to each of ``pids`` that is still there."""
+    _signal(pids, signal.SIGKILL)
+
+
 class _Stop:
     """Why the job has to end before its own end, once there is a reason."""
 

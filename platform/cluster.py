@@ -1,0 +1,232 @@
+"""A Ray cluster for the time of one launch: a small private one on this machine, or somebody's, by address.
+
+Ours listens on loopback alone, wants a token that only we can read, and is gone afterwards: it is ended by the pids and
+the folder that we started, never by ``ray stop``, which reaches other people's clusters. Of somebody else's cluster
+only our job ends.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+from .paths import ROOT
+from .plan import Trial
+from .supervisor import GRACE_SECONDS, GUARD_MARKER, kill, marked, sweep
+
+RAY_MARKER = "FAIRWAY_RAY"  # environment variable of every process of our own cluster: the launch
+PORT_SECONDS = 5.0
+END_SECONDS = 10.0
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it: what trials make, they write to files
+SOCKET_PATH_ROOM = 40  # characters that Ray's socket names leave, of the 107 that a kernel takes, for its folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What one machine offers."""
+
+    name: str
+    gpus: float
+    cpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where trials can run."""
+
+    launch: str  # names this launch, in the environment of everything it starts
+    nodes: tuple[Node, ...]
+    scratch: Path  # for Tune's own files; gone afterwards
+
+
+def this_machine() -> Node:
+    """What this machine offers, without asking Ray. CPUs are physical cores: two jobs on one core halve each other."""
+    return Node(name="this machine", gpus=_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), cpus=_cores())
+
+
+def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
+    """Refuse trials that no single node can hold: Ray itself would wait for ever.
+
+    Raises:
+        UserError: which trial, what it needs, what the best node has, what to do.
+    """
+    for trial in trials:
+        if any(node.gpus >= trial.gpus and node.cpus >= trial.cpus for node in nodes):
+            continue
+        best = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Node(name="no node", gpus=0, cpus=0))
+        raise UserError(
+            f"{trial.recipe} at scale {trial.scale} needs {_counted(trial.gpus, 'GPU')} and "
+            f"{_counted(trial.cpus, 'CPU')} on one node; {best.name} has {_counted(best.gpus, 'GPU')} and "
+            f"{_counted(best.cpus, 'CPU')}.\n"
+            f"To run it small, without a GPU: --scale laptop. On one card: --scale one_gpu. "
+            f"On a cluster: --cluster ADDRESS."
+        )
+
+
+@contextlib.contextmanager
+def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluster]:
+    """The cluster at ``address``, or without one a new one on this machine; left, or ended, with the block.
+
+    Args:
+        cpus: that a job needs; our own cluster offers as many, even on a machine with fewer.
+
+    Raises:
+        UserError: nothing answers at the address, or it is open to everybody.
+    """
+    folder = _own_folder()
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the files of a trial are written by its job
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for platform.launch to handle
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the plan and the results are what a launch continues from
+        "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",  # require_node has refused what does not fit
+    }
+    if address is None:
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        settings |= {
+            RAY_MARKER: launch,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            # Ray's word for "this node is 127.0.0.1"; without it, every port is open to the network.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        }
+    else:
+        _require_closed(address)
+    with _environment(settings), contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(_end, launch)
+        import ray
+
+        stack.callback(ray.shutdown)
+        # A copy of our code goes to the workers: an edit during a long launch changes nothing in it.
+        code = {"py_modules": [str(ROOT / "platform"), str(ROOT / "jobs")], "excludes": ["__pycache__"]}
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=max(cpus, int(this_machine().cpus)),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                runtime_env=code,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=str(folder / "ray"),
+            )
+        else:
+            try:
+                ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, RuntimeError) as error:
+                raise UserError(f"--cluster {address}: cannot connect: {error}") from error
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes = tuple(
+            Node(
+                name=str(node.get("NodeManagerHostname", node["NodeID"])),
+                gpus=node["Resources"].get("GPU", 0),
+                cpus=node["Resources"].get("CPU", 0),
+            )
+            for node in alive
+        )
+        yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
+
+
+def _end(launch: str) -> None:
+    """Wait until the guards of this launch have ended their jobs here, then end what is left of the launch."""
+    deadline = time.monotonic() + GRACE_SECONDS + END_SECONDS
+    while (marked(GUARD_MARKER, launch) or marked(RAY_MARKER, launch)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sweep(launch)
+    kill(marked(RAY_MARKER, launch))
+
+
+def _own_folder() -> Path:
+    """A new folder for this process; those of launches that were killed are removed on the way."""
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > SOCKET_PATH_ROOM:
+        parent = Path("/tmp")
+    for old in parent.glob("fairway-ray-*-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.owner() == Path.home().owner():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"fairway-ray-{os.getpid()}-", dir=parent))
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """``settings`` in our environment: Ray reads it when imported, and hands it on to all it starts."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _require_closed(address: str) -> None:
+    """Refuse a cluster that answers to anybody who reaches it: that is a shell for everybody, by Ray's design."""
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--cluster {address}: Ray Client cannot carry a launch; run it on a node of the cluster with "
+            f"--cluster auto (see jobs/submit/)"
+        )
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        if not host or not port.isdigit():
+            raise UserError(f"--cluster {address}: an address is HOST:PORT, such as 10.0.0.4:6379, or auto")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
+        except OSError as error:
+            raise UserError(f"--cluster {address}: nothing answers there: {error}") from error
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or host.strip("[]") in ("127.0.0.1", "localhost", "::1"):
+        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+        if token.is_file() and token.stat().st_mode & 0o077:
+            raise UserError(f"{token} can be read by others: chmod 600 {token}")
+        return
+    raise UserError(
+        f"--cluster {address}: without a token, whoever reaches this port can run commands as you. Start the cluster "
+        f"with RAY_AUTH_MODE=token, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600) here"
+    )
+
+
+def _gpus(visible: str | None) -> int:
+    """NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves us."""
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        listing = ""
+    found = sum(line.startswith("GPU ") for line in listing.splitlines())
+    found = found or len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if visible is None:
+        return found
+    chosen = [one for one in visible.split(",") if one.strip()]
+    return min(found, chosen.index("-1") if "-1" in chosen else len(chosen))
+
+
+def _cores() -> int:
+    """Physical cores that this process may use."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    siblings = set()
+    for cpu in usable:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"

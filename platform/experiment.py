@@ -1,0 +1,114 @@
+"""From a recipe file and the options of a launch to a plan that could run: program, data, what is missing for it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.contract import data_sha256, file_sha256
+
+from . import corpus, plan, recipe
+from .choices import Choices
+from .errors import UserError
+from .paths import ROOT, RunPaths, shown
+from .plan import Plan, Trial
+
+UNKNOWN = ""  # in place of a data hash, while there is no data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A recipe at a scale, ready to be planned."""
+
+    choices: Choices
+    program: str
+    draft: Plan  # without seeds
+    arms: tuple[str, ...]  # that this launch scores
+    missing: str | None  # what its data lacks, and the remedy
+
+    def trials(self, seeds: tuple[int, ...]) -> list[Trial]:
+        """The trials of ``seeds``, each with the chosen arms."""
+        return [self.draft.trial(seed, self.arms) for seed in seeds]
+
+    def planned(self, seeds: tuple[int, ...]) -> Plan:
+        """Write ``seeds`` into the plan of the run, and the program and the recipe beside it.
+
+        Raises:
+            UserError: the run was started on other data, or its program was edited.
+        """
+        paths = self.draft.paths
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        if paths.program.exists() and file_sha256(paths.program) != self.draft.program_sha256:
+            raise UserError(
+                f"{shown(paths.program)} is not the program that its folder is named after: was it edited? What ran "
+                f"must stay what it was. Move {shown(paths.folder)} away, and put the change into jobs/ or the recipe"
+            )
+        for path, text in ((paths.program, self.program), (paths.recipe, recipe.resolved_yaml(self.choices))):
+            part = path.with_suffix(".part")
+            part.write_text(text)
+            part.replace(path)
+        return plan.extend(self.draft, seeds)
+
+
+def prepare(
+    path: Path,
+    scale: str | None,
+    *,
+    arms: tuple[str, ...] = (),
+    runs: Path,
+    data: Path | None = None,
+    tokenizer: Path | None = None,
+    make_data: bool,
+) -> Experiment:
+    """The experiment that the recipe ``path`` at ``scale`` describes.
+
+    Args:
+        arms: to be scored; none named: all.
+        data, tokenizer: instead of those that the scale names; both or neither.
+        make_data: make the embedded corpus where it is needed and not there yet.
+
+    Raises:
+        UserError: the recipe is wrong, an arm is unknown.
+    """
+    choices = recipe.load(path, scale)
+    wanted = tuple(recipe.with_arms(choices, arms).arms) if arms else tuple(choices.arms)
+    program = recipe.program(choices)
+    program_sha256 = hashlib.sha256(program.encode()).hexdigest()
+    run = RunPaths.of(runs.resolve(), choices.name, program_sha256)
+    data_path, tokenizer_path, missing = _data(choices, data, tokenizer, make=make_data)
+    draft = Plan(
+        run_path=run.folder,
+        recipe=choices.name,
+        scale=choices.scale,
+        program_sha256=program_sha256,
+        trunk_text_sha256=hashlib.sha256(recipe.trunk_text(choices).encode()).hexdigest(),
+        arms=tuple(choices.arms),
+        data_path=data_path,
+        tokenizer_path=tokenizer_path,
+        data_sha256=UNKNOWN if missing else data_sha256(data_path),
+        tokenizer_sha256=UNKNOWN if missing else file_sha256(tokenizer_path),
+        processes=choices.machine.processes,
+        gpus=choices.machine.gpus,
+        cpus=choices.machine.cpus,
+    )
+    if missing and run.plan.exists():  # a dry run can still tell what is done
+        known = plan.read(run.folder)
+        draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
+    return Experiment(choices=choices, program=program, draft=draft, arms=wanted, missing=missing)
+
+
+def _data(choices: Choices, data: Path | None, tokenizer: Path | None, *, make: bool) -> tuple[Path, Path, str | None]:
+    """Shards, tokenizer, and what is wrong with them."""
+    machine = choices.machine
+    if (data is None) != (tokenizer is None):
+        raise UserError("--data and --tokenizer belong together: token ids mean nothing without their tokenizer")
+    if data is None and machine.corpus is not None:
+        if machine.corpus != "embedded":
+            raise UserError(f"scale {choices.scale}: machine: no corpus {machine.corpus!r}; possible: embedded")
+        found = corpus.embedded() if make else corpus.embedded_if_cached()
+        if found is None:
+            nowhere = ROOT / "data" / "corpora"
+            return nowhere, nowhere, "the embedded corpus is not made yet; a launch makes it, in some seconds"
+        return found.data_path, found.tokenizer_path, None
+    data_path = ROOT / (machine.data_path or "") if data is None else data.resolve()
+    tokenizer_path = ROOT / (machine.tokenizer_path or "") if tokenizer is None else tokenizer.resolve()
+    return data_path, tokenizer_path, corpus.missing(data_path, tokenizer_path)

@@ -1,0 +1,243 @@
+"""The command: recipes and seeds to reports.
+
+    python -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
+
+What runs is written down first (plan.json), what is done already is not run again, and what was interrupted continues
+with the same command. Progress goes to standard error, results to standard output. Exit status: 0 every trial asked
+for is done, 1 some failed, 2 something in the command or a recipe is wrong, 130 stopped with Ctrl-C.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from . import plan, preview
+from .errors import RunFailed, UserError, explained
+from .experiment import Experiment, prepare
+from .paths import RUNS, shown
+from .plan import Plan, Trial
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command(help="Train and score each recipe with each seed, then report. Continues where it was stopped.")
+@click.argument("recipes", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--seeds", default="3", show_default=True, help="How many of the fixed list, or exactly these: 1337,7")
+@click.option("--scale", help="The machine to run on: a file of recipes/scales/.  [default: eight_h100]")
+@click.option("--arms", default="", help="Score only these arms of the recipe: no_ttt,sgd  [default: all]")
+@click.option("--runs", type=click.Path(path_type=Path), default=RUNS, help="Folder of all results.  [default: runs]")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of token shards, instead of the scale's.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="The tokenizer that made them.")
+@click.option("--cluster", envvar="RAY_ADDRESS", metavar="ADDRESS", help="HOST:PORT of a Ray cluster, or auto.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
+@explained()
+def main(
+    recipes: tuple[Path, ...],
+    seeds: str,
+    scale: str | None,
+    arms: str,
+    runs: Path,
+    data: Path | None,
+    tokenizer: Path | None,
+    cluster: str | None,
+    dry_run: bool,
+) -> None:
+    wanted = plan.seeds_from(seeds)
+    chosen = tuple(name.strip() for name in arms.split(",") if name.strip())
+    experiments = [
+        prepare(path, scale, arms=chosen, runs=runs, data=data, tokenizer=tokenizer, make_data=not dry_run)
+        for path in recipes
+    ]
+    _refuse_twice(experiments)
+    if dry_run:
+        preview.show(experiments, wanted, cluster)
+        return
+    for missing in (one.missing for one in experiments if one.missing):
+        raise UserError(missing)
+    trials = [trial for seed in wanted for one in experiments for trial in one.trials((seed,))]
+    todo = [trial for trial in trials if not trial.done]
+    if todo and cluster is None:
+        _require_gpus_here(todo)
+    plans = [one.planned(wanted) for one in experiments]
+    for one in plans:
+        done = sum(trial.done for trial in trials if trial.run_path == one.run_path)
+        _note(f"{shown(one.run_path)}: {len(wanted)} trials, {done} of them done already")
+    if todo:
+        begun = time.monotonic()
+        _run(todo, cluster)
+        _note(f"{len(todo)} trials in {_minutes(time.monotonic() - begun)}")
+    else:
+        _note("all trials are done: nothing to run")
+    _report(plans)
+    _say_how_it_ended(trials, plans, len(wanted))
+
+
+def _run(todo: Sequence[Trial], address: str | None) -> None:
+    """Run the trials; each that ends is recorded while the others go on.
+
+    Exits the process where it is stopped by a signal, with nothing left running.
+    """
+    from . import cluster, tuning
+    from .display import Display
+
+    launch = f"{os.getpid()}-{os.urandom(6).hex()}"
+    try:
+        with _stoppable() as listen, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
+            cpus = max(trial.cpus for trial in todo)
+            with cluster.connected(address, cpus=cpus, launch=launch) as connected:
+                listen()  # again: Ray has put its own handlers in the place of ours
+                if address is not None:
+                    cluster.require_node(todo, connected.nodes)
+                tuning.run_trials(todo, connected, display)
+    except _Stopped as stopped:
+        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
+        _note(f"  {_command()}")
+        sys.exit(128 + stopped.number)
+
+
+class _Recorder:
+    """Copies what has ended to MLflow: in one thread, so that there is one writer and no trial waits for it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def record(self, trial: Trial) -> None:
+        from . import tracker
+
+        # What goes wrong here goes wrong, and is told, once more when all is recorded at the end.
+        self._thread.submit(tracker.record, trial.run_path)
+
+
+def _report(plans: Sequence[Plan]) -> None:
+    """Write and print the report of each run, bring MLflow up to date, say how to open it.
+
+    Raises:
+        RunFailed: MLflow cannot be written; the reports are.
+    """
+    from . import report, tables, tracker
+
+    for one in plans:
+        tables.show(report.write(one.run_path))
+    try:
+        recorded = [tracker.record(one.run_path) for one in plans]
+    except Exception as error:  # of MLflow, its database or its server: any kind
+        raise RunFailed(
+            f"MLflow could not be written: {error}\nThe results are safe in their files; the same command records them."
+        ) from error
+    found = tracker.comparison(recorded)
+    print(f"compare:   {found.command or 'open'}\n           {found.link}")
+
+
+def _say_how_it_ended(trials: Sequence[Trial], plans: Sequence[Plan], seeds: int) -> None:
+    """The last lines: what to type next, or what failed and where its log is.
+
+    Raises:
+        RunFailed: some trial is not done.
+    """
+    failed = [trial for trial in trials if not trial.done]
+    if not failed:
+        for one in plans:
+            print(f"report:    python -m platform.report {shlex.quote(shown(one.run_path))}")
+        if seeds < len(plan.SEEDS):
+            print(f"more:      {_command(seeds=seeds + 1)}")
+        return
+    lines = [f"{len(failed)} of {len(trials)} trials"]
+    for trial in failed:
+        failure = plan.read_failure(trial.paths.failure)
+        where = f"{failure.phase} {failure.arm or ''}".strip() if failure else "not run"
+        reason = failure.reason if failure else "it left no failure.json"
+        lines += [f"  {trial.name}: {where}: {reason}", f"    log: {shown(trial.paths.job_log)}"]
+    lines += ["What is done is kept; the same command runs only what is missing:", f"  {_command()}"]
+    raise RunFailed("\n".join(lines))
+
+
+def _require_gpus_here(todo: Sequence[Trial]) -> None:
+    """Refuse what this machine has not the GPUs for, before anything is started."""
+    from . import cluster
+
+    here = cluster.this_machine()
+    enough = max(here.cpus, *(trial.cpus for trial in todo))  # our own cluster hands out as many CPUs as a job wants
+    cluster.require_node(todo, [replace(here, cpus=enough)])
+
+
+def _refuse_twice(experiments: Sequence[Experiment]) -> None:
+    seen: dict[Path, Experiment] = {}
+    for one in experiments:
+        if other := seen.get(one.draft.run_path):
+            raise UserError(f"{shown(one.choices.path)} and {shown(other.choices.path)} are the same run; name it once")
+        seen[one.draft.run_path] = one
+
+
+class _Stopped(KeyboardInterrupt):
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], None]]:
+    """Ctrl-C, SIGTERM and SIGHUP end the block with ``_Stopped``, once; yields what sets the handlers again.
+
+    A signal that somebody had us ignore (nohup) stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for one in heeded:
+            signal.signal(
+                one, signal.SIG_IGN
+            )  # the end takes seconds, and an impatient second Ctrl-C would cut it short
+        _note(f"{signal.Signals(number).name}: ending the jobs, some seconds")
+        raise _Stopped(number)
+
+    def listen() -> None:
+        for number in heeded:
+            signal.signal(number, stop)
+
+    listen()
+    try:
+        yield listen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(seeds: int | None = None) -> str:
+    """This very command, or the one for another number of seeds."""
+    words = sys.argv[1:]
+    if seeds is not None:
+        for at, word in enumerate(words):
+            if word == "--seeds" or word.startswith("--seeds="):
+                del words[at : at + (2 if word == "--seeds" else 1)]
+                break
+        words += ["--seeds", str(seeds)]
+    return shlex.join(["python", "-m", "platform.launch", *words])
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What a launch would do, for ``--dry-run``: trials, what is done, where files will be, what a cluster is asked for."""
+
+from collections.abc import Sequence
+
+from . import plan
+from .experiment import Experiment
+from .paths import TrunkPaths, shown
+from .plan import Trial, read_failure
+
+
+def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None) -> None:
+    """Print it on standard output; nothing is written and nothing heavy imported."""
+    for one in experiments:
+        _show_one(one, seeds)
+    trials = [trial for one in experiments for trial in one.trials(seeds)]
+    todo = [trial for trial in trials if not trial.done]
+    needs = sorted({_needs(trial) for trial in todo})
+    where = f"the Ray cluster at {cluster}" if cluster else "this machine"
+    print(f"{len(trials)} trials, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
+    for need in needs:
+        print(f"each needs {need}")
+    for missing in dict.fromkeys(one.missing for one in experiments if one.missing):
+        print(f"before it can run: {missing}")
+    print("dry run: nothing was started or written")
+
+
+def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
+    draft = plan.preview(one.draft, seeds)
+    print(f"{one.choices.name} at scale {one.choices.scale}: {one.choices.question}")
+    print(f"  program  {draft.program_sha256[:12]}, {len(one.program.encode()):,} bytes")
+    print(f"  data     {shown(draft.data_path)}")
+    print(f"  run      {shown(draft.run_path)}")
+    trunks = TrunkPaths.of(
+        draft.run_path.parent, draft.trunk_text_sha256, draft.data_sha256 or "(data)", 0
+    ).folder.parent
+    print(f"  trunks   {shown(trunks)}")
+    if earlier := [seed for seed in draft.seeds if seed not in seeds]:
+        print(f"  planned earlier, not asked for now: {', '.join(map(str, earlier))}")
+    for trial in one.trials(seeds):
+        print(f"  seed {trial.seed:<10} {_state(trial)}")
+
+
+def _state(trial: Trial) -> str:
+    todo = trial.unscored_arms
+    if not todo:
+        return f"done: {', '.join(trial.arms)}"
+    trunk = "score" if trial.trunk.record.exists() else "train, then score"
+    failure = read_failure(trial.paths.failure)
+    return f"{trunk} {', '.join(todo)}" + (f"  (failed before: {failure.reason})" if failure else "")
+
+
+def _needs(trial: Trial) -> str:
+    gpus = f"{trial.gpus} GPU{'s' if trial.gpus != 1 else ''}"
+    cpus = f"{trial.cpus} CPU{'s' if trial.cpus != 1 else ''}"
+    processes = f"{trial.processes} process{'es' if trial.processes != 1 else ''}"
+    return f"{gpus} and {cpus} on one node, for {processes}"
