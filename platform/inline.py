@@ -16,6 +16,7 @@ import builtins
 import symtable
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import UserError, nearest
@@ -52,7 +53,7 @@ def inline(entry: str, root: Path) -> str:
     Raises:
         UserError: where the one file could mean something else than the package does; names file and line.
     """
-    modules = _in_order_of_need(_parsed(ENTRY, Path(ENTRY), entry), root)
+    modules = _in_order_of_need(_checked(ENTRY, Path(ENTRY), entry.encode()), root)
     _refuse_two_meanings(modules)
     *_, main = modules.values()
     docstring = [main.tree.body[0]] if ast.get_docstring(main.tree, clean=False) is not None else []
@@ -75,7 +76,6 @@ def _in_order_of_need(entry: _Module, root: Path) -> dict[str, _Module]:
     heights: dict[str, int] = {}
 
     def collect(module: _Module, path: tuple[str, ...]) -> None:
-        _refuse_other_than_definitions(module)
         height = 0
         for node in module.imports:
             if not _is_ours(node):
@@ -88,7 +88,7 @@ def _in_order_of_need(entry: _Module, root: Path) -> dict[str, _Module]:
                 )
             if node.module not in modules:
                 file = _file_of(node.module, root, module, node.lineno)
-                collect(_parsed(node.module, file, file.read_bytes()), (*path, node.module))
+                collect(_checked(node.module, file, file.read_bytes()), (*path, node.module))
             height = max(height, heights[node.module] + 1)
         modules[module.name], heights[module.name] = module, height
 
@@ -109,9 +109,11 @@ def _file_of(name: str, root: Path, module: _Module, line: int) -> Path:
     return file
 
 
-def _parsed(name: str, path: Path, source: str | bytes) -> _Module:
+@lru_cache(maxsize=1024)  # of pure text: the recipes of one command share most modules
+def _checked(name: str, path: Path, source: bytes) -> _Module:
+    """The module, after refusing whatever could be different in one file as far as it alone can tell."""
     try:
-        text = source if isinstance(source, str) else source.decode("utf-8-sig")
+        text = source.decode("utf-8-sig")
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         tree = ast.parse(text)
         table = symtable.symtable(text, str(path), "exec")
@@ -121,11 +123,13 @@ def _parsed(name: str, path: Path, source: str | bytes) -> _Module:
     except ValueError as error:
         raise UserError(f"{shown(path)}: not Python in UTF-8: {error}") from None
     imports = tuple(node for node in tree.body if isinstance(node, Import))
-    return _Module(name=name, path=path, text=text, tree=tree, table=table, imports=imports)
+    module = _Module(name=name, path=path, text=text, tree=tree, table=table, imports=imports)
+    _refuse_other_than_definitions(module)
+    return module
 
 
 def _refuse_other_than_definitions(module: _Module) -> None:
-    """Refuse whatever could be different in one file, as far as ``module`` alone can tell."""
+    """Refuse imports in another form, statements that do something, and names that are about the module."""
     for statement in module.imports:
         _refuse_other_forms(module, statement)
     defined = False

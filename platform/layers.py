@@ -36,7 +36,8 @@ class Times:
     def of(self, value: Value) -> Value:
         """The product; a whole number stays one, and at least 1."""
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.node.error(f"times multiplies a number; what is there is {'none' if value is None else value!r}")
+            there = "nothing" if value is None else repr(value)
+            raise self.node.error(f"times multiplies a number, and the recipe has {there} here")
         if isinstance(value, float):
             return value * self.factor
         return max(1, round(value * self.factor)) if value > 0 else value

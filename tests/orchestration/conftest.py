@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from platform.recipe import Choices, load
+
 WriteFiles = Callable[[dict[str, str]], Path]
 
 JOBS = {
@@ -275,3 +277,19 @@ def write(tmp_path: Path) -> WriteFiles:
 def checkout(write: WriteFiles) -> Path:
     """The small checkout's root."""
     return write(JOBS | RECIPES)
+
+
+@pytest.fixture
+def load_text(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Choices]:
+    """``load_text(text, scale)``: the choices of a recipe ``mine`` beside ``base``, with this text.
+
+    Messages name files as a person in the checkout would.
+    """
+    monkeypatch.chdir(checkout)
+
+    def load_it(text: str, scale: str | None = "laptop") -> Choices:
+        path = checkout / "recipes" / "mine.yaml"
+        path.write_text(text)
+        return load(path, scale, checkout)
+
+    return load_it
