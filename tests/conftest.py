@@ -1,5 +1,6 @@
 """Run folders made of real contract records, for every test that reads a run: no job has to run for them."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from jobs.contract import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord, write_record
+from platform.paths import RunPaths
 from platform.plan import Failure, Plan, extend, write_failure
 
-PROGRAM_SHA, DATA_SHA, TOKENIZER_SHA, TEXT_SHA = "a1" * 32, "b2" * 32, "c3" * 32, "d4" * 32
+DATA_SHA, TOKENIZER_SHA, TEXT_SHA = "b2" * 32, "c3" * 32, "d4" * 32
 SCORED_TOKENS, SCORED_BYTES = 40_000, 100_000
 MakeRun = Callable[..., "RunFolder"]
 
@@ -31,7 +33,7 @@ class RunFolder:
         trial = self.plan.trial(seed)
         record = TrunkRecord(
             trunk_sha256=f"{seed:064x}",
-            program_sha256=PROGRAM_SHA,
+            program_sha256=self.plan.program_sha256,
             weights_sha256="e5" * 32,
             artifact_sha256="f6" * 32,
             recipe=self.plan.recipe,
@@ -51,7 +53,7 @@ class RunFolder:
             device="cpu",
             torch_version="2.13.0",
         )
-        trial.trunk.folder.mkdir(parents=True)
+        trial.trunk.folder.mkdir(parents=True, exist_ok=True)
         events: list[dict[str, object]] = [{"event": "phase", "phase": "train", "state": "start", "seconds": 1.5}]
         events += [
             {
@@ -81,7 +83,7 @@ class RunFolder:
             adaptation="pre_eval" if adapts else "no_adaptation",
             protocol=PRE_EVAL if adapts else SCORE_FIRST,
             seed=seed,
-            program_sha256=PROGRAM_SHA,
+            program_sha256=self.plan.program_sha256,
             trunk_sha256=f"{seed:064x}",
             data_sha256=DATA_SHA,
             tokenizer_sha256=TOKENIZER_SHA,
@@ -141,12 +143,13 @@ def make_run(tmp_path: Path) -> MakeRun:
         runs: Path | None = None,
     ) -> RunFolder:
         planned = seeds or tuple(dict.fromkeys(seed for by_seed in scores.values() for seed in by_seed))
-        runs = runs or tmp_path / "runs"
+        program = f'"""{recipe}, scale laptop."""\n'
+        program_sha256 = hashlib.sha256(program.encode()).hexdigest()
         draft = Plan(
-            run_path=runs / f"{recipe}-{PROGRAM_SHA[:8]}",
+            run_path=RunPaths.of(runs or tmp_path / "runs", recipe, program_sha256).folder,
             recipe=recipe,
             scale="laptop",
-            program_sha256=PROGRAM_SHA,
+            program_sha256=program_sha256,
             trunk_text_sha256=TEXT_SHA,
             arms=tuple(scores),
             data_path=tmp_path / "data",
@@ -158,7 +161,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             cpus=2,
         )
         folder = RunFolder(extend(draft, planned))
-        folder.plan.paths.program.write_text('"""leaky_cosine, scale laptop."""\n')
+        folder.plan.paths.program.write_text(program)
         folder.plan.paths.recipe.write_text("question: What does test-time training add, and what is memorisation?\n")
         for seed in planned:
             if any(seed in by_seed for by_seed in scores.values()):

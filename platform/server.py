@@ -1,0 +1,136 @@
+"""An MLflow server of our own on this machine: found where it is up, else started, and ended with us.
+
+It listens on loopback only, since MLflow asks nobody for a password. MLflow itself runs as a process of its own and is
+not imported here.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from .errors import RunFailed, UserError
+from .paths import tracker_artifacts, tracker_database
+
+PORT = 5055  # tried first; 5000, MLflow's own, is often somebody else's
+EXPERIMENT = "fairway"
+IDENTITY_TAG = "fairway.id"  # of the experiment: tells our server from any other that answers on the port
+HOST = "127.0.0.1"
+START_SECONDS = 120.0  # MLflow takes 5 to 15 s to come up on two busy cores
+STOP_SECONDS = 10.0
+
+
+def url_of(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(first: int = PORT) -> int:
+    """The first free port from ``first`` on.
+
+    Raises:
+        UserError: a hundred are taken.
+    """
+    for port in range(first, min(first + 100, 65536)):
+        if is_free(port):
+            return port
+    raise UserError(f"no free port between {first} and {first + 99}; name one with --port")
+
+
+def identity_at(port: int) -> str | None:
+    """The identity of the Fairway experiment that is served on this port; None where none is."""
+    query = f"{url_of(port)}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
+    try:
+        with urlopen(query, timeout=2.0) as reply:
+            found: Any = json.load(reply)
+        tags = {tag["key"]: tag["value"] for tag in found["experiment"].get("tags", [])}
+    except (OSError, ValueError, KeyError, TypeError):  # nobody there, not MLflow, or not ours
+        return None
+    return tags.get(IDENTITY_TAG)
+
+
+@contextmanager
+def serving(runs: Path, port: int) -> Iterator[str]:
+    """The address of an MLflow server on the database of ``runs``; it is up when this returns and ended afterwards.
+
+    Raises:
+        RunFailed: it did not come up; with the end of what it said.
+    """
+    log = tracker_database(runs).with_suffix(".server.log")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            _command(runs, port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=runs,  # not the checkout, whose platform/ the server has no use for
+            env=_environment(),
+            start_new_session=True,  # its workers are in its group, and a Ctrl-C in the terminal is ours to handle
+        )
+        try:
+            _wait_until_up(process, port, log)
+            yield url_of(port)
+        finally:
+            _end(process)
+
+
+def _command(runs: Path, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{tracker_database(runs.resolve())}"),
+        *("--artifacts-destination", str(tracker_artifacts(runs.resolve()))),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    ours = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}  # 0.5 instead of 2.3 GB
+    return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | ours
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RunFailed(f"the MLflow server ended with status {process.returncode}; {log} ends with\n{_tail(log)}")
+        try:
+            with urlopen(f"{url_of(port)}/health", timeout=2.0) as reply:
+                if reply.status == 200:
+                    return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise RunFailed(f"the MLflow server did not answer within {START_SECONDS:.0f} s; {log} ends with\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the server and its workers: ask, wait, then insist."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, signum)
+            process.wait(STOP_SECONDS)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,191 @@
+"""What MLflow gets of a run: a child for every result and every failure, and a summary for the recipe's run.
+
+Values, not calls: MLflow itself is the business of ``tracker``.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.contract import ArmResult
+
+from . import document
+from .figures import events
+from .paths import RunPaths
+from .plan import Failure, Plan
+from .report import Report
+from .tables import clean
+
+TAG = "fairway."
+CURVE_POINTS = 1000  # of a curve; a full-size run has some 7,000 steps, and every arm carries the curve of its trunk
+TEXT_LIMIT = 500  # characters of a param or a reason
+
+# What a result says about where it comes from, and what it measured.
+_PARAMS = (
+    *("seed", "adaptation", "protocol", "claimable", "end_to_end"),
+    *("program_sha256", "trunk_sha256", "data_sha256", "tokenizer_sha256"),
+    *("world_size", "device", "torch_version"),
+)
+_METRICS = (
+    *("val_bpb", "val_loss_nats", "aligned_val_bpb", "scored_tokens", "scored_bytes"),
+    *("artifact_bytes", "model_bytes", "code_bytes", "parameters", "steps"),
+    *("step_ms_mean", "step_ms_median", "train_seconds", "adapt_seconds", "eval_seconds"),
+)
+_CURVES = {"step": ("train_loss", "step_ms", "lr_scale"), "validation": ("val_loss_nats", "val_bpb")}
+_TEXTS = ("name", "scale", "question", "source", "published")  # of a recipe; they are no knobs
+
+
+class Point(NamedTuple):
+    """One value of a metric, in the order of MLflow's own Metric."""
+
+    name: str
+    value: float
+    time_ms: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """One seed and arm as MLflow gets it."""
+
+    name: str  # leaky_cosine/adamw/1337
+    identity: dict[str, str]  # tags that no other run has all of
+    content: str  # hash of the files: children of one identity and one content are the same
+    note: str
+    params: dict[str, str]
+    points: list[Point]
+    files: list[Path]
+    status: str
+    start_ms: int
+    end_ms: int
+
+
+def children(report: Report) -> Iterator[Child]:
+    """A child for every result, and for every arm that failed."""
+    for result in report.run.results:
+        yield _scored(report.run.plan, result)
+    for failure in report.failed:
+        for arm in failure.arms or (failure.arm or "all arms",):
+            yield _failed(report.run.plan, failure, arm)
+
+
+def identity_of(plan: Plan, kind: str, **own: object) -> dict[str, str]:
+    """Tags by which a recorded run is found again."""
+    tags = {"kind": kind, "program_sha256": plan.program_sha256, "data_sha256": plan.data_sha256, **own}
+    return {TAG + name: str(value) for name, value in tags.items()}
+
+
+def summary_of(report: Report) -> dict[str, float]:
+    """The metrics of the recipe's run: n, mean and std of each arm, and the deltas between arms."""
+    values: dict[str, float | None] = {"failed": len(report.failed)}
+    for arm in report.arms:
+        values[f"{arm.name}/n"] = len(arm.seeds)
+        if arm.val_bpb is not None:
+            values[f"{arm.name}/val_bpb_mean"] = arm.val_bpb.mean
+            values[f"{arm.name}/val_bpb_std"] = arm.val_bpb.sample_std
+    for one in report.deltas:
+        name = f"{one.arm} - {one.against}"
+        values |= {f"{name}/n": one.n, f"{name}/delta_bpb_mean": one.mean}
+        values |= {f"{name}/delta_bpb_std": one.std, f"{name}/p": one.p}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def content_of(*paths: Path, text: str = "") -> str:
+    """Name of the content of these files and this text; a file that is not there counts as such."""
+    digest = hashlib.sha256(text.encode())
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.exists() else b"no file")
+    return digest.hexdigest()[:16]
+
+
+def time_ms(path: Path) -> int:
+    """When the file was written, in MLflow's milliseconds; 0 where there is none."""
+    return round(path.stat().st_mtime * 1000) if path.exists() else 0
+
+
+def _scored(plan: Plan, result: ArmResult) -> Child:
+    trial = plan.trial(result.seed)
+    paths = trial.paths.arm(result.arm)
+    end_ms, knobs = time_ms(paths.result), _knobs(plan.paths, result.arm)
+    values = {name: getattr(result, name) for name in _METRICS}
+    measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
+    return Child(
+        name=f"{plan.recipe}/{result.arm}/{result.seed}",
+        identity=identity_of(plan, "arm", seed=result.seed, arm=result.arm),
+        content=content_of(paths.result, paths.metrics, trial.trunk.metrics),
+        note="",
+        params=_place(plan, result.arm) | {name: str(getattr(result, name)) for name in _PARAMS} | knobs,
+        points=measured + _curve(trial.trunk.metrics) + _running_score(paths.metrics),
+        files=[paths.result, paths.log, paths.metrics],
+        status="FINISHED",
+        start_ms=end_ms - round(1000 * result.eval_seconds),
+        end_ms=end_ms,
+    )
+
+
+def _failed(plan: Plan, failure: Failure, arm: str) -> Child:
+    trial = plan.trial(failure.seed)
+    source = trial.paths.failure if trial.paths.failure.exists() else trial.paths.arm(arm).result
+    return Child(
+        name=f"{plan.recipe}/{arm}/{failure.seed}",
+        identity=identity_of(plan, "arm", seed=failure.seed, arm=arm),
+        content=content_of(source),
+        note=f"Failed in {failure.phase}: {clean(failure.reason)}"[:TEXT_LIMIT],
+        params=_place(plan, arm) | {"seed": str(failure.seed)},
+        points=_curve(trial.trunk.metrics),
+        files=[source, trial.paths.job_log],
+        status="FAILED",
+        start_ms=time_ms(source),
+        end_ms=time_ms(source),
+    )
+
+
+def _place(plan: Plan, arm: str) -> dict[str, str]:
+    """Params of every child; the last one is what a comparison groups by."""
+    return {"recipe": plan.recipe, "scale": plan.scale, "arm": arm, "recipe_arm": f"{plan.recipe}/{arm}"}
+
+
+def _knobs(paths: RunPaths, arm: str) -> dict[str, str]:
+    """The recipe's choices as params, ``feed_forward.leaky_relu_squared.slope`` for one; of the arms only this one."""
+    if not paths.recipe.exists():
+        return {}
+    tree = {name: value for name, value in document.read(paths.recipe).plain().items() if name not in _TEXTS}
+    arms = tree.pop("arms", None)
+    if isinstance(arms, Mapping) and isinstance(arms.get(arm), Mapping):
+        tree["adaptation"] = arms[arm]
+    return dict(_flat(tree))
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, str(list(value) if isinstance(value, tuple) else value)[:TEXT_LIMIT]
+
+
+def _curve(path: Path) -> list[Point]:
+    """The training curve in a metrics.jsonl, at most about ``CURVE_POINTS`` a metric, by the clock of the training."""
+    end_ms, points = time_ms(path), []
+    for kind, names in _CURVES.items():
+        found = list(events(path, kind))
+        for event in _thinned(found):
+            at_ms = round(end_ms + event.get("train_ms", 0) - found[-1].get("train_ms", 0))
+            points += [
+                Point(f"train/{name}", float(event[name]), at_ms, event["step"]) for name in names if name in event
+            ]
+    return points
+
+
+def _running_score(path: Path) -> list[Point]:
+    """The score so far over the validation stream; the step is the position in tokens."""
+    at_ms = time_ms(path)
+    found = _thinned(list(events(path, "score")))
+    return [Point("running_bpb", float(one["running_bpb"]), at_ms, one["position"]) for one in found]
+
+
+def _thinned(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    every = max(1, -(-len(found) // CURVE_POINTS))
+    return [one for index, one in enumerate(found) if index % every == 0 or index == len(found) - 1]

@@ -1,0 +1,219 @@
+"""MLflow is a copy of the files: the same numbers to the last digit, however often and by whomever it is made."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform import report, server, tracker
+from platform.errors import UserError
+from platform.paths import tracker_database
+
+ROOT = Path(__file__).parents[2]
+MakeRun = Callable[..., Any]
+SCORES = {
+    "no_ttt": {1337: 2.3012345678901234, 42: 2.305},
+    "adamw": {1337: 2.2011111111111117, 42: 2.203},
+}
+QUESTION = "What does test-time training add, and what is memorisation?"
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    tracker._client(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def make(make_run: MakeRun, empty_database: Path, tmp_path: Path) -> MakeRun:
+    """``make_run`` in a folder with a space, with a database."""
+    runs = tmp_path / "my runs"
+    runs.mkdir()
+    shutil.copy(empty_database, tracker_database(runs))
+
+    def make(scores: object = SCORES, **options: object) -> Any:
+        return make_run(scores, runs=runs, **options)
+
+    return make
+
+
+def tracked(recorded: tracker.Recorded) -> dict[str, Any]:
+    """Every active run of the experiment, by name; names are unique."""
+    found = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, "")
+    named = {run.info.run_name: run for run in found}
+    assert len(named) == len(found)
+    return named
+
+
+def dump(folder: Any) -> list[str]:
+    with sqlite3.connect(tracker_database(folder.path.parent)) as database:
+        return list(database.iterdump())
+
+
+def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None:
+    folder = make()
+    made = report.write(folder.path)
+    recorded = tracker.record(folder.path)
+    runs = tracked(recorded)
+    assert set(runs) == {
+        "leaky_cosine (laptop)",
+        *(f"leaky_cosine/{arm}/{seed}" for arm in SCORES for seed in (1337, 42)),
+    }
+    for arm, scores in SCORES.items():
+        for seed in scores:
+            run = runs[f"leaky_cosine/{arm}/{seed}"]
+            result = json.loads((folder.path / f"seed_{seed}" / arm / "result.json").read_text())
+            for name in (
+                *("val_bpb", "val_loss_nats", "artifact_bytes", "code_bytes", "train_seconds", "eval_seconds"),
+                *("step_ms_mean", "step_ms_median"),
+            ):
+                assert run.data.metrics[name] == result[name], name
+            assert run.info.status == "FINISHED"
+            assert run.data.tags["mlflow.parentRunId"] == recorded.parent_id
+            assert run.data.params["seed"] == str(seed) and run.data.params["trunk_sha256"] == result["trunk_sha256"]
+    parent = runs["leaky_cosine (laptop)"]
+    assert parent.info.status == "FINISHED" and parent.data.tags["mlflow.note.content"] == QUESTION
+    for arm in made.arms:
+        assert arm.val_bpb is not None
+        assert parent.data.metrics[f"{arm.name}/n"] == 2
+        assert parent.data.metrics[f"{arm.name}/val_bpb_mean"] == arm.val_bpb.mean
+        assert parent.data.metrics[f"{arm.name}/val_bpb_std"] == arm.val_bpb.sample_std
+    (delta,) = made.deltas
+    assert parent.data.metrics["adamw - no_ttt/delta_bpb_mean"] == delta.mean
+    assert parent.data.metrics["adamw - no_ttt/p"] == delta.p
+
+    client = tracker._client(recorded.uri)
+    child = recorded.child_ids["leaky_cosine/adamw/42"]
+    curve = client.get_metric_history(child, "train/train_loss")
+    assert [(one.step, one.value) for one in curve] == [(step, 6 / step**0.5) for step in range(1, 41)]
+    assert curve[1].timestamp - curve[0].timestamp in (105, 106)  # the clock of the training: 105.5 ms a step
+    assert len(client.get_metric_history(child, "running_bpb")) == 40
+    assert {one.path for one in client.list_artifacts(child)} == {"result.json", "train.log", "metrics.jsonl"}
+    files = {one.path for one in client.list_artifacts(recorded.parent_id)}
+    assert files == {"train_gpt.py", "recipe.yaml", "plan.json", "report.md", "report.json", "results.csv", "figures"}
+    copied = Path(client.download_artifacts(recorded.parent_id, "report.json"))
+    assert copied.read_bytes() == (folder.path / "report.json").read_bytes()
+
+
+def test_recording_again_changes_nothing(make: MakeRun) -> None:
+    folder = make()
+    report.write(folder.path)
+    first = tracker.record(folder.path)
+    before = dump(folder)
+    assert tracker.record(folder.path) == first
+    assert dump(folder) == before
+    report.write(folder.path)  # the same report, written later
+    tracker.record(folder.path)
+    assert dump(folder) == before
+
+
+def test_failures_are_failed_runs_until_they_are_scored(make: MakeRun) -> None:
+    folder = make({**SCORES, "adamw": {1337: 2.2}})
+    folder.failure(42, ("adamw",), reason="out of memory \x1b[31m")
+    first = tracker.record(folder.path)
+    runs = tracked(first)
+    failed = runs["leaky_cosine/adamw/42"]
+    assert (failed.info.status, runs["leaky_cosine (laptop)"].info.status) == ("FAILED", "FAILED")
+    assert failed.data.tags["mlflow.note.content"] == "Failed in score: out of memory  "
+    assert "val_bpb" not in failed.data.metrics and runs["leaky_cosine (laptop)"].data.metrics["adamw/n"] == 1
+    client = tracker._client(first.uri)
+    assert {one.path for one in client.list_artifacts(failed.info.run_id)} == {"failure.json", "job.log"}
+
+    folder.plan.trial(42).paths.failure.unlink()
+    folder.result(42, "adamw", 2.25)
+    second = tracker.record(folder.path)
+    runs = tracked(second)
+    assert runs["leaky_cosine/adamw/42"].data.metrics["val_bpb"] == 2.25
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs["leaky_cosine (laptop)"].data.metrics["adamw/val_bpb_mean"] == pytest.approx(2.225)
+    same = {name: run for name, run in first.child_ids.items() if name != "leaky_cosine/adamw/42"}
+    assert same.items() <= second.child_ids.items() and second.parent_id == first.parent_id
+
+
+def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
+    """RUNNING only while somebody is at work; what a dead process left is closed and recorded again."""
+    folder = make({"no_ttt": {1337: 2.3}}, seeds=(1337, 42))
+    assert tracked(tracker.record(folder.path, launching=True))["leaky_cosine (laptop)"].info.status == "RUNNING"
+    recorded = tracker.record(folder.path)
+    assert tracked(recorded)["leaky_cosine (laptop)"].info.status == "KILLED"
+
+    client = tracker._client(recorded.uri)
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    child = recorded.child_ids["leaky_cosine/no_ttt/1337"]
+    stranger = client.create_run(recorded.experiment_id, run_name="somebody else's").info.run_id
+    for run_id in (child, recorded.parent_id):  # as a recorder that was killed half way leaves them
+        client.update_run(run_id, "RUNNING")
+        client.set_tag(run_id, tracker.PID, gone.stdout.decode().strip())
+        client.delete_tag(run_id, tracker.CONTENT)
+    folder.result(42, "no_ttt", 2.25)
+    runs = tracked(tracker.record(folder.path))
+    assert runs["leaky_cosine/no_ttt/1337"].info.status == "FINISHED"
+    assert runs["leaky_cosine/no_ttt/1337"].info.run_id != child
+    assert runs["leaky_cosine (laptop)"].info.status == "FINISHED"
+    assert client.get_run(child).info.status == "KILLED"
+    assert client.get_run(stranger).info.status == "RUNNING"
+
+
+def test_two_processes_may_record_into_a_database_that_is_not_there_yet(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = tmp_path / "fresh"
+    folders = [make_run({"no_ttt": {1337: 2.3}}, recipe=name, runs=runs) for name in ("one", "two")]
+    code = "import sys; from pathlib import Path; from platform import tracker; tracker.record(Path(sys.argv[1]))"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(one.path)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for one in folders
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=180)
+        assert (process.returncode, said) == (0, ""), said  # no chatter of alembic either
+    assert set(tracked(tracker.record(folders[0].path))) == {
+        *("one (laptop)", "one/no_ttt/1337"),
+        *("two (laptop)", "two/no_ttt/1337"),
+    }
+
+
+def test_comparison_names_a_command_and_a_view_of_these_runs(make: MakeRun) -> None:
+    folder = make()
+    recorded = tracker.record(folder.path)
+    port = server.free_port(21000)
+    found = tracker.comparison([recorded], port)
+    assert found.command == f"python -m platform.dashboard --runs '{folder.path.parent}' --port {port}"
+    assert found.link.startswith(f"http://127.0.0.1:{port}/#/experiments/{recorded.experiment_id}/runs?")
+    tags = tracker._client(recorded.uri).get_experiment(recorded.experiment_id).tags
+    (view,) = [json.loads(tags[key]) for key in tags if key.removeprefix("mlflow.sharedViewState.") in found.link]
+    shown = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, view["searchFilter"])
+    assert {run.info.run_name for run in shown} == set(recorded.child_ids)
+    grouped = view["groupBy"]["groupByKeys"][0]["groupByData"]
+    assert {run.data.params[grouped] for run in shown} == {"leaky_cosine/no_ttt", "leaky_cosine/adamw"}
+    columns = {name.split("`")[1] for name in view["selectedColumns"]}
+    assert columns <= {*shown[0].data.metrics, *shown[0].data.params}
+
+
+def test_a_port_that_somebody_else_has_is_not_ours(make: MakeRun) -> None:
+    import socket
+
+    recorded = tracker.record(make().path)
+    with socket.socket() as other:
+        other.bind((server.HOST, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"--port {taken} is in use"):
+            tracker.port_for(recorded, taken)
+
+
+def test_the_environment_names_another_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert tracker.uri_of(tmp_path / "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert tracker.uri_of(tmp_path / "runs") == "http://tracking:5000" and tracker.is_server("http://tracking:5000")
