@@ -70,7 +70,7 @@ def pack(tensors: list[Encoded], codec: str, compress: Any) -> bytes:
             entry["rotation_seed"] = one.rotation_seed
         for name, part in parts:
             entry["parts"][name] = [DTYPE_NAMES[part.dtype], list(part.shape)]
-            blobs.append(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            blobs.append(part.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         header.append(entry)
     text = json.dumps({"tensors": header}, separators=(",", ":")).encode()
     payload = b"".join([struct.pack("<I", len(text)), text, *blobs])

@@ -43,6 +43,12 @@ def training_shards(data_path: Path) -> Shards:
 
 
 def validation_tokens(data_path: Path) -> Tensor:
-    """The whole validation stream, int64 [N + 1]: target i is token i + 1, predicted from tokens up to i."""
+    """The whole validation stream, int64 [N + 1]: target i is token i + 1, predicted from tokens up to i.
+
+    Raises:
+        ValueError: no shard there, a broken one, or a single token, which leaves nothing to score.
+    """
     shards = Shards(data_path, VAL_SHARDS)
+    if shards.num_tokens < 2:
+        raise ValueError(f"{data_path}: its validation shards hold one token; the first that is scored is the second")
     return shards.read(0, shards.num_tokens)

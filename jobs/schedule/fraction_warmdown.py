@@ -15,5 +15,7 @@ class FractionWarmdown:
     fraction: float = 0.4  # of the run, in (0, 1]
 
     def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"schedule.fraction_warmdown.fraction: {self.fraction} must be above 0 and at most 1")
         progress = max(elapsed_seconds / budget.train_seconds, step / budget.iterations)
         return max(0.0, min(1.0, (1 - progress) / self.fraction))
