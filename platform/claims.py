@@ -1,0 +1,280 @@
+"""A claim judged under named sets of rules: each check passes, fails or cannot be told, with its figure and source.
+
+Rules are data (``platform/rules/*.yaml``, with version and source); this module knows the kinds of checks. What is
+judged is evidence and margins: no set of rules says of a record that it is invalid.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import significance
+from .errors import UserError, nearest
+from .significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
+
+RULES = Path(__file__).parent / "rules"
+PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedFacts:
+    """What is measured of one seed of a claim; None where nothing measured it."""
+
+    seed: int | None
+    source: str  # the log or result it comes from
+    bpb: float
+    loss: float | None
+    artifact_bytes: int | None
+    train_seconds: float | None
+    eval_seconds: float | None  # of the evaluation that gives the score
+    all_eval_seconds: float | None  # of every evaluation of the log together
+    score_first: str = ""  # "no adaptation", "score first", "learned before it was scored", or "" where unknown
+    score_first_source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A score over seeds, as measured, with what the rules ask about."""
+
+    name: str
+    track: str
+    seeds: tuple[SeedFacts, ...]
+    missing_seeds: tuple[int, ...] = ()  # claimed without a log
+    nats_per_bpb: float | None = None
+
+    @property
+    def bpb(self) -> Scores[significance.BitsPerByte]:
+        return Scores(tuple(one.bpb for one in self.seeds), BPB)
+
+    @property
+    def losses(self) -> Scores[NatsPerToken] | None:
+        """Nats per token; None where a log does not print them."""
+        values = [one.loss for one in self.seeds if one.loss is not None]
+        if self.nats_per_bpb is None or len(values) != len(self.seeds):
+            return None
+        return Scores(tuple(values), NatsPerToken(self.nats_per_bpb))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of a judgement."""
+
+    rule: str
+    status: str  # PASS, FAIL or CANNOT_TELL
+    figure: str
+    source: str
+    counts: bool = True  # False: another reading, shown beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A claim under one set of rules."""
+
+    name: str
+    title: str
+    version: str
+    source: str
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Fails where one check does; passes where all do."""
+        statuses = {check.status for check in self.checks if check.counts}
+        return FAIL if FAIL in statuses else CANNOT_TELL if CANNOT_TELL in statuses else PASS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    name: str
+    title: str
+    version: str
+    source: str
+    tracks: tuple[str, ...]
+    checks: tuple[dict[str, Any], ...]
+
+
+def names() -> list[str]:
+    """The sets of rules that there are."""
+    return sorted(path.stem for path in RULES.glob("*.yaml"))
+
+
+@cache
+def load(name: str) -> Rules:
+    """The set of rules called ``name``.
+
+    Raises:
+        UserError: there is none of this name, or it names a kind of check that there is not.
+    """
+    import yaml
+
+    if name not in names():
+        raise UserError(f"there are no rules {name!r}{nearest(name, names())}; possible: {', '.join(names())}")
+    data = yaml.safe_load((RULES / f"{name}.yaml").read_text(encoding="utf-8"))
+    for check in data["checks"]:
+        if check["kind"] not in _KINDS:
+            raise UserError(f"rules/{name}.yaml: no kind of check {check['kind']!r}{nearest(check['kind'], _KINDS)}")
+    return Rules(
+        name=name,
+        title=data["title"],
+        version=str(data["version"]),
+        source=data["source"],
+        tracks=tuple(data["tracks"]),
+        checks=tuple(data["checks"]),
+    )
+
+
+def judge(claim: Claim, rules: Rules, against: Claim | None = None) -> Judgement:
+    """``claim`` under ``rules``; ``against``: the record to beat."""
+    checks = tuple(_check(claim, rule, against) for rule in rules.checks)
+    if rules.tracks and claim.track and not any(_same_track(claim.track, track) for track in rules.tracks):
+        figure = f"the claim is of {claim.track}, these rules are for {', '.join(rules.tracks)}"
+        checks = (Check(rule="track", status=CANNOT_TELL, figure=figure, source=rules.source), *checks)
+    return Judgement(name=rules.name, title=rules.title, version=rules.version, source=rules.source, checks=checks)
+
+
+def _same_track(one: str, other: str) -> bool:
+    left, right = (name.lower().removeprefix("track_").replace("-", "_") for name in (one, other))
+    return left == right
+
+
+def _check(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Check:
+    status, figure, source = _KINDS[rule["kind"]](claim, rule, against)
+    return Check(rule=rule["rule"], status=status, figure=figure, source=source, counts=rule.get("counts", True))
+
+
+Told = tuple[str, str, str]  # status, figure, source
+Kind = Callable[[Claim, dict[str, Any], Claim | None], Told]
+
+
+def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    """The largest value over the seeds against a limit; a tolerance is named where it is needed."""
+    name, limit, tolerance = rule["value"], rule["limit"], rule.get("tolerance", 0)
+    known = [(value, one) for one in claim.seeds if (value := getattr(one, name)) is not None]
+    if not known:
+        return CANNOT_TELL, "no log prints it", ""
+    value, worst = max(known, key=lambda pair: pair[0])
+    unit = "bytes" if name.endswith("bytes") else "s"
+    shown, most = (f"{int(value):,}", f"{limit:,}") if unit == "bytes" else (f"{value:.1f}", f"{limit}")
+    figure = f"{shown} of {most} {unit}"
+    if value > limit + tolerance:
+        return FAIL, f"{figure}, {value - limit:,.{0 if unit == 'bytes' else 3}f} over", worst.source
+    if value > limit:
+        figure += f", {value - limit:.3f} s over, within the tolerance of {tolerance} s"
+    if name == "eval_seconds":
+        everything = max((one.all_eval_seconds or 0.0 for one in claim.seeds), default=0.0)
+        if everything > limit:
+            figure += f"; all evaluations of the log together {everything:.1f} s"
+    if len(known) < len(claim.seeds) or claim.missing_seeds:
+        return CANNOT_TELL, f"{figure}; not every seed has it", worst.source
+    return PASS, figure, worst.source
+
+
+def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    listed = ", ".join(str(one.seed) for one in claim.seeds)
+    if not claim.seeds:
+        return FAIL, "no log of the claimed run", ""
+    if claim.missing_seeds:
+        return FAIL, f"no log of seed {', '.join(map(str, claim.missing_seeds))}", ""
+    return PASS, f"{len(claim.seeds)} ({listed})", claim.seeds[0].source.partition(":")[0]
+
+
+def _score_first(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    found = {one.score_first: one.score_first_source for one in claim.seeds}
+    if learned := found.get("learned before it was scored"):
+        return FAIL, "text was learned before it was scored", learned
+    if claim.seeds and set(found) == {"no adaptation"}:
+        return PASS, "no adaptation", next(iter(found.values()))
+    if "score first" in found:
+        return CANNOT_TELL, "the log names a score-first method; a log cannot prove the order", found["score first"]
+    return CANNOT_TELL, "the log does not say how it adapts", next(iter(found.values()), "")
+
+
+def _unknown(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    return CANNOT_TELL, rule["figure"], ""
+
+
+def _better(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    if not claim.seeds:
+        return CANNOT_TELL, "no score", ""
+    if against is None or not against.seeds:
+        return CANNOT_TELL, "no record to beat was named (--against)", ""
+    try:
+        result = compare(claim, against, rule["test"], rule.get("margin"), rule.get("sigma"))
+    except UnitError as error:
+        return CANNOT_TELL, str(error), against.name
+    figure = f"gain {result.gain:.5f}"
+    figure += f" - {result.margin:.5f}" if result.margin else ""
+    figure += f" {result.unit}"
+    if result.p is None or result.statistic is None:
+        return CANNOT_TELL, f"{figure}; {result.note}", against.name
+    symbol = "z" if result.df is None else "t"
+    degrees = "" if result.df is None else f", df {result.df:.4g}"
+    figure += f", {symbol} {result.statistic:.4f}{degrees}, p {result.p:.4g}"
+    return (PASS if result.passes(rule["p_below"]) else FAIL), figure, f"{against.name}, {result.test}"
+
+
+_KINDS: dict[str, Kind] = {
+    "at_most": _at_most,
+    "logs": _logs,
+    "score_first": _score_first,
+    "better": _better,
+    "unknown": _unknown,
+}
+
+
+def compare(
+    claim: Claim, against: Claim, test: str, margin: dict[str, Any] | None = None, sigma: dict[str, Any] | None = None
+) -> significance.Comparison:
+    """One test of ``claim`` over ``against``, in nats per token of the claim where its logs print them.
+
+    The record to beat is taken in its own nats where they are of the same tokenizer, else its BPB are converted with
+    the claim's ratio.
+
+    Raises:
+        UnitError: the margin is in nats per token and the claim's logs do not tell how many make one BPB.
+    """
+    losses = claim.losses
+    unit = losses.unit if losses else None
+    amount = _amount(margin, unit) if margin else None
+    spread = _amount(sigma, unit) if sigma else None
+    if losses is not None and unit is not None:
+        return _tested(test, losses, _in_unit_of(against, losses), unit, amount, spread)
+    return _tested(test, claim.bpb, against.bpb, BPB, amount, spread)
+
+
+def _in_unit_of(against: Claim, losses: Scores[NatsPerToken]) -> Scores[NatsPerToken]:
+    own = against.losses
+    if own is not None:
+        try:
+            significance.check_same_unit(own.unit, losses.unit)
+            return Scores(own.values, losses.unit)
+        except UnitError:
+            pass
+    return against.bpb.to(losses.unit)
+
+
+def _amount(data: dict[str, Any], unit: NatsPerToken | None) -> Amount[Any]:
+    if data["unit"] == "nats per token":
+        if unit is None:
+            raise UnitError("the logs do not tell how many nats per token make one BPB")
+        return Amount(data["value"], unit)
+    return Amount(data["value"], BPB if data["unit"] == "BPB" else NatsPerByte())
+
+
+def _tested(
+    test: str, new: Scores[Any], against: Scores[Any], unit: Any, margin: Amount[Any] | None, sigma: Amount[Any] | None
+) -> significance.Comparison:
+    margin = margin.to(unit) if margin else None
+    if test == "Welch t":
+        return significance.welch(new, against, margin)
+    if test == "known-sigma z" and sigma is not None:
+        return significance.known_sigma(new, against, sigma.to(unit), margin)
+    mean = Amount(significance.summarize(against.values).mean, unit)
+    return significance.one_sample(new, mean, margin)
+
+
+def judge_all(claim: Claim, against: Claim | None = None, only: Sequence[str] = ()) -> list[Judgement]:
+    """``claim`` under every set of rules, side by side; ``only``: under these."""
+    return [judge(claim, load(name), against) for name in (only or names())]

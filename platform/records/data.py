@@ -1,0 +1,149 @@
+"""An examined record as plain data for ``--json``: the field names that readers of public records use."""
+
+import json
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from ..claims import Claim, Judgement, compare
+from ..significance import Comparison, UnitError
+from .reconcile import Finding
+from .record import Examined
+from .text import safe_data
+
+MARGIN_NATS = 0.005  # of the README's rule, per token
+
+
+def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, against: Claim | None) -> dict[str, Any]:
+    """Everything known of ``record``, ready for JSON."""
+    score = record.score
+    return {
+        "record": safe_data(record.name),
+        "folder": safe_data(str(record.folder)),
+        "track": safe_data(record.track),
+        "final_label": record.claimed.label if record.claimed.seeds else None,
+        "runs": [_neutral(run) for run in record.runs],
+        "score": {
+            "seeds": list(score.seeds),
+            "n": len(score.bpb),
+            "mean_bpb": _rounded(score.mean_bpb),
+            "sample_std_bpb": _rounded(score.sample_std_bpb),
+            "population_std_bpb": _rounded(score.population_std_bpb),
+            "mean_loss": _rounded(score.mean_loss),
+            "val_bpb": list(score.bpb),
+            "val_loss": list(score.losses),
+            "logs": [safe_data(name) for name in score.files],
+            "nats_per_bpb": _rounded(score.nats_per_bpb, 6),
+        },
+        "std_convention": [
+            {
+                "where": safe_data(one.where),
+                "printed": one.printed,
+                "ddof": one.ddof,
+                "sample": one.sample,
+                "population": one.population,
+            }
+            for one in record.std_conventions
+        ],
+        "mismatches": [finding_data(one) for one in record.mismatches],
+        "roundings": [finding_data(one) for one in record.roundings],
+        "unsupported": [finding_data(one) for one in record.unsupported],
+        "checked": len(record.checked),
+        "verdict": record.verdict,
+        "rules": {one.name: _judgement(one) for one in judgements},
+        "significance": _significance(claim, against),
+        "validation_bytes": [
+            {"file": safe_data(name), "bytes": one.scored_bytes, "margin": one.margin, "reading": one.reading}
+            for name, one in record.bytes
+        ],
+        "notes": [safe_data(note) for note in record.notes],
+    }
+
+
+def finding_data(one: Finding) -> dict[str, Any]:
+    """A printed number and what the logs have instead."""
+    return {
+        "where": safe_data(one.figure.where),
+        "item": safe_data(one.figure.item),
+        "printed": safe_data(one.figure.number.raw),
+        "measured": _number(one.measured),
+        "status": one.status.value,
+        "field": safe_data(one.field),
+        "log": safe_data(one.log),
+        "note": safe_data(one.note),
+    }
+
+
+def dumps(records: Sequence[dict[str, Any]]) -> str:
+    """JSON that is safe to put into a page or a terminal: plain ASCII, no markup."""
+    text = json.dumps(list(records), indent=1, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _neutral(run: dict[str, object]) -> dict[str, object]:
+    return {name: safe_data(value) if isinstance(value, str) else value for name, value in run.items()}
+
+
+def _rounded(value: float | None, digits: int = 8) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, digits)
+
+
+def _number(value: Decimal | None) -> float | int | None:
+    if value is None:
+        return None
+    whole = value == value.to_integral_value() and abs(value) < 10**15
+    number = int(value) if whole else float(value)
+    return number if math.isfinite(number) else None
+
+
+def _judgement(one: Judgement) -> dict[str, Any]:
+    return {
+        "verdict": one.verdict,
+        "title": one.title,
+        "version": one.version,
+        "source": one.source,
+        "checks": [
+            {
+                "rule": check.rule,
+                "status": check.status,
+                "figure": safe_data(check.figure),
+                "source": safe_data(check.source),
+                "counts": check.counts,
+            }
+            for check in one.checks
+        ],
+    }
+
+
+def _significance(claim: Claim, against: Claim | None) -> dict[str, Any] | None:
+    """The usual four tests, in nats per token; None without a record to beat."""
+    if against is None or not claim.seeds or not against.seeds or claim.losses is None or claim.nats_per_bpb is None:
+        return None
+    margin = {"value": MARGIN_NATS, "unit": "nats per token"}
+    try:
+        tests = {
+            "one_sample": compare(claim, against, "one-sample t", margin),
+            "one_sample_margin0": compare(claim, against, "one-sample t"),
+            "welch": compare(claim, against, "Welch t", margin),
+            "welch_margin0": compare(claim, against, "Welch t"),
+        }
+    except UnitError:
+        return None
+    gain = tests["one_sample_margin0"].gain
+    return {
+        "previous": safe_data(against.name),
+        "previous_n": len(against.seeds),
+        "nats_per_bpb": _rounded(claim.nats_per_bpb, 6),
+        "margin_nats": MARGIN_NATS,
+        "margin_bpb": _rounded(MARGIN_NATS / claim.nats_per_bpb),
+        "delta_nats": _rounded(gain),
+        "delta_bpb": _rounded(gain / claim.nats_per_bpb),
+        "beats_by_margin_on_mean": gain >= MARGIN_NATS,
+    } | {name: _test(test) for name, test in tests.items()}
+
+
+def _test(test: Comparison) -> dict[str, float | None] | None:
+    if test.statistic is None or test.p is None:
+        return None
+    return {"t": _rounded(test.statistic), "df": _rounded(test.df), "p": _rounded(test.p)}

@@ -1,0 +1,244 @@
+"""What the logs measured of one seed, by quantity: every value that a printed figure may mean, the likeliest first."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from .runs import KINDS, Evaluation, LogRun
+
+ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say
+
+
+class Measured(NamedTuple):
+    """A value in base units (milliseconds, bytes), with the fact it comes from and its address."""
+
+    field: str
+    value: Decimal
+    where: str
+    digits: int | None = None  # decimals that the log prints; None for a value worked out of several
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedEvidence:
+    """A seed of the claim: its run, the evaluation that is its score, and its other log where training is apart."""
+
+    seed: int | None
+    run: LogRun
+    final: Evaluation | None
+    training: LogRun | None = None
+    files: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)  # quantity -> sizes of files of the folder
+
+    @property
+    def logs(self) -> tuple[LogRun, ...]:
+        return (self.run,) if self.training is None else (self.run, self.training)
+
+    def fact(self, name: str) -> Measured | None:
+        """A fact of the log, as a number."""
+        for run in self.logs:
+            if fact := run.facts.get(name):
+                return Measured(name, fact.decimal, f"{run.file}:{fact.line}", len(fact.text.partition(".")[2]))
+        return None
+
+    def evaluations(self, *kinds: str) -> Iterator[tuple[LogRun, Evaluation]]:
+        """Evaluations of these kinds, all of them without any; a score in four decimals not beside its exact twin."""
+        for run in self.logs:
+            exact = {one.label.removesuffix("_exact") for one in run.evaluations if one.label.endswith("_exact")}
+            for evaluation in run.of_kind(*(kinds or (*KINDS, "before quantization"))):
+                if evaluation.label not in exact:
+                    yield run, evaluation
+
+    def measured(self, quantity: str, *, strictly: bool = False) -> list[Measured]:
+        """Values that ``quantity`` may mean; ``strictly``: a score or loss is the final one, not just any."""
+        reading = _QUANTITIES.get(quantity)
+        if strictly and quantity in ("score", "any_bpb", "loss", "any_loss"):
+            return _final(self, loss=quantity.endswith("loss"))
+        found = [] if reading is None else list(dict.fromkeys(filter(None, reading(self))))
+        return found + list(self.files.get(quantity, ()))
+
+    def label(self, label: str, loss: bool) -> list[Measured]:
+        """The scores under one label of the log."""
+        found = []
+        for run in self.logs:
+            for one in run.evaluations:
+                if one.label.removesuffix("_exact") == label.removesuffix("_exact"):
+                    found.extend(_of(run, one, "final_val_loss" if loss else "final_val_bpb", loss))
+        return found
+
+
+Reading = Callable[[SeedEvidence], Iterable[Measured | None]]
+
+
+def _of(run: LogRun, evaluation: Evaluation | None, name: str, loss: bool = False) -> list[Measured]:
+    fact = None if evaluation is None else evaluation.loss if loss else evaluation.bpb
+    if fact is None:
+        return []
+    return [Measured(name, fact.decimal, f"{run.file}:{fact.line}", len(fact.text.partition(".")[2]))]
+
+
+def _final(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    return _of(seed.run, seed.final, "final_val_loss" if loss else "final_val_bpb", loss)
+
+
+def _all(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    """Every evaluation of the seed's logs, the final one first."""
+    found = _final(seed, loss)
+    for run, evaluation in seed.evaluations():
+        name = f"{evaluation.label or 'report'} {'val_loss' if loss else 'val_bpb'}"
+        found.extend(_of(run, evaluation, name, loss))
+    return found + _in_training(seed, loss)
+
+
+def _kinds(seed: SeedEvidence, name: str, *kinds: str, loss: bool = False) -> list[Measured]:
+    return [one for run, evaluation in seed.evaluations(*kinds) for one in _of(run, evaluation, name, loss)]
+
+
+def _roundtrip(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    name = "quant_roundtrip_val_loss" if loss else "quant_roundtrip_val_bpb"
+    found = [one for run in seed.logs for one in _of(run, run.roundtrip, name, loss)]
+    found += _kinds(seed, name, "roundtrip", loss=loss)
+    return found or _final(seed, loss)
+
+
+def _sliding(seed: SeedEvidence) -> list[Measured]:
+    return _kinds(seed, "sliding_val_bpb", "sliding") or _final(seed)
+
+
+def _ttt(seed: SeedEvidence) -> list[Measured]:
+    final = _final(seed) if seed.final is None or seed.final.kind in ("ttt", "progress") else []
+    return final + _kinds(seed, "final_val_bpb", "ttt", "progress") or _final(seed)
+
+
+def _either(seed: SeedEvidence) -> list[Measured]:
+    return _final(seed) + _kinds(seed, "sliding_val_bpb", "sliding", "ttt")
+
+
+def _post_ema(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    return _kinds(seed, "post_ema_val_loss" if loss else "post_ema_val_bpb", "before quantization", loss=loss)
+
+
+def _in_training(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    fact = seed.fact("prequant_val_loss" if loss else "prequant_val_bpb")
+    return [fact] if fact else []
+
+
+def _pre_quant(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    return _in_training(seed, loss) + _post_ema(seed, loss)
+
+
+def _pre_ttt(seed: SeedEvidence) -> list[Measured]:
+    sliding = _kinds(seed, "sliding_val_bpb", "sliding")
+    roundtrip = _kinds(seed, "quant_roundtrip_val_bpb", "roundtrip")
+    return (sliding + roundtrip) or _pre_quant(seed)
+
+
+def _differences(name: str, later: list[Measured], earlier: list[Measured]) -> list[Measured]:
+    """Later minus earlier and, since signs are printed either way, earlier minus later."""
+    found = []
+    for one in later[:2]:
+        for other in earlier:
+            if one.where != other.where:
+                found.append(Measured(name, one.value - other.value, f"{one.where}, {other.where}"))
+                found.append(Measured(name, other.value - one.value, f"{other.where}, {one.where}"))
+    return found
+
+
+def _gain(seed: SeedEvidence) -> list[Measured]:
+    return _differences("@gain", _final(seed), _pre_ttt(seed) + _pre_quant(seed))
+
+
+def _quant_gap(seed: SeedEvidence) -> list[Measured]:
+    return _differences("@quantization_gap", _roundtrip(seed) + _final(seed), _pre_quant(seed))
+
+
+def _step_ms(seed: SeedEvidence) -> list[Measured]:
+    names = ("last_train_line_step_avg_ms", "step_avg_ms")
+    found = [fact for name in names if (fact := seed.fact(name))]
+    time, steps = seed.fact("train_time_ms"), seed.fact("steps_done")
+    if time and steps and steps.value:
+        found.append(Measured("train_time_ms / steps_done", time.value / steps.value, f"{time.where}, {steps.where}"))
+    return found
+
+
+def _eval_times(seed: SeedEvidence, *kinds: str) -> list[Measured]:
+    found = []
+    if seed.final and (ms := seed.run.eval_ms(seed.final)) is not None:
+        found.append(Measured("final_eval_time_ms", ms, f"{seed.run.file}:{seed.final.line}"))
+    if total := seed.fact("total_eval_time_s"):
+        found.append(Measured("total_eval_time_s", total.value * 1000, total.where))
+    spent = Decimal(0)
+    places: list[str] = []
+    for run, evaluation in seed.evaluations(*kinds):
+        if evaluation.eval_ms is not None:
+            place = f"{run.file}:{evaluation.line}"
+            found.append(Measured("eval_time_ms", evaluation.eval_ms, place))
+            spent, places = spent + evaluation.eval_ms, [*places, place]
+    if len(places) > 1:
+        found.append(Measured("sum of eval_time_ms", spent, ", ".join(places[:4])))
+    return found
+
+
+def _bytes(seed: SeedEvidence, name: str, megabytes: str) -> list[Measured]:
+    found = [fact] if (fact := seed.fact(name)) else []
+    if not found and (rough := seed.fact(megabytes)):
+        step = Decimal(10) ** (6 - (rough.digits or 0))
+        found.append(Measured(name, rough.value * 10**6, rough.where, -int(step.log10())))
+    return found
+
+
+def _total(seed: SeedEvidence) -> list[Measured]:
+    """Code and model; some records print the model alone under this name."""
+    return _bytes(seed, "artifact_total_bytes", "artifact_total_mb") + _model(seed)
+
+
+def _model(seed: SeedEvidence) -> list[Measured]:
+    return _bytes(seed, "artifact_model_bytes", "artifact_model_mb")
+
+
+def _code(seed: SeedEvidence) -> list[Measured | None]:
+    return [*_bytes(seed, "code_bytes", "artifact_code_mb"), seed.fact("code_bytes_uncompressed")]
+
+
+def _headroom(seed: SeedEvidence) -> list[Measured]:
+    return [
+        Measured("16,000,000 - artifact_total_bytes", ARTIFACT_LIMIT_BYTES - one.value, one.where)
+        for one in _total(seed)[:1]
+    ]
+
+
+def _fact(name: str) -> Reading:
+    return lambda seed: [seed.fact(name)]
+
+
+_QUANTITIES: dict[str, Reading] = {
+    "score": lambda seed: _all(seed),
+    "any_bpb": lambda seed: _all(seed),
+    "ttt": _ttt,
+    "sliding": _sliding,
+    "either": _either,
+    "pre_ttt": _pre_ttt,
+    "roundtrip": _roundtrip,
+    "post_ema": _post_ema,
+    "pre_quant": _pre_quant,
+    "in_training": _in_training,
+    "gain": _gain,
+    "quant_gap": _quant_gap,
+    "loss": lambda seed: _all(seed, loss=True),
+    "any_loss": lambda seed: _all(seed, loss=True),
+    "roundtrip_loss": lambda seed: _roundtrip(seed, loss=True),
+    "pre_quant_loss": lambda seed: _pre_quant(seed, loss=True),
+    "steps": _fact("steps_done"),
+    "iterations": _fact("iterations"),
+    "parameters": _fact("model_params"),
+    "val_tokens": _fact("val_tokens"),
+    "step_ms": _step_ms,
+    "train_time": _fact("train_time_ms"),
+    "eval_time": lambda seed: _eval_times(seed, "ttt", "sliding", "roundtrip", "other"),
+    "ttt_time": lambda seed: _eval_times(seed, "ttt", "progress"),
+    "total_bytes": _total,
+    "model_bytes": _model,
+    "compressed": lambda seed: _model(seed) + _total(seed),
+    "code_bytes": _code,
+    "headroom_bytes": _headroom,
+    "peak_memory": _fact("peak_memory_mib"),
+}

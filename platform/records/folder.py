@@ -1,0 +1,219 @@
+"""A record folder to what it holds: files, logs without copies, claims, and the runs that the claim is about."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import readme, submission_file
+from .figure import Claims, Figure
+from .log import LogFile, read_log
+from .text import safe, small_text
+
+MOST_FILES = 5_000
+MOST_LOGS = 500
+MOST_DEPTH = 8
+
+_LOG_NAMES = re.compile(r".*\.(?:log|txt|out)$|.*log[^.]*$", re.I)
+_NO_LOG_NAMES = re.compile(r"(?:requirements|readme|license|notice|tokenizer|vocab|constraints)[^/]*$", re.I)
+_SUBMISSION_NAMES = re.compile(r".*submission.*\.json$", re.I)
+_README_NAMES = re.compile(r"readme(?:\.(?:md|txt|markdown|rst))?$", re.I)
+_SEED_NAMED = re.compile(r"(?:seed|(?:^|[^a-z])s)[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
+_NUMBER_LAST = re.compile(r"(?<!\d)[_-](\d{1,9})(?=\.\w+$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordFiles:
+    """The files of a record by what they are for; paths relative to it."""
+
+    folder: Path
+    logs: tuple[str, ...]
+    submissions: tuple[str, ...]
+    readme: str | None
+    others: dict[str, int]  # name -> bytes
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRecord:
+    """Everything read of a record, before a log is matched with a claim."""
+
+    files: RecordFiles
+    logs: tuple[LogFile, ...]  # those that hold a run
+    copies: dict[str, str]  # file -> the file it is a byte copy of
+    claims: Claims
+    notes: tuple[str, ...]
+
+
+def seed_in_name(name: str) -> int | None:
+    """The seed that a file name gives by that word: ``train_seed42.log``, ``log_s7.txt``."""
+    match = _SEED_NAMED.search(name.rpartition("/")[2])
+    return int(match[1]) if match else None
+
+
+def number_in_name(name: str) -> int | None:
+    """The number that ends a file name, perhaps a seed: ``ternary_log_1337.txt``, ``run_1.log``."""
+    match = _NUMBER_LAST.search(name.rpartition("/")[2])
+    return int(match[1]) if match else None
+
+
+def records_under(folder: Path) -> list[Path]:
+    """The record folders at or below ``folder``: ``folder`` itself where no folder below it is one."""
+    found: list[Path] = []
+    for path, _, names in _walk(folder):
+        inside = any(parent in found for parent in path.parents)
+        if not inside and any(_SUBMISSION_NAMES.match(name) for name in names):
+            found.append(path)
+    for path, _, names in _walk(folder):
+        inside = path in found or any(parent in found for parent in path.parents)
+        holds_record = any(path in one.parents for one in found)
+        if not inside and not holds_record and any(_named_like_log(name) for name in names):
+            found.append(path)
+    if not found or folder in found:
+        return [folder]
+    return sorted(found)
+
+
+def is_record(folder: Path) -> bool:
+    """Whether there is anything in ``folder`` or below it that a record could consist of."""
+    files = _files(folder)
+    return bool(files.submissions or files.logs or files.readme)
+
+
+def read(folder: Path) -> ReadRecord:
+    """Read the record in ``folder``."""
+    files = _files(folder)
+    notes = list(files.notes)
+    logs, copies = _logs(files, notes)
+    seeds = [seed_in_name(log.file) for log in logs] + [log.used.seed_logged for log in logs if log.used]
+    claims = _claims(files, frozenset(seed for seed in seeds if seed is not None), notes)
+    return ReadRecord(files=files, logs=logs, copies=copies, claims=claims, notes=tuple(notes))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As os.walk, without links, hidden folders and depth without end."""
+    count = 0
+    for path, folders, names in os.walk(folder, followlinks=False):
+        here = Path(path)
+        depth = len(here.parts) - len(folder.parts)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        if depth >= MOST_DEPTH:
+            folders.clear()
+        count += len(names)
+        yield here, folders, sorted(names)
+        if count > MOST_FILES * 20:
+            return
+
+
+def _named_like_log(name: str) -> bool:
+    return bool(_LOG_NAMES.match(name)) and not _NO_LOG_NAMES.match(name) and not name.endswith((".py", ".json", ".md"))
+
+
+def _files(folder: Path) -> RecordFiles:
+    logs: list[str] = []
+    submissions: list[str] = []
+    readmes: list[str] = []
+    others: dict[str, int] = {}
+    notes: list[str] = []
+    count = 0
+    for path, _, names in _walk(folder):
+        for name in names:
+            count += 1
+            if count > MOST_FILES:
+                break
+            file = path / name
+            relative = file.relative_to(folder).as_posix()
+            status = file.lstat()
+            if not stat.S_ISREG(status.st_mode):
+                notes.append(f"{safe(relative)} is a {_special(status.st_mode)}; not followed")
+                continue
+            if _SUBMISSION_NAMES.match(name):
+                submissions.append(relative)
+            elif _README_NAMES.match(name) and path == folder:
+                readmes.append(relative)
+            elif _named_like_log(name) and len(logs) < MOST_LOGS:
+                logs.append(relative)
+            else:
+                others[relative] = status.st_size
+    if count > MOST_FILES:
+        notes.append(f"more than {MOST_FILES:,} files; the rest is not read")
+    return RecordFiles(
+        folder=folder,
+        logs=tuple(sorted(logs)),
+        submissions=tuple(sorted(submissions, key=lambda name: (name.count("/"), name != "submission.json", name))),
+        readme=min(readmes, key=lambda name: (name.lower() != "readme.md", name)) if readmes else None,
+        others=others,
+        notes=tuple(notes),
+    )
+
+
+def _special(mode: int) -> str:
+    return "link" if stat.S_ISLNK(mode) else "named pipe" if stat.S_ISFIFO(mode) else "special file"
+
+
+def _logs(files: RecordFiles, notes: list[str]) -> tuple[tuple[LogFile, ...], dict[str, str]]:
+    found: list[LogFile] = []
+    for name in files.logs:
+        try:
+            log = read_log(files.folder / name, name)
+        except OSError as error:
+            notes.append(f"{safe(name)} cannot be read: {error.strerror}")
+            continue
+        if log.runs:
+            found.append(log)
+    copies: dict[str, str] = {}
+    by_content: dict[str, list[LogFile]] = {}
+    for log in found:
+        by_content.setdefault(log.sha256, []).append(log)
+    for same in by_content.values():
+        original = min(same, key=lambda log: (seed_in_name(log.file) is None, log.file.count("/"), log.file))
+        copies.update({log.file: original.file for log in same if log is not original})
+    return tuple(found), copies
+
+
+def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Claims:
+    parts: list[Claims] = []
+    for name in files.submissions:
+        if "/" in name and any("/" not in other for other in files.submissions):
+            continue  # of another record inside this one
+        parts.append(_read(files, name, lambda text, name=name: submission_file.read(text, name), notes))
+    if files.readme:
+        parts.append(_read(files, files.readme, lambda text: readme.read(text, files.readme or "", seeds), notes))
+    return Claims(
+        figures=tuple(_distinct(figure for part in parts for figure in part.figures)),
+        conversions=tuple(one for part in parts for one in part.conversions),
+        tests=tuple(one for part in parts for one in part.tests),
+        seeds=next((part.seeds for part in parts if part.seeds), ()),
+        notes=tuple(note for part in parts for note in part.notes),
+        track=next((part.track for part in parts if part.track), ""),
+        unread=sum(part.unread for part in parts),
+    )
+
+
+def _read(files: RecordFiles, name: str, reading, notes: list[str]) -> Claims:  # type: ignore[no-untyped-def]
+    try:
+        claims = reading(small_text(files.folder / name))
+    except (OSError, ValueError) as error:
+        notes.append(f"{safe(name)} cannot be read: {safe(str(error))}")
+        return Claims()
+    return replace(claims, notes=claims.notes)
+
+
+def _distinct(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Each figure once, though two patterns may have found it."""
+    seen = set()
+    for figure in figures:
+        key = (
+            figure.file,
+            figure.line,
+            figure.number.value,
+            figure.number.unit,
+            figure.quantity,
+            figure.seed,
+            figure.item,
+        )
+        if key not in seen:
+            seen.add(key)
+            yield figure

@@ -1,0 +1,86 @@
+"""The one grammar of all log dialects: a label, perhaps a progress ``N/M``, and pairs of key and number.
+
+    step:13700/20000 train_loss:2.0323 train_time:596577ms      "" step=13700/20000 train_loss train_time (ms)
+    5000/20000 train_loss: 2.5132 train_time: 9.0m              "" step=5000/20000 train_loss train_time (m)
+    final_sliding val_loss:3.1157 val_bpb:1.2064 (stride=16)    "final_sliding" val_loss val_bpb stride
+    Total submission size int6+zstd: 15872848 bytes             "Total submission size" int6+zstd (bytes)
+
+A value has digits, so the format strings of a script dump (``val_loss:{loss:.4f}``) are no pairs.
+"""
+
+import re
+from decimal import Decimal
+from typing import NamedTuple
+
+_CLOCK = re.compile(
+    r"(?:\d{10}(?:\.\d+)?[ \t]+"
+    r"|\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\]?[ \t]+"
+    r"|\[(?:default|rank)?\d+\]:[ \t]*)+"
+)
+_PROGRESS = re.compile(r"(\d{1,12})/(\d{1,12})(?=[ \t])")
+_PAIR = re.compile(
+    r"(?P<key>[A-Za-z(#@][^\s:=,|]{0,60})(?:[:=]|[ \t]+=)[ \t]*"
+    r"(?P<number>[-+]?(?:\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?)"
+    r"(?:/(?P<of>\d{1,12}))?"
+    r"[ \t]?(?P<unit>ms|MiB|MB|KB|bytes|tok|s|m|x|B|%)?(?![\w.:=])"
+)
+
+
+class Number(NamedTuple):
+    """A number of a log, as it stands there."""
+
+    text: str
+    unit: str
+    of: int | None  # M of ``N/M``
+
+    @property
+    def decimal(self) -> Decimal:
+        return Decimal(self.text)
+
+    @property
+    def decimals(self) -> int:
+        return len(self.text.partition(".")[2])
+
+
+class Line(NamedTuple):
+    """A line that has at least one pair."""
+
+    number: int
+    label: str  # what stands before the first pair
+    values: dict[str, Number]  # the first of each key
+    text: str
+
+
+def without_clock(content: bytes) -> bytes:
+    """The line without the time or rank that a logger put in front."""
+    if not content or not (48 <= content[0] <= 57 or content[0] == 91):  # a digit or [
+        return content
+    match = _CLOCK.match(content[:120].decode("latin-1"))
+    return content[match.end() :] if match else content
+
+
+def parse(number: int, text: str) -> Line | None:
+    """The line by the grammar; None where it has no pair of key and number."""
+    values: dict[str, Number] = {}
+    label = ""
+    start = 0
+    if progress := _PROGRESS.match(text):
+        values["step"] = Number(progress[1], "", int(progress[2]))
+        start = progress.end()
+    for match in _PAIR.finditer(text, start):
+        if not values:
+            label = text[: match.start()].strip()
+        of = match["of"]
+        values.setdefault(
+            match["key"].strip("()"), Number(match["number"], match["unit"] or "", int(of) if of else None)
+        )
+    return Line(number, label, values, text) if values else None
+
+
+def cut_off(line: Line) -> bool:
+    """Whether an unended last line looks cut by a kill: its loss and BPB are always printed with equal decimals."""
+    loss, bpb = line.values.get("val_loss"), line.values.get("val_bpb")
+    if loss and bpb:
+        return loss.decimals != bpb.decimals or line.text.endswith(("eval_time:", "."))
+    last = next(reversed(line.values.values()))
+    return not last.unit and not line.text.endswith((")", "FITS"))

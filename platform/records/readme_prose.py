@@ -1,0 +1,241 @@
+"""The figures of README prose: the headline, means and stds, quoted log lines, named numbers.
+
+Prose is read where it names what its number is, and left alone where the sentence is about another run (a baseline,
+a PR, an ablation): a number that is not checked is better than a contradiction that is none.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from .figure import Figure
+from .grammar import parse
+from .markdown import Prose
+from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
+from .quantities import BPB, BYTES, DIMENSIONS, NATS, TIME, Meaning, meaning
+from .readme_tables import OTHER_RUNS, in_unit, seed_of
+
+HEADLINE_LINES = 20  # of the README, from its start
+HEADLINE_START = 60  # characters before the score of a headline
+LONGEST_LINE = 2000
+LOWEST_BPB, HIGHEST_BPB = Decimal("0.3"), Decimal(9)  # a score, not a difference; not a loss of an untrained model
+
+_SCORE = re.compile(
+    rf"\b(?:val[ _]?)?(?:bp[bp]|score)\b\s*(?:\([^()]{{0,40}}\))?\s*(?:[:=]|of|is)?\s*(?P<value>{NUMBER})", re.I
+)
+_SCORE_BEFORE = re.compile(rf"(?<![\w.,#])(?P<value>{NUMBER})\s*(?:val[ _]?)?bp[bp]\b", re.I)
+_LOSS = re.compile(rf"(?:\bval[ _]loss\s*[:=]\s*|(?<![\w.,#])(?={NUMBER}\s*nats\b))(?P<value>{NUMBER})", re.I)
+_SIZE = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>[KM]i?B|kB|bytes?|B)\b")
+_TRAIN_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?train", re.I)
+_EVAL_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?(?:TTT )?eval", re.I)
+_LIMITS = {"16", "16.0", "16.00", "16000000"}  # the challenge's, in MB and bytes
+
+_LIST_MARK = r"(?:[-*+>]\s*|\d+\.\s+)?(?:\[.\]\s*)?"
+_MEAN = re.compile(
+    _LIST_MARK + r"(?:(?:sample|exact|overall|final|three|\d+)[- ]|seeds?[- ])*(?:mean|average)\b"
+    rf"[^:=|]{{0,60}}?[:=]\s*(?P<value>{NUMBER})",
+    re.I,
+)
+_STD = re.compile(
+    _LIST_MARK + r"(?:(?:sample|population|inter-?seed|cross-?seed|\d+|seeds?)[- ])*(?:std|stdev|standard deviation)\b"
+    rf"[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})",
+    re.I,
+)
+_SPREAD = re.compile(
+    r"(?:inter|cross|across|between)[- ]?seeds?\s+(?:variance|variation|spread|range)\s*[:=]?\s*"
+    rf"(?P<value>{NUMBER})",
+    re.I,
+)
+_OF_SEED = re.compile(
+    _LIST_MARK + r"\(?seed[\s_=:#]*(?P<seed>\d{1,9})\)?\s*(?:[:=]|-+)\s*"
+    rf"(?P<value>{NUMBER})(?:\s*bp[bp])?\s*(?:$|[(,;|])",
+    re.I,
+)
+_LIST = re.compile(r"\b(?:val_)?bpbs?\s*[:=]\s*\[(?P<items>[\d.,\s]{3,400})\]", re.I)
+_STOPPED = re.compile(r"stopped (?:early )?at (?P<value>\d[\d,]*)(?:/[\d,]+)? steps", re.I)
+_STEPS = re.compile(r"(?<![\w.,])(?P<value>\d{1,3},\d{3}|\d{3,6}) steps\b", re.I)
+_STEP_MS = re.compile(r"(?<![\w.,])(?P<value>\d{2,4}(?:\.\d+)?)\s*ms ?(?:/ ?|per )step", re.I)
+_NAMED = re.compile(r"(?:[-*+]\s+|\d+\.\s+|\*\*)(?P<name>[^:`]{2,60}?)\s*:\s*(?P<text>.{1,200})$")
+_KEYED = re.compile(
+    r"\b(?P<key>val_bpb|val_loss|step_avg|train_time|eval_time|artifact_bytes|artifact)\s*[:=]\s*"
+    rf"{PRINTED_NUMBER}(?:\s*(?P<unit>[KM]i?B|kB|bytes?|ms|s|sec(?:onds)?)\b)?"
+)
+_QUOTED = re.compile(r"`([^`]{1,300})`")
+_LOG_LINE = re.compile(r"\s*(?:step:|\d+/\d+ )")
+_LOG_LABEL = re.compile(r"\w[\w.+-]*(?:_\w+)+(?: sliding)?")
+_KEYS = {
+    "val_bpb": Meaning("any_bpb"),
+    "val_loss": Meaning("any_loss"),
+    "step_avg": Meaning("step_ms"),
+    "train_time": Meaning("train_time"),
+    "eval_time": Meaning("eval_time"),
+    "artifact": Meaning("total_bytes"),
+    "artifact_bytes": Meaning("total_bytes"),
+}
+
+
+def prose_figures(block: Prose, file: str, lines_before: int) -> Iterator[Figure]:
+    """Every figure of a line that says what it is."""
+    if len(block.plain) > LONGEST_LINE or _LOG_LINE.match(block.plain):
+        return
+    line = _Line(block, file)
+    if lines_before < HEADLINE_LINES and line.is_headline(first=lines_before == 0):
+        yield from line.headline()
+        return
+    yield from line.statistics()
+    if line.about_others or _SPREAD.search(block.plain):
+        return
+    yield from line.of_seeds()
+    yield from line.speed()
+    yield from line.named()
+    yield from line.keyed()
+
+
+class _Line:
+    """One line of prose, read for its figures."""
+
+    def __init__(self, block: Prose, file: str) -> None:
+        self._block = block
+        self._file = file
+        self._text = block.plain
+        self._loose = bool(OTHER_RUNS.search(block.heading)) and block.level == 0
+        self.about_others = bool(OTHER_RUNS.search(self._text)) or "→" in self._text or "->" in self._text
+
+    def _figure(self, item: str, number: Printed, quantity: str, statistic: str, **more: object) -> Figure:
+        fields = {"loose": self._loose} | more
+        return Figure(
+            file=self._file,
+            line=self._block.line,
+            item=item,
+            number=number,
+            quantity=quantity,
+            statistic=statistic,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def is_headline(self, *, first: bool) -> bool:
+        """A title or a line in bold that begins with a score."""
+        block = self._block
+        title = block.level == 1 or (block.level == 2 and first)
+        bold = block.level == 0 and block.raw.startswith(("**", "- **", "* **", "> **"))
+        score = _SCORE.search(self._text) or _SCORE_BEFORE.search(self._text)
+        if block.code or self.about_others or score is None:
+            return False
+        return title or (bold and score.start() < HEADLINE_START)
+
+    def headline(self) -> Iterator[Figure]:
+        """``val_bpb: 1.1194 (3-seed mean, std 0.0006) | 2.76890 nats | ~15.95 MB | 596s train + ~331s eval``."""
+        for part in re.split(r"[|;]", self._text):
+            statistic = "mean" if re.search(r"\b(?:mean|average|avg)\b", part, re.I) else "claim"
+            score = _in_range(_SCORE.search(part)) or _in_range(_SCORE_BEFORE.search(part))
+            loss = _in_range(_LOSS.search(part))
+            number, quantity = (score, "score") if score else (loss, "loss")
+            if number:
+                yield self._figure(f"headline {quantity}", number, quantity, statistic)
+                if spread := printed_std(part):
+                    yield self._figure("headline std", spread, quantity, "std")
+            elif (size := _SIZE.search(part)) and size["number"].replace(",", "") not in _LIMITS:
+                yield self._figure("headline size", of_match(size, size[0].strip()), "total_bytes", "claim")
+            for pattern, quantity in ((_TRAIN_SECONDS, "train_time"), (_EVAL_SECONDS, "eval_time")):
+                if seconds := pattern.search(part):
+                    yield self._figure(
+                        f"headline {quantity.replace('_', ' ')}",
+                        of_match(seconds, seconds[0].strip()),
+                        quantity,
+                        "claim",
+                    )
+
+    def statistics(self) -> Iterator[Figure]:
+        """``Mean val_bpb: 1.1280 | Std: 0.0005. Inter-seed variance: 0.0015``."""
+        before = ""
+        for part in re.split(r"[|;]|(?<=\d)\.?,?\s+(?=[A-Z(])|,\s", self._text):
+            before, part = f"{before} {part}", part.strip()
+            if OTHER_RUNS.search(before):
+                return
+            quantity = "loss" if re.search(r"val[ _]loss|\bnats\b", part, re.I) else "score"
+            if match := _SPREAD.search(part):
+                yield self._figure("spread over seeds", _plain(match), quantity, "spread")
+            elif match := _STD.match(part):
+                yield self._figure("std", _plain(match), quantity, "std")
+            elif (match := _MEAN.match(part)) and (number := _in_range(match)):
+                yield self._figure("mean", number, quantity, "mean")
+                if spread := printed_std(part):
+                    yield self._figure("std", spread, quantity, "std")
+
+    def of_seeds(self) -> Iterator[Figure]:
+        """``SEED=1337: 1.20576485`` and ``bpb: [1.1927, 1.1935]``."""
+        if match := _LIST.search(self._text):
+            for item in match["items"].split(","):
+                if number := printed(item.strip()):
+                    yield self._figure("list of scores", number, "score", "claim")
+        elif (match := _OF_SEED.match(self._text)) and (number := _in_range(match)):
+            yield self._figure(f"seed {match['seed']}", number, "any_bpb", "value", seed=int(match["seed"]))
+
+    def speed(self) -> Iterator[Figure]:
+        """``stopped at 13780/20000 steps``; ``7,101 steps at 84.56 ms/step``."""
+        if match := _STOPPED.search(self._text):
+            yield self._figure("steps", _plain(match), "steps", "claim")
+            return
+        steps, pace = _STEPS.findall(self._text), _STEP_MS.findall(self._text)
+        if len(steps) == 1 == len(pace):
+            for item, pattern, quantity, unit in (
+                ("steps", _STEPS, "steps", ""),
+                ("ms/step", _STEP_MS, "step_ms", "ms"),
+            ):
+                if match := pattern.search(self._text):
+                    yield self._figure(item, _plain(match).with_unit(unit), quantity, "claim")
+
+    def named(self) -> Iterator[Figure]:
+        """``- Code size: `47642 bytes` ``; ``- Sliding val_bpb (stride 64): **1.1748**``."""
+        match = _NAMED.match(self._block.raw)
+        found = meaning(_bare(match["name"])) if match else None
+        text = _bare(match["text"]) if match else ""
+        if match is None or found is None or not re.match(r"[~≈+-]?\d", text):
+            return
+        number = printed(text, raw=match["text"].strip())
+        number = in_unit(number, found) if number else None
+        dimension = DIMENSIONS[found.quantity]
+        if number is None or (dimension == TIME and not number.unit):
+            return
+        if dimension in (BPB, NATS) and not LOWEST_BPB < number.value < HIGHEST_BPB:
+            return
+        statistic = "claim" if found.statistic == "value" else found.statistic
+        yield self._figure(_bare(match["name"]), number, found.quantity, statistic)
+
+    def keyed(self) -> Iterator[Figure]:
+        """Numbers with a log's own key: in back quotes, in a bullet or in a block of code."""
+        raw = self._block.raw
+        listed = self._block.code or re.match(r"[-*+]\s|\d+\.\s", raw)
+        seed = seed_of(self._text, named=True)
+        for piece in _QUOTED.findall(raw) + ([_QUOTED.sub(" ", raw)] if listed else []):
+            line = parse(0, piece)
+            label = line.label if line and _LOG_LABEL.fullmatch(line.label) else ""
+            for match in _KEYED.finditer(piece):
+                found = _KEYS[match["key"]]
+                number = of_match(match, match[0][len(match["key"]) :].lstrip(" :="))
+                fitted = in_unit(number, found) if DIMENSIONS[found.quantity] in (BYTES, TIME) else number
+                if fitted is None:
+                    continue
+                yield self._figure(
+                    f"{label} {match['key']}".strip(),
+                    fitted,
+                    found.quantity,
+                    "claim" if seed is None else "value",
+                    seed=seed,
+                    label=label,
+                    loose=self._loose or (self._block.code and seed is None),
+                )
+
+
+def _plain(match: re.Match[str]) -> Printed:
+    return Printed(raw=match["value"], value=Decimal(match["value"].replace(",", "").replace("_", "")))
+
+
+def _in_range(match: re.Match[str] | None) -> Printed | None:
+    """The number of a match where it can be a score or a loss, not a difference."""
+    number = _plain(match) if match else None
+    return number if number and LOWEST_BPB < number.value < HIGHEST_BPB else None
+
+
+def _bare(text: str) -> str:
+    return text.replace("`", "").replace("*", "").strip()

@@ -1,0 +1,209 @@
+"""Every printed figure against what the logs measured."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from .evidence import Measured, SeedEvidence
+from .figure import Figure
+from .numbers import Printed, Status, agreement
+from .quantities import BYTES, COUNTED, DIMENSIONS, TIME
+
+SCORES = ("score", "ttt", "sliding", "either", "any_bpb")
+LOSSES = ("loss", "any_loss")
+
+_ORDER = {status: rank for rank, status in enumerate(Status)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """How one printed figure stands to the logs."""
+
+    figure: Figure
+    status: Status
+    measured: Decimal | None = None  # in base units; the nearest value where nothing agrees
+    field: str = ""
+    log: str = ""  # file:line of the measured value
+    note: str = ""
+
+    @property
+    def contradicts(self) -> bool:
+        """A number that stands among other runs and matches nothing is no contradiction."""
+        return self.status is Status.MISMATCH and not self.figure.loose
+
+
+def reconcile(figures: Sequence[Figure], seeds: Sequence[SeedEvidence], *, missing_seeds: int = 0) -> list[Finding]:
+    """One finding for each figure, in their order.
+
+    Args:
+        seeds: the logs of the claim.
+        missing_seeds: how many seeds of the claim have no log; then no statistic over seeds can be measured.
+    """
+    of_seeds = {id(one): _of_seed(one, seeds) for one in figures if one.seed is not None}
+    columns = _Columns(figures, of_seeds)
+    return [
+        of_seeds[id(one)] if one.seed is not None else _over_seeds(one, seeds, columns, missing_seeds == 0)
+        for one in figures
+    ]
+
+
+class _Columns:
+    """What the rows of a column turned out to be: which fact they print, and their printed values."""
+
+    def __init__(self, figures: Sequence[Figure], found: dict[int, Finding]) -> None:
+        self._rows: dict[str, list[Finding]] = {}
+        for one in figures:
+            if one.seed is not None and one.group and one.statistic == "value":
+                self._rows.setdefault(one.group, []).append(found[id(one)])
+
+    def facts(self, figure: Figure) -> set[str]:
+        """The facts that the rows of the figure's column agree with."""
+        rows = self._rows.get(figure.group, []) if figure.group else []
+        return {row.field for row in rows if row.status.agrees and row.field}
+
+    def printed(self, figure: Figure) -> list[list[Decimal]]:
+        """Printed values that the figure may have been worked out from: its column, else any of its quantity."""
+        if figure.group in self._rows:
+            columns = [self._rows[figure.group]]
+        else:
+            columns = [rows for rows in self._rows.values() if _alike(rows[0].figure.quantity, figure.quantity)]
+        return [[row.figure.number.base for row in rows] for rows in columns if len(rows) > 1]
+
+
+def _alike(one: str, other: str) -> bool:
+    return one == other or (one in SCORES and other in SCORES) or (one in LOSSES and other in LOSSES)
+
+
+def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
+    of_seed = [one for one in seeds if figure.seed == one.seed]
+    of_seed = of_seed or [one for one in seeds if figure.seed == one.run.seed_logged]
+    if not of_seed:
+        return Finding(figure=figure, status=Status.NO_LOG, note=f"no log of seed {figure.seed}")
+    return _compared(figure, [value for one in of_seed for value in _values(figure, one)])
+
+
+def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns, complete: bool) -> Finding:
+    """A figure of all seeds; where the logs do not give it, the printed values may."""
+    statistic = "mean" if figure.statistic == "claim" else figure.statistic
+    found = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete))
+    if found.status.agrees or statistic in ("value", "max", "min"):
+        return found
+    measured = complete and found.measured is not None
+    for printed in columns.printed(figure):
+        for name, value in described(statistic, printed):
+            if not agreement(figure.number, value).agrees:
+                continue
+            note = f"{name} of the printed values"
+            if measured:
+                return replace(found, status=Status.MEAN_OF_ROUNDED, note=note)
+            return Finding(
+                figure=figure, status=Status.NO_LOG, measured=value, note=f"{note}; not every seed has a log"
+            )
+        if not measured and found.measured is None and not figure.loose and (values := described(statistic, printed)):
+            name, value = values[0]
+            return Finding(figure=figure, status=Status.MISMATCH, measured=value, field=f"{name} of the printed values")
+    return found if measured or figure.statistic == "claim" else replace(found, status=Status.NO_LOG)
+
+
+def _candidates(figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], complete: bool) -> list[Measured]:
+    """Values that a figure over all seeds may mean."""
+    if figure.statistic == "claim":
+        means = statistics_over(figure, "mean", seeds) if complete else []
+        single = [value for one in seeds for value in _values(figure, one)]
+        return means + single
+    if not complete:
+        return []
+    found = statistics_over(figure, figure.statistic, seeds, facts)
+    if figure.statistic == "mean" and DIMENSIONS[figure.quantity] == BYTES:
+        found += statistics_over(figure, "max", seeds)
+    return found
+
+
+def _values(figure: Figure, seed: SeedEvidence, *, strictly: bool = False) -> list[Measured]:
+    labelled = seed.label(figure.label, loss=figure.quantity == "any_loss") if figure.label else []
+    return labelled or seed.measured(figure.quantity, strictly=strictly)
+
+
+def statistics_over(
+    figure: Figure,
+    statistic: str,
+    seeds: Sequence[SeedEvidence],
+    facts: set[str] = frozenset(),  # type: ignore[assignment]
+) -> list[Measured]:
+    """The statistic of each fact that every seed has; ``facts``: of these, where it is known what the column prints."""
+    columns: dict[tuple[str, int], list[Measured]] = {}
+    for one in seeds:
+        seen: dict[str, int] = {}
+        for value in _values(figure, one, strictly=not facts):
+            seen[value.field] = seen.get(value.field, 0) + 1
+            columns.setdefault((value.field, seen[value.field]), []).append(value)
+    found = []
+    for (field, _), values in columns.items():
+        if len(values) == len(seeds) and (field in facts or not facts):
+            found.extend(_statistic(statistic, field, values))
+    return found
+
+
+def _statistic(statistic: str, field: str, values: Sequence[Measured]) -> list[Measured]:
+    if len(values) == 1:
+        return [values[0]] if statistic in ("mean", "max", "min") else []
+    numbers, where = [value.value for value in values], f"{len(values)} logs"
+    return [Measured(f"{name} {field}", number, where) for name, number in described(statistic, numbers)]
+
+
+def described(statistic: str, numbers: Sequence[Decimal]) -> list[tuple[str, Decimal]]:
+    """The readings of a statistic: a std divides by n - 1 or by n; a "spread" may be any of three things."""
+    if statistic == "mean":
+        return [("mean", sum(numbers, Decimal(0)) / len(numbers))]
+    if statistic in ("max", "min"):
+        return [(statistic, max(numbers) if statistic == "max" else min(numbers))]
+    if len(numbers) < 2:
+        return []
+    sample, population = statistics.stdev(numbers), statistics.pstdev(numbers)
+    width = ("range", max(numbers) - min(numbers))
+    stds = [("sample std", sample), ("population std", population)]
+    variances = [("sample variance", sample**2), ("population variance", population**2)]
+    readings = {"std": stds, "variance": variances + stds, "range": [width], "spread": [width, *stds, *variances]}
+    return readings.get(statistic, [])
+
+
+def _compared(figure: Figure, values: Iterable[Measured]) -> Finding:
+    """The best agreement with any of ``values``; without any, the nearest."""
+    count = figure.quantity in COUNTED and figure.statistic in ("value", "claim", "max", "min")
+    found = None
+    for value in values:  # the likeliest first: of equal agreement the first counts, of none the nearest
+        for number in readings(figure):
+            status, distance = _agreement(number, value, count=count), abs(number.base - value.value)
+            key = (_ORDER[status], distance if status is Status.MISMATCH else Decimal(0))
+            if found is None or key < found[0]:
+                found = (
+                    key,
+                    Finding(figure=figure, status=status, measured=value.value, field=value.field, log=value.where),
+                )
+    return found[1] if found else Finding(figure=figure, status=Status.NO_LOG, note="the logs do not say")
+
+
+def readings(figure: Figure) -> list[Printed]:
+    """The number in the units that it may be meant in."""
+    if figure.number.unit == "" and DIMENSIONS[figure.quantity] == TIME:
+        return [figure.number.with_unit(unit) for unit in ("s", "ms", "min")]
+    return [figure.number]
+
+
+def _agreement(number: Printed, value: Measured, *, count: bool) -> Status:
+    status = agreement(number, value.value, count=count)
+    if status is Status.MISMATCH and value.digits is not None:
+        step = Decimal(1).scaleb(-value.digits)
+        finer = Decimal(1).scaleb(-number.decimals) * number.factor < step
+        if finer and abs(number.base - value.value) * 2 <= step:  # the log is the one that rounds
+            return Status.ROUNDED
+    return status
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    """agrees, rounding only or mismatch."""
+    found = list(findings)
+    if any(one.contradicts for one in found):
+        return "mismatch"
+    return "rounding only" if any(one.status.is_rounding for one in found) else "agrees"

@@ -1,0 +1,245 @@
+"""One record, examined: its runs, its score, every printed number against the logs, and the verdict."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from . import choice, conventions, folder, forensics
+from .choice import Claimed, final_of, seed_of_log
+from .conventions import StdConvention
+from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
+from .folder import ReadRecord
+from .forensics import Bytes
+from .numbers import Status
+from .reconcile import LOSSES, SCORES, Finding, reconcile, verdict
+from .runs import described, nats_per_bpb
+from .text import safe
+from .unpack import Script, script
+
+AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The claimed seeds, from their logs: unrounded."""
+
+    seeds: tuple[int | None, ...]
+    bpb: tuple[float, ...]
+    losses: tuple[float, ...]  # empty where a log does not print the loss
+    nats_per_bpb: float | None
+    files: tuple[str, ...]
+
+    @property
+    def mean_bpb(self) -> float | None:
+        return statistics.fmean(self.bpb) if self.bpb else None
+
+    @property
+    def mean_loss(self) -> float | None:
+        return statistics.fmean(self.losses) if self.losses else None
+
+    @property
+    def sample_std_bpb(self) -> float | None:
+        return statistics.stdev(self.bpb) if len(self.bpb) > 1 else None
+
+    @property
+    def population_std_bpb(self) -> float | None:
+        return statistics.pstdev(self.bpb) if len(self.bpb) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """Everything that is known of a record."""
+
+    folder: Path
+    name: str
+    track: str
+    read: ReadRecord
+    claimed: Claimed
+    runs: tuple[dict[str, object], ...]  # one a log file, fields as in ``runs.described`` and more
+    score: Score
+    findings: tuple[Finding, ...]
+    std_conventions: tuple[StdConvention, ...]
+    bytes: tuple[tuple[str, Bytes], ...]  # file, what its final line divided by
+    scripts: tuple[Script, ...]
+    verdict: str
+    notes: tuple[str, ...]
+
+    @property
+    def mismatches(self) -> list[Finding]:
+        return [one for one in self.findings if one.contradicts]
+
+    @property
+    def roundings(self) -> list[Finding]:
+        return [one for one in self.findings if one.status.is_rounding]
+
+    @property
+    def unsupported(self) -> list[Finding]:
+        """Printed numbers that no log speaks of."""
+        return [one for one in self.findings if one.status is Status.NO_LOG]
+
+    @property
+    def checked(self) -> list[Finding]:
+        return [
+            one
+            for one in self.findings
+            if one.status is not Status.NO_LOG and not (one.figure.loose and not one.status.agrees)
+        ]
+
+
+def examine(path: Path) -> Examined:
+    """Read the record in the folder ``path`` and hold every number of it against its logs."""
+    read = folder.read(path)
+    scripts = _scripts(read)
+    claimed = choice.choose(read)
+    claimed = replace(claimed, seeds=_with_files(claimed.seeds, read, scripts))
+    findings = list(reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)))
+    ratio = nats_per_bpb(one.final for one in claimed.seeds if one.final)
+    findings += conventions.conversions(read.claims.conversions, ratio)
+    findings += conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds)
+    return Examined(
+        folder=path,
+        name=path.name,
+        track=_track(path, read),
+        read=read,
+        claimed=claimed,
+        runs=tuple(_runs(read, claimed)),
+        score=_score(claimed.seeds, ratio),
+        findings=tuple(findings),
+        std_conventions=tuple(conventions.std_conventions(findings, claimed.seeds)),
+        bytes=tuple(_bytes(claimed.seeds)),
+        scripts=scripts,
+        verdict=_verdict(findings, claimed),
+        notes=tuple(_notes(read, claimed, scripts)),
+    )
+
+
+def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
+    if not claimed.seeds:
+        return NO_LOG
+    found = verdict(findings)
+    headlines = [
+        one
+        for one in findings
+        if one.figure.quantity in SCORES and one.figure.statistic in ("claim", "mean") and not one.figure.loose
+    ]
+    unmeasured = headlines and all(one.status is Status.NO_LOG for one in headlines)
+    return NO_LOG if claimed.missing and unmeasured and found != MISMATCH else found
+
+
+def _track(path: Path, read: ReadRecord) -> str:
+    """``track_10min_16mb`` or the like: of the folder above, else of the submission file."""
+    above = path.resolve().parent.name
+    if above.startswith("track_"):
+        return above
+    return read.claims.track
+
+
+def _runs(read: ReadRecord, claimed: Claimed) -> list[dict[str, object]]:
+    finals = {one.run.file: one.final for one in claimed.seeds}
+    claimed_files = {run.file for one in claimed.seeds for run in one.logs}
+    scores = [figure for figure in read.claims.figures if figure.quantity in SCORES]
+    found = []
+    for log in read.logs:
+        run = log.used
+        assert run is not None
+        final = finals.get(run.file) or final_of(run, claimed.label, scores)
+        fields = described(run, final, seed=seed_of_log(log), runs_in_file=len(log.runs))
+        found.append(
+            fields
+            | {
+                "dialect": run.dialect,
+                "claimed": run.file in claimed_files,
+                "copy_of": read.copies.get(run.file),
+                "final_line": final.line if final else None,
+                "sha256": log.sha256,
+            }
+        )
+    return found
+
+
+def _score(seeds: Sequence[SeedEvidence], ratio: float | None) -> Score:
+    finals = [one.final for one in seeds if one.final]
+    losses = [float(one.loss.text) for one in finals if one.loss]
+    return Score(
+        seeds=tuple(one.seed for one in seeds),
+        bpb=tuple(float(one.bpb.text) for one in finals),
+        losses=tuple(losses) if len(losses) == len(finals) else (),
+        nats_per_bpb=ratio,
+        files=tuple(one.run.file for one in seeds),
+    )
+
+
+def _scripts(read: ReadRecord) -> tuple[Script, ...]:
+    names = [name for name in read.files.others if name.endswith(".py") and "/" not in name]
+    main = [name for name in names if "train" in name] or names[:1]
+    found = []
+    for name in sorted(main)[:4]:
+        try:
+            found.append(script(read.files.folder / name, name))
+        except OSError:
+            continue
+    return tuple(found)
+
+
+def _with_files(seeds: Sequence[SeedEvidence], read: ReadRecord, scripts: Sequence[Script]) -> tuple[SeedEvidence, ...]:
+    """The evidence of the logs and, for sizes, of the files that are in the folder."""
+    code = [Measured("bytes of the file", Decimal(one.file_bytes), one.file, 0) for one in scripts]
+    code += [
+        Measured("bytes of the unpacked file", Decimal(one.unpacked_bytes), one.file, 0)
+        for one in scripts
+        if one.unpacked_bytes is not None
+    ]
+    found = []
+    for seed in seeds:
+        model = seed.fact("artifact_model_bytes")
+        total = [
+            Measured("model_bytes + bytes of the file", model.value + one.value, one.where, 0) for one in code if model
+        ]
+        found.append(replace(seed, files={"code_bytes": tuple(code), "total_bytes": tuple(total)}))
+    return tuple(found)
+
+
+def _bytes(seeds: Sequence[SeedEvidence]) -> list[tuple[str, Bytes]]:
+    found = []
+    for seed in seeds:
+        scored = forensics.scored_bytes(seed.run, seed.final) if seed.final else None
+        if scored:
+            found.append((seed.run.file, scored))
+    return found
+
+
+def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script]) -> list[str]:
+    """What a reviewer should know beside the figures, worded as evidence."""
+    notes = [*read.notes, *read.claims.notes, *(safe(note) for note in claimed.notes)]
+    for seed in claimed.missing:
+        notes.append(f"seed {seed} is claimed and has no log")
+    for one, original in read.copies.items():
+        notes.append(f"{safe(one)} is a byte copy of {safe(original)}")
+    for log in read.logs:
+        if len(log.runs) > 1 and log.used:
+            notes.append(f"{safe(log.file)} holds {len(log.runs)} runs; run {log.used.number} counts")
+    for evidence in claimed.seeds:
+        for told in (forensics.memorised(evidence.run), forensics.sums(evidence.run)):
+            if told:
+                notes.append(f"{safe(evidence.run.file)}: {told}")
+    for code in scripts:
+        notes.extend(_script_notes(code, claimed))
+    if claimed.label and any(one.final and one.final.label != claimed.label for one in claimed.seeds):
+        notes.append("the seeds are scored under different labels")
+    return list(dict.fromkeys(notes))
+
+
+def _script_notes(one: Script, claimed: Claimed) -> list[str]:
+    notes = []
+    if one.problem:
+        notes.append(f"{safe(one.file)}: {safe(one.problem)}")
+    logged = {int(fact.value) for seed in claimed.seeds if (fact := seed.fact("code_bytes"))}
+    if logged and one.file_bytes not in logged:
+        counted = ", ".join(f"{value:,}" for value in sorted(logged))
+        notes.append(f"{safe(one.file)} has {one.file_bytes:,} bytes; the logs counted {counted} bytes of code")
+    return notes
+
+
+__all__ = ["ARTIFACT_LIMIT_BYTES", "LOSSES", "Examined", "Score", "examine"]

@@ -1,0 +1,235 @@
+"""What a log says of a run: facts with their line, and evaluations with their label.
+
+A label is no proof of the evaluator (``final_int8_zlib_roundtrip_exact`` can hold a sliding score), so the kind of an
+evaluation comes from its label and from what the log says of the evaluation mode, and the claim decides between
+candidates (``choice``).
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+IN_TRAINING_LABEL = "step:N/M val_loss (last in-training validation)"
+
+_BEFORE_QUANTIZATION = re.compile(r"pre[-_ ]?quant|post[-_ ]?(?:ema|swa)|(?:ema|swa)[-_ ]only|unquantized", re.I)
+_TTT = re.compile(r"(?<!pre)(?<!pre[-_])(?<!no[-_])ttt", re.I)
+_SLIDING = re.compile(r"sliding|(?:^|_)s\d{2,4}(?:_|$)", re.I)
+_ROUNDTRIP = re.compile(r"round_?trip|quantized|int\d|ternary|binary|xnor", re.I)
+_OWN_SLIDING = re.compile(r"(?:final_(?:int\d_)?|quantized_)sliding_window(?:_exact)?$", re.I)
+
+SAME_BPB = Decimal("0.00006")  # two lines this close print one score, with four and with eight decimals
+
+# From the most to the least likely score of a claim.
+KINDS = ("ttt", "sliding", "roundtrip", "other", "report", "progress", "in-training")
+
+
+class Fact(NamedTuple):
+    """One number or word of a log, as printed, with its line."""
+
+    text: str
+    line: int
+
+    @property
+    def decimal(self) -> Decimal:
+        return Decimal(self.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One line that gives a score of the whole validation set."""
+
+    label: str
+    kind: str  # one of KINDS, or "before quantization"
+    diagnostic: bool  # the log says itself that this is not the score
+    bpb: Fact
+    loss: Fact | None
+    eval_ms: Decimal | None
+    line: int
+
+    @property
+    def decimals(self) -> int:
+        return len(self.bpb.text.partition(".")[2])
+
+    @property
+    def nats_per_bpb(self) -> float | None:
+        """ln 2 times bytes per token; None where the line has no loss."""
+        if self.loss is None or not self.bpb.decimal:
+            return None
+        return float(self.loss.decimal / self.bpb.decimal)
+
+    @property
+    def claimable(self) -> bool:
+        return not self.diagnostic and self.kind != "before quantization"
+
+
+def kind_of(label: str, sliding_mode: bool) -> str:
+    """The kind of evaluation that a label names; ``sliding_mode``: the log said that its evaluator slides."""
+    if not label:
+        return "report"
+    if _BEFORE_QUANTIZATION.search(label):
+        return "before quantization"
+    if _TTT.search(label):
+        return "progress" if ":" in label else "ttt"
+    if _SLIDING.search(label):
+        return "sliding"
+    if _ROUNDTRIP.search(label):
+        return "sliding" if sliding_mode else "roundtrip"
+    return "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRun:
+    """One run in a log file; a file can hold several."""
+
+    file: str  # relative to the record, with /
+    number: int  # 1 for the first of the file
+    dialect: str
+    facts: dict[str, Fact]
+    evaluations: tuple[Evaluation, ...]
+    markers: dict[str, int] = field(default_factory=dict)  # words of use (a TTT phase, an averaging): first line
+
+    def number_of(self, name: str) -> Decimal | None:
+        fact = self.facts.get(name)
+        return fact.decimal if fact else None
+
+    def whole(self, name: str) -> int | None:
+        value = self.number_of(name)
+        return None if value is None else int(value)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the log holds training steps, not an evaluation alone."""
+        return "steps_done" in self.facts
+
+    @property
+    def seed_logged(self) -> int | None:
+        return self.whole("seed_logged")
+
+    @property
+    def candidates(self) -> tuple[Evaluation, ...]:
+        """Evaluations that could be the claimed score, the likeliest first; the in-training one in want of another."""
+        found = [evaluation for evaluation in self.evaluations if evaluation.claimable]
+        found.sort(key=lambda one: (KINDS.index(one.kind), -one.decimals, -one.line))
+        if not found and (last := self.in_training):
+            return (last,)
+        return tuple(found)
+
+    @property
+    def in_training(self) -> Evaluation | None:
+        """The last validation between training steps: before averaging and quantization."""
+        bpb = self.facts.get("prequant_val_bpb")
+        if bpb is None:
+            return None
+        loss = self.facts.get("prequant_val_loss")
+        return Evaluation(
+            label=IN_TRAINING_LABEL,
+            kind="in-training",
+            diagnostic=False,
+            bpb=bpb,
+            loss=loss,
+            eval_ms=None,
+            line=bpb.line,
+        )
+
+    @property
+    def complete(self) -> bool:
+        return any(evaluation.claimable for evaluation in self.evaluations)
+
+    def of_kind(self, *kinds: str) -> list[Evaluation]:
+        """Evaluations of these kinds, those with more decimals first."""
+        found = [evaluation for evaluation in self.evaluations if evaluation.kind in kinds]
+        return sorted(found, key=lambda one: -one.decimals)
+
+    @property
+    def post_ema(self) -> Evaluation | None:
+        return next(iter(self.of_kind("before quantization")), None)
+
+    @property
+    def sliding(self) -> Evaluation | None:
+        return next(iter(self.of_kind("sliding")), None)
+
+    @property
+    def own_sliding(self) -> Evaluation | None:
+        """A sliding score beside other evaluators, at the model's own temperature and stride."""
+        return next((one for one in self.of_kind("sliding") if _OWN_SLIDING.search(one.label)), None)
+
+    @property
+    def roundtrip(self) -> Evaluation | None:
+        """The quantized model in disjoint windows: the first such line whose score is not another evaluator's."""
+        others = [one.bpb.decimal for one in self.of_kind("sliding", "ttt")]
+        found = [
+            one for one in self.of_kind("roundtrip") if all(abs(one.bpb.decimal - bpb) > SAME_BPB for bpb in others)
+        ]
+        found.sort(key=lambda one: one.line)
+        if not found:
+            return None
+        first = found[0]
+        return next((one for one in found if one.decimals > first.decimals and _twins(one, first)), first)
+
+    def eval_ms(self, evaluation: Evaluation) -> Decimal | None:
+        """How long an evaluation took: printed in its own line or in that of its twin with fewer decimals."""
+        if evaluation.eval_ms is not None:
+            return evaluation.eval_ms
+        times = (one.eval_ms for one in self.evaluations if one.eval_ms is not None and _twins(one, evaluation))
+        return next(times, None)
+
+
+def _twins(one: Evaluation, other: Evaluation) -> bool:
+    return one.label.replace("_exact", "") == other.label.replace("_exact", "")
+
+
+def nats_per_bpb(evaluations: Iterable[Evaluation]) -> float | None:
+    """The ratio of the line that prints most decimals; None where no line has both numbers."""
+    found = sorted((one for one in evaluations if one.loss), key=lambda one: -one.decimals)
+    return found[0].nats_per_bpb if found else None
+
+
+def described(run: LogRun, final: Evaluation | None, *, seed: int | None, runs_in_file: int) -> dict[str, object]:
+    """The run under the field names that readers of public records use."""
+    ratio = final.nats_per_bpb if final else None
+    eval_ms = run.eval_ms(final) if final else None
+    step_avg, total_eval = run.number_of("step_avg_ms"), run.number_of("total_eval_time_s")
+    torch = run.facts.get("torch_version")
+
+    def bpb(evaluation: Evaluation | None) -> float | None:
+        return float(evaluation.bpb.text) if evaluation else None
+
+    return {
+        "file": run.file,
+        "seed": seed,
+        "seed_logged": run.seed_logged,
+        "iterations": run.whole("iterations"),
+        "steps_done": run.whole("steps_done"),
+        "train_time_ms": run.whole("train_time_ms"),
+        "step_avg_ms": None if step_avg is None else float(step_avg),
+        "prequant_val_loss": _float(run.number_of("prequant_val_loss")),
+        "prequant_val_bpb": _float(run.number_of("prequant_val_bpb")),
+        "post_ema_val_bpb": bpb(run.post_ema),
+        "quant_roundtrip_val_bpb": bpb(run.roundtrip),
+        "sliding_val_bpb": bpb(run.own_sliding),
+        "final_label": final.label if final else None,
+        "final_kind": final.kind if final else None,
+        "final_val_loss": float(final.loss.text) if final and final.loss else None,
+        "final_val_bpb": bpb(final),
+        "final_decimals": final.decimals if final else None,
+        "final_eval_time_ms": _float(eval_ms),
+        "total_eval_time_s": _float(total_eval),
+        "ttt_time_ms": _float(eval_ms) if final and final.kind == "ttt" else None,
+        "nats_per_bpb": round(ratio, 6) if ratio else None,
+        "bytes_per_token": round(ratio / math.log(2), 6) if ratio else None,
+        "val_tokens": run.whole("val_tokens"),
+        "artifact_total_bytes": run.whole("artifact_total_bytes"),
+        "artifact_model_bytes": run.whole("artifact_model_bytes"),
+        "code_bytes": run.whole("code_bytes"),
+        "world_size": run.whole("world_size"),
+        "torch_version": torch.text if torch else None,
+        "runs_in_file": runs_in_file,
+        "run_used": run.number,
+    }
+
+
+def _float(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
