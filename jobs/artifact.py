@@ -1,10 +1,11 @@
 """The packed weights: a container of plain numbers, from which nothing can be run.
 
-    magic "FAIRWAY1" | codec, 8 ASCII bytes | payload length, uint64 | sha256 of the payload | compressed payload
+    magic "FAIRWAY1" | codec, 8 ASCII bytes | payload length, uint64 | sha256 of all the rest | compressed payload
     payload: header length, uint32 | header, JSON | the tensors' bytes, one after the other (all little-endian)
 
-Whatever is not exactly this is refused: a flipped bit anywhere changes the hash, a length that is too large is refused
-before anything is unpacked, and a payload is never unpacked beyond the length it claims.
+Whatever is not exactly this is refused: a bit that is flipped, missing or too many changes the hash, which is checked
+before anything is unpacked; a length that is too large is refused, and a payload is never unpacked beyond the length
+it claims. Of a header made on purpose every field is checked before it is used.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ from jobs.rotation import unrotated
 MAGIC = b"FAIRWAY1"
 CODECS = ("zstd", "zlib", "lzma", "brotli", "none")
 MAX_PAYLOAD_BYTES = 1 << 30  # far above any model of this challenge; a bomb ends here
-PREFIX_BYTES = len(MAGIC) + 8 + 8 + 32
+HASHED_PREFIX_BYTES = len(MAGIC) + 8 + 8
+PREFIX_BYTES = HASHED_PREFIX_BYTES + hashlib.sha256().digest_size
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -74,8 +76,9 @@ def pack(tensors: list[Encoded], codec: str, compress: Any) -> bytes:
         header.append(entry)
     text = json.dumps({"tensors": header}, separators=(",", ":")).encode()
     payload = b"".join([struct.pack("<I", len(text)), text, *blobs])
-    prefix = MAGIC + codec.encode().ljust(8, b"\0") + struct.pack("<Q", len(payload)) + hashlib.sha256(payload).digest()
-    return prefix + compress(payload)
+    prefix = MAGIC + codec.encode().ljust(8, b"\0") + struct.pack("<Q", len(payload))
+    packed: bytes = compress(payload)
+    return prefix + hashlib.sha256(prefix + packed).digest() + packed
 
 
 def unpack(path: Path) -> list[Encoded]:
@@ -85,25 +88,28 @@ def unpack(path: Path) -> list[Encoded]:
         ValueError: it is not exactly an artifact; names the file and what is wrong. Nothing of it is ever executed.
     """
     data = path.read_bytes()
-    if len(data) < PREFIX_BYTES or data[:8] != MAGIC:
+    if data[:8] != MAGIC:
         raise ValueError(f"{path}: not a Fairway artifact (it begins with {data[:8]!r}, not {MAGIC!r})")
-    codec = data[8:16].rstrip(b"\0").decode("ascii", "replace")
-    (length,) = struct.unpack_from("<Q", data, 16)
+    prefix, digest, packed = data[:HASHED_PREFIX_BYTES], data[HASHED_PREFIX_BYTES:PREFIX_BYTES], data[PREFIX_BYTES:]
+    if hashlib.sha256(prefix + packed).digest() != digest:
+        raise ValueError(f"{path}: not what was packed: its {len(data)} bytes have another sha256")
+    codec = prefix[8:16].rstrip(b"\0").decode("ascii", "replace")
+    (length,) = struct.unpack_from("<Q", prefix, 16)
     if codec not in CODECS:
         raise ValueError(f"{path}: unknown codec {codec!r}; known are {', '.join(CODECS)}")
     if length > MAX_PAYLOAD_BYTES:
         raise ValueError(f"{path}: claims a payload of {length} bytes, more than {MAX_PAYLOAD_BYTES}: refused")
     try:
-        payload = _decompressed(data[PREFIX_BYTES:], codec, length)
+        payload = _decompressed(packed, codec, length)
     except ImportError:
         raise
     except Exception as error:  # each codec has its own
         raise ValueError(f"{path}: the {codec} data are damaged ({error})") from None
-    if len(payload) != length or hashlib.sha256(payload).digest() != data[24:PREFIX_BYTES]:
-        raise ValueError(f"{path}: the payload is not the one that was packed: length or sha256 differ")
+    if len(payload) != length:
+        raise ValueError(f"{path}: the payload has not the {length} bytes that it claims")
     try:
         return _tensors(payload)
-    except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
         raise ValueError(f"{path}: the header does not describe the payload ({error})") from None
 
 
@@ -127,34 +133,48 @@ def load_into(model: torch.nn.Module, tensors: list[Encoded]) -> None:
 def _tensors(payload: bytes) -> list[Encoded]:
     (header_bytes,) = struct.unpack_from("<I", payload)
     offset = 4 + header_bytes
-    tensors = []
+    tensors: dict[str, Encoded] = {}
     for entry in json.loads(payload[4:offset])["tensors"]:
         parts = {}
         for part, (dtype_name, shape) in entry["parts"].items():
-            dtype, count = DTYPES[dtype_name], math.prod(shape)
-            size = count * dtype.itemsize
-            if any(not isinstance(side, int) or side < 0 for side in shape) or offset + size > len(payload):
+            dtype = DTYPES[dtype_name]
+            if any(type(side) is not int or not 0 <= side <= len(payload) for side in shape):
+                raise ValueError(f"{entry['name']}: {part} has the shape {shape}")
+            size = math.prod(shape) * dtype.itemsize
+            if offset + size > len(payload):
                 raise ValueError(f"{entry['name']}: {part} of shape {shape} goes beyond the payload")
             raw = torch.frombuffer(bytearray(payload[offset : offset + size] or b"\0"), dtype=torch.uint8)
             parts[part] = raw[:size].view(dtype).view(shape)
             offset += size
-        limit = 2 ** (entry["bits"] - 1)
-        values = parts["values"]
-        if "scales" in parts and values.numel() and not -limit <= int(values.min()) <= int(values.max()) < limit:
-            raise ValueError(f"{entry['name']}: a value beyond {entry['bits']} bits")
-        tensors.append(
-            Encoded(
-                name=entry["name"],
-                dtype=DTYPES[entry["dtype"]],
-                bits=entry["bits"],
-                values=values,
-                scales=parts.get("scales"),
-                rotation_seed=entry.get("rotation_seed"),
-            )
+        one = Encoded(
+            name=entry["name"],
+            dtype=DTYPES[entry["dtype"]],
+            bits=entry["bits"],
+            rotation_seed=entry.get("rotation_seed"),
+            **parts,
         )
+        if not isinstance(one.name, str) or one.name in tensors:
+            raise ValueError(f"{one.name!r} is no name, or that of two tensors")
+        _check(one)
+        tensors[one.name] = one
     if offset != len(payload):
         raise ValueError(f"{len(payload) - offset} bytes after the last tensor")
-    return tensors
+    return list(tensors.values())
+
+
+def _check(one: Encoded) -> None:
+    """Refuse a tensor that no quantizer makes."""
+    if type(one.bits) is not int or not 1 <= one.bits <= 32:
+        raise ValueError(f"{one.name}: a value of {one.bits} bits")
+    if one.rotation_seed is not None and (type(one.rotation_seed) is not int or one.values.ndim != 2):
+        raise ValueError(f"{one.name}: rotated by {one.rotation_seed!r}, shape {list(one.values.shape)}")
+    if one.scales is None:
+        return
+    if one.values.dtype != torch.int8 or one.values.shape[:1] != one.scales.shape:
+        raise ValueError(f"{one.name}: {one.scales.numel()} scales for {one.values.dtype} {list(one.values.shape)}")
+    limit = 2 ** (one.bits - 1)
+    if one.values.numel() and not -limit <= int(one.values.min()) <= int(one.values.max()) < limit:
+        raise ValueError(f"{one.name}: a value beyond {one.bits} bits")
 
 
 def _decompressed(data: bytes, codec: str, length: int) -> bytes:
