@@ -1,0 +1,82 @@
+"""What the tests of jobs/ share: one thread, a small corpus with a real tokenizer, and two processes of gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+
+from tests.jobs import tiny
+
+hypothesis.settings.register_profile("jobs", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("jobs")
+
+VOCABULARY = 330  # 4 special pieces, 256 bytes, and what is left for letters and words
+ENGLISH = ["The quick brown fox jumps over the lazy dog; the dog does not mind at all.\n" * 9, "the fox, a dog " * 9]
+TEXTS = [  # most of what is in them only bytes can write
+    *ENGLISH,
+    "def scale(step):\n    return 1 - step / 10  # two  spaces,   three,\tand a tab\n" * 3,
+    "Größe, naïve façade, Ærøskøbing – “quoted” … 東京は大きい。 😀👩‍👩‍👧 e\u0301\u0302 \u200b end",
+    "x",
+    "ends with spaces   ",
+    "counting 0123456789 to a 10000000 " * 5,
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCorpus:
+    """A folder of shards, the tokenizer that made them, and the validation text that they hold."""
+
+    data_path: Path
+    tokenizer_path: Path
+    val_tokens: list[int]
+    val_bytes: int
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> TextCorpus:
+    """Two training shards and one of validation; V 330, documents with BOS in front."""
+    folder = tmp_path_factory.mktemp("corpus")
+    tokenizer = tiny.train_tokenizer(folder, ENGLISH, vocabulary=VOCABULARY)
+    training = tiny.tokenized(tokenizer, TEXTS)
+    val_texts = [*TEXTS[::-1], "A new one, with words unseen: Ωμέγα\n"]
+    validation = tiny.tokenized(tokenizer, val_texts)
+    half = len(training) // 2
+    tiny.write_shard(folder / "text_train_000000.bin", training[:half])
+    tiny.write_shard(folder / "text_train_000001.bin", training[half:])
+    tiny.write_shard(folder / "text_val_000000.bin", validation)
+    return TextCorpus(
+        data_path=folder,
+        tokenizer_path=tokenizer,
+        val_tokens=validation,
+        val_bytes=sum(len(text.encode()) for text in val_texts),
+    )
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two gloo processes found out in ``two_ranks.py``, by rank."""
+    folder = tmp_path_factory.mktemp("two ranks")
+    script = Path(__file__).with_name("two_ranks.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(
+        [*command, str(folder)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
