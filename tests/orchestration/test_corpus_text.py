@@ -11,6 +11,7 @@ import pytest
 from jobs.contract import TRAIN_SHARDS
 from platform.corpus import Corpus, from_text, texts
 from platform.corpus.folder import read_manifest
+from platform.corpus.tokenizer import loaded, tokenized
 from platform.errors import UserError
 from platform.paths import ROOT
 
@@ -215,7 +216,10 @@ def test_a_tokenizer_that_changes_text_is_said_to(tmp_path: Path) -> None:
     sentencepiece.SentencePieceTrainer.train(
         input=str(path), model_prefix=str(prefix), vocab_size=330, model_type="bpe", byte_fallback=True, minloglevel=2
     )
-    done = corpus_command("text", path, "--into", tmp_path, "--tokenizer", f"{prefix}.model")
+    given = Path(f"{prefix}.model")
+    [(_, tokens)] = tokenized(loaded(given.read_bytes(), given), ["one▁two"])
+    assert tokens == [1, *sentencepiece.SentencePieceProcessor(model_file=str(given)).encode("one▁two")]
+    done = corpus_command("text", path, "--into", tmp_path, "--tokenizer", given)
     assert done.returncode == 0, done.stderr
     assert "this tokenizer changes the text it reads" in done.stdout
     [folder] = (tmp_path / "corpora").iterdir()
