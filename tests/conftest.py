@@ -132,28 +132,38 @@ class RunFolder:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """A function from ``{arm: {seed: val_bpb}}`` (and planned seeds) to a run folder with trunks and results."""
+def make_run(make_run_in: MakeRun, tmp_path: Path) -> MakeRun:
+    """``make_run_in`` the test's own folder, unless ``runs`` says another."""
+
+    def make(scores: Mapping[str, Mapping[int, float]], *, runs: Path | None = None, **options: object) -> RunFolder:
+        return make_run_in(runs or tmp_path / "runs", scores, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_run_in() -> MakeRun:
+    """A function from a folder and ``{arm: {seed: val_bpb}}`` to a run there with trunks and results."""
 
     def make(
+        runs: Path,
         scores: Mapping[str, Mapping[int, float]],
         *,
         seeds: tuple[int, ...] | None = None,
         recipe: str = "leaky_cosine",
-        runs: Path | None = None,
     ) -> RunFolder:
         planned = seeds or tuple(dict.fromkeys(seed for by_seed in scores.values() for seed in by_seed))
         program = f'"""{recipe}, scale laptop."""\n'
         program_sha256 = hashlib.sha256(program.encode()).hexdigest()
         draft = Plan(
-            run_path=RunPaths.of(runs or tmp_path / "runs", recipe, program_sha256).folder,
+            run_path=RunPaths.of(runs, recipe, program_sha256).folder,
             recipe=recipe,
             scale="laptop",
             program_sha256=program_sha256,
             trunk_text_sha256=TEXT_SHA,
             arms=tuple(scores),
-            data_path=tmp_path / "data",
-            tokenizer_path=tmp_path / "data" / "tokenizer.model",
+            data_path=runs.parent / "data",
+            tokenizer_path=runs.parent / "data" / "tokenizer.model",
             data_sha256=DATA_SHA,
             tokenizer_sha256=TOKENIZER_SHA,
             processes=2,
@@ -172,3 +182,13 @@ def make_run(tmp_path: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, to be copied: making them takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").get_experiment_by_name("none")
+    return path

@@ -29,14 +29,6 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    tracker._client(f"sqlite:///{path}").get_experiment_by_name("none")
-    return path
-
-
 @pytest.fixture
 def make(make_run: MakeRun, empty_database: Path, tmp_path: Path) -> MakeRun:
     """``make_run`` in a folder with a space, with a database."""
@@ -100,6 +92,8 @@ def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None
     curve = client.get_metric_history(child, "train/train_loss")
     assert [(one.step, one.value) for one in curve] == [(step, 6 / step**0.5) for step in range(1, 41)]
     assert curve[1].timestamp - curve[0].timestamp in (105, 106)  # the clock of the training: 105.5 ms a step
+    written_ms = folder.plan.trial(42).trunk.metrics.stat().st_mtime * 1000
+    assert curve[-1].timestamp == pytest.approx(written_ms, abs=1)
     assert len(client.get_metric_history(child, "running_bpb")) == 40
     assert {one.path for one in client.list_artifacts(child)} == {"result.json", "train.log", "metrics.jsonl"}
     files = {one.path for one in client.list_artifacts(recorded.parent_id)}
