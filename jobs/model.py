@@ -28,7 +28,7 @@ class Transformer(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         shape = recipe.shape
-        _check(recipe)
+        _check_shape(recipe)
         self.logit_softcap = shape.logit_softcap
         self.table = nn.Embedding(shape.vocab_size, shape.model_dim)
         self.embedding = nn.ModuleList([technique.build(shape) for technique in recipe.embedding])
@@ -57,9 +57,14 @@ class Transformer(nn.Module):
             x = skip.leave(x, outputs)
         return rms_norm(x)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[..., D] -> float32 [..., V], softly capped. Only for the positions that are asked for."""
+    def logits(self, hidden: Tensor, added: Tensor | None = None) -> Tensor:
+        """[..., D] -> float32 [..., V], softly capped; ``added`` [..., V] goes in before the cap.
+
+        Only for the positions that are asked for.
+        """
         raw = self.head(hidden) if self.head is not None else F.linear(hidden, self.table.weight.to(hidden.dtype))
+        if added is not None:
+            raw = raw + added
         return self.logit_softcap * torch.tanh(raw.float() / self.logit_softcap)
 
     def forward(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
@@ -165,7 +170,7 @@ def tensor_kinds(model: nn.Module) -> dict[str, str]:
     return {name: kinds[name] for name in model.state_dict()}
 
 
-def _check(recipe: Recipe) -> None:
+def _check_shape(recipe: Recipe) -> None:
     shape = recipe.shape
     if shape.model_dim % shape.num_heads or shape.head_dim % 2:
         raise ValueError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
 from jobs.quantization import Grid
-from jobs.scoring import Window
+from jobs.scoring import DocumentLearner, Learner, Window
 from jobs.world import World
 
 
@@ -244,6 +244,13 @@ class Adaptation(Protocol):
     """
 
     protocol: str
+    before_quantization: bool  # adapts the averaged weights and packs the result; otherwise what the artifact holds
+
+    def adapt(self, model: nn.Module, tokens: Tensor, setting: Any) -> None:
+        """The door of ``pre_eval``: change ``model`` in place; ``tokens`` [N + 1] are the whole stream."""
+
+    def learner(self, model: nn.Module, setting: Any) -> Learner | DocumentLearner | None:
+        """The door of ``score_first``: what the scoring loop hands its chunks to; None where nothing is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ a learner has no other way to them. N targets: target i is token i + 1, predicte
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,24 @@ class Learner(Protocol):
 
     def learn(self, tokens: Tensor, *, chunk: int, num_chunks: int) -> None:
         """Learn from targets that have been scored: int64 [n + 1] tokens, n targets. Called by all ranks alike."""
+
+
+@runtime_checkable
+class DocumentLearner(Protocol):
+    """A score-first adaptation that learns each document by itself, many documents at a time."""
+
+    chunk_targets: int
+    context_tokens: int
+    batch_documents: int
+
+    def begin(self, starts: list[int]) -> None:
+        """Forget everything; the documents that begin at these positions of the stream come next, one a row."""
+
+    def score(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """The loss of every target in nats, float32 [B, T], by what has been learned so far."""
+
+    def learn(self, loss_BT: Tensor, weight_BT: Tensor) -> None:
+        """Learn from losses that ``score`` has just returned, weighted; called once they have been recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +138,76 @@ def score_stream(
             learner.learn(tokens[begin : end + 1], chunk=number, num_chunks=len(chunks))
             events.append(Event(kind="train", begin=begin, end=end))
     return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
+
+
+def score_documents(
+    tokens: Tensor,
+    bytes_N: Tensor,
+    document_starts: Sequence[int],
+    *,
+    learner: DocumentLearner,
+    world: World,
+    progress: Callable[[int, float], None] | None = None,
+) -> Scores:
+    """Score every target of ``tokens`` [N + 1] by a model that learns each document by itself, chunk after chunk.
+
+    A document's targets are those of its own tokens and the BOS of the next. A chunk is scored, recorded, and only
+    then learned, unless it is the document's last. Documents are batched by their number of chunks; the
+    ranks take them in turn, and no batch knows of another.
+
+    Distributed: every rank calls it with the same arguments and gets the same scores.
+    """
+    num_targets = tokens.numel() - 1
+    tokens = tokens.to(world.device)
+    nll_N = torch.zeros(num_targets, dtype=torch.float32, device=world.device)
+    starts = [0, *(start for start in document_starts if 0 < start < num_targets)]
+    spans = list(zip(starts, [*starts[1:], num_targets], strict=True))
+    spans.sort(key=lambda span: (span[0] - span[1]) // learner.chunk_targets)  # most chunks first; stable
+    batches = [
+        spans[first : first + learner.batch_documents] for first in range(0, len(spans), learner.batch_documents)
+    ]
+    events: list[Event] = []
+    for batch in batches[world.rank :: world.size]:
+        learner.begin([start for start, _ in batch])
+        for chunk in range(-(-(batch[0][1] - batch[0][0]) // learner.chunk_targets)):
+            _score_and_learn_chunk(tokens, nll_N, batch, chunk, learner, events)
+        if progress:
+            done = nll_N > 0
+            progress(int(done.sum()), bits_per_byte(float(nll_N.double().sum()), int(bytes_N[done.cpu()].sum())))
+    world.sum(nll_N)
+    return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
+
+
+def _score_and_learn_chunk(
+    tokens: Tensor,
+    nll_N: Tensor,
+    spans: list[tuple[int, int]],
+    chunk: int,
+    learner: DocumentLearner,
+    events: list[Event],
+) -> None:
+    """Chunk number ``chunk`` of each document that has one; each document has a row, empty where it has none."""
+    rows = []
+    for start, stop in spans:
+        begin = start + chunk * learner.chunk_targets
+        end = min(begin + learner.chunk_targets, stop)
+        first = max(start, end - learner.context_tokens)
+        rows.append((first, begin, end, end < stop) if begin < stop else (start, start, start, False))
+    first_B1, begin_B1, end_B1, goes_on_B1 = torch.tensor(rows, device=tokens.device)[:, None].unbind(-1)
+    position_BT = first_B1 + torch.arange(int((end_B1 - first_B1).max()), device=tokens.device)
+    inside_BT = position_BT < end_B1
+    scored_BT = inside_BT & (position_BT >= begin_B1)
+    last = tokens.numel() - 1
+    ids_BT = torch.where(inside_BT, tokens[position_BT.clamp(max=last)], 0)
+    targets_BT = torch.where(inside_BT, tokens[(position_BT + 1).clamp(max=last)], 0)
+    loss_BT = learner.score(ids_BT, targets_BT)
+    nll_N[position_BT[scored_BT]] = loss_BT.detach()[scored_BT]
+    taught_BT = scored_BT & goes_on_B1.bool()
+    for _, begin, end, goes_on in rows:
+        events.extend([Event(kind="score", begin=begin, end=end)] if end > begin else [])
+        events.extend([Event(kind="train", begin=begin, end=end)] if goes_on else [])
+    if bool(taught_BT.any()):
+        learner.learn(loss_BT, taught_BT / taught_BT.sum(dim=1, keepdim=True).clamp(min=1))
 
 
 def _chunks(windows: Iterable[Window], chunk_targets: int, num_targets: int) -> Iterator[list[Window]]:

@@ -8,11 +8,12 @@ import os
 import sys
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from jobs.adaptation.document_lora import DocumentLora
+from jobs.adapting import Setting, agreed_sha256
 from jobs.artifact import Encoded, load_into, pack, unpack
 from jobs.calibration import Calibration
 from jobs.contract import (
@@ -42,8 +43,8 @@ from jobs.kernels.attention import kernel_in_use
 from jobs.log import Log
 from jobs.loop import train
 from jobs.model import Transformer, build_model, tensor_kinds
-from jobs.recipe import Adaptation, Recipe
-from jobs.scoring import LanguageModel, Learner, Scores, score_stream
+from jobs.recipe import Adaptation, Evaluation, Recipe
+from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
 from jobs.world import World, joined_world
 
 
@@ -69,22 +70,35 @@ class Job:
         self.document_starts = (self.tokens == BOS_TOKEN).nonzero().flatten().tolist()
         self.bytes_N = byte_counts.of_targets(self.tokens)
 
-    def new_model(self) -> Transformer:
-        """The model at step 0, the same on every rank."""
+    def new_model(self, *, compiled: bool = True) -> Transformer:
+        """The model at step 0, the same on every rank; compiled where there is a GPU, unless that is not wanted."""
         model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
-        if self.world.device.type == "cuda":
+        if compiled and self.world.device.type == "cuda":
             model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
             model.compile(dynamic=False)
         return model
 
-    def score(self, model: LanguageModel, evaluation: Any, log: Log | None, learner: Learner | None = None) -> Scores:
-        """The whole validation stream under ``evaluation``; with ``log``, its running score becomes events."""
+    def score(
+        self,
+        model: LanguageModel,
+        evaluation: Evaluation,
+        log: Log | None,
+        learner: Learner | DocumentLearner | None = None,
+    ) -> Scores:
+        """The whole validation stream under ``evaluation``; with ``log``, its running score becomes events.
+
+        A learner of documents has its own context and takes the place of ``evaluation``.
+        """
         length = self.recipe.budget.sequence_length
 
         def progress(position: int, running_bpb: float) -> None:
             if log:
                 log.event("score", position=position, running_bpb=running_bpb, seconds=log.seconds())
 
+        if isinstance(learner, DocumentLearner):
+            return score_documents(
+                self.tokens, self.bytes_N, self.document_starts, learner=learner, world=self.world, progress=progress
+            )
         return score_stream(
             model,
             self.tokens,
@@ -246,25 +260,24 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     log.line(f"arm:{arm} adaptation:{described(adaptation)} trunk:{trunk.trunk_sha256}")
     artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
-        model = job.new_model()
-    length = recipe.budget.sequence_length
-    before_quantization = getattr(adaptation, "before_quantization", False)
-    if before_quantization:
+        model = job.new_model(compiled=not isinstance(adaptation, DocumentLora))  # its hooks come and go
+    setting = Setting(training_length=recipe.budget.sequence_length, seed=job.assignment.seed, world=world, log=log)
+    if adaptation.before_quantization:
         model.load_state_dict(torch.load(trunk_path / WEIGHTS_FILE, map_location=world.device, weights_only=True))
         with log.phase("adapt"):
-            adaptation.adapt(model, job.tokens, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+            adaptation.adapt(model, job.tokens, setting)
         artifact = folder / ARTIFACT_FILE
         with log.phase("pack"):
             job.packed(model, artifact, log)
     with log.phase("load"):
         load_into(model, unpack(artifact))
     write_sizes(job, log, artifact.stat().st_size)
-    learner: Learner | None = None
-    if adaptation.protocol == PRE_EVAL and not before_quantization:
+    learner: Learner | DocumentLearner | None = None
+    if adaptation.protocol == PRE_EVAL and not adaptation.before_quantization:
         with log.phase("adapt"):
-            adaptation.adapt(model, job.tokens, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+            adaptation.adapt(model, job.tokens, setting)
     elif adaptation.protocol != PRE_EVAL:
-        learner = adaptation.learner(model, training_length=length, world=world, log=log)  # type: ignore[attr-defined]
+        learner = adaptation.learner(model, setting)
     aligned_bpb = None
     if learner is None and not isinstance(recipe.evaluation, Aligned):
         with log.phase("diagnose"):  # not part of the score, and not of its time
@@ -273,6 +286,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         write_score(job, log, "roundtrip", aligned, adaptation, milliseconds=1000 * log.phases["diagnose"])
     with log.phase("score"):
         scores = job.score(model, recipe.evaluation, log, learner)
+    log.line(f"weights_sha256:{agreed_sha256(model, world)} after scoring, equal on all ranks")
     eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
     write_score(job, log, recipe.evaluation.label(), scores, adaptation, milliseconds=1000 * eval_seconds)
     result = ArmResult(

@@ -11,6 +11,7 @@ class NoAdaptation:
     """
 
     protocol = SCORE_FIRST
+    before_quantization = False
 
-    def learner(self, model: object, **_: object) -> None:
+    def learner(self, model: object, setting: object) -> None:
         return None

@@ -5,10 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from jobs.adapting import SharedSteps, rate_groups, row_batches
+from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
 from jobs.contract import PRE_EVAL
-from jobs.log import Log
-from jobs.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +38,16 @@ class PreEval:
 
     protocol = PRE_EVAL
 
-    def adapt(self, model: nn.Module, tokens: Tensor, *, training_length: int, world: World, log: Log) -> None:
+    def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""
         groups = rate_groups(model, self.learning_rate_groups, frozen_blocks=self.frozen_blocks)
-        steps = SharedSteps(model, self._optimizer(groups), clip_norm=self.clip_norm, world=world)
+        steps = SharedSteps(model, self._optimizer(groups), clip_norm=self.clip_norm, setting=setting)
         batches = row_batches(
-            tokens.to(world.device),
-            sequence_length=self.sequence_length or training_length,
+            tokens.to(setting.world.device),
+            sequence_length=self.sequence_length or setting.training_length,
             batch_sequences=self.batch_sequences,
         )
+        log = setting.log
         log.line(
             f"ttt:start protocol:{self.protocol} optimizer:{self.optimizer} epochs:{self.epochs} "
             f"lr:{self.learning_rate} decay:{self.decay} steps_per_epoch:{len(batches)}"

@@ -5,10 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from jobs.adapting import SharedSteps, rate_groups, row_batches
+from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
 from jobs.contract import SCORE_FIRST
-from jobs.log import Log
-from jobs.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +32,31 @@ class ScoreFirst:
     clip_norm: float = 1.0  # 0: no clipping
 
     protocol = SCORE_FIRST
+    before_quantization = False
 
-    def learner(self, model: nn.Module, *, training_length: int, world: World, log: Log) -> "ChunkLearner":
+    def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
+        raise AssertionError("a score-first adaptation has no door to the unscored stream")
+
+    def learner(self, model: nn.Module, setting: Setting) -> "ChunkLearner":
         """What the scoring loop hands each scored chunk to."""
-        log.line(
+        setting.log.line(
             f"ttt_sliding:start protocol:{self.protocol} optimizer:{self.optimizer} chunk:{self.chunk_targets} "
             f"epochs:{self.epochs} lr:{self.learning_rate}"
         )
-        return ChunkLearner(self, model, training_length=training_length, world=world)
+        return ChunkLearner(self, model, setting)
 
 
 class ChunkLearner:
-    def __init__(self, knobs: ScoreFirst, model: nn.Module, *, training_length: int, world: World) -> None:
+    def __init__(self, knobs: ScoreFirst, model: nn.Module, setting: Setting) -> None:
         self.knobs, self.chunk_targets = knobs, knobs.chunk_targets
-        self.sequence_length = knobs.sequence_length or training_length
+        self.sequence_length = knobs.sequence_length or setting.training_length
         groups = rate_groups(model, {}, frozen_blocks=knobs.frozen_blocks)
         optimizer: torch.optim.Optimizer
         if knobs.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, lr=0.0, momentum=knobs.momentum, weight_decay=knobs.weight_decay)
         else:
             optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=knobs.weight_decay)
-        self.steps = SharedSteps(model, optimizer, clip_norm=knobs.clip_norm, world=world)
+        self.steps = SharedSteps(model, optimizer, clip_norm=knobs.clip_norm, setting=setting)
 
     def learn(self, tokens: Tensor, *, chunk: int, num_chunks: int) -> None:
         rate = self.knobs.learning_rate

@@ -1,0 +1,103 @@
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jobs.adapting import Setting, SharedSteps, only_training, row_batches
+from jobs.contract import PRE_EVAL
+
+SCALES = ("attn_scale", "mlp_scale", "resid_mix")  # what "norm" phases really train: the norms have no weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPhase:
+    """Train on the whole validation stream before scoring it, in two phases: scales and mixes, then the last blocks.
+
+    A diagnostic: no record may claim the score. The first phase trains the branch scales and x0 mixes of every block
+    with Adam, the second the last blocks, all scales and mixes, and the token table (which is the output head, where
+    they are tied) with SGD. In each the rate falls as a cosine over the epochs; rows come in a new order each epoch.
+
+    Source: PRs #410, #415 and #417 of the field. There the last rows of the stream are never used; here all are.
+    """
+
+    phases: Literal["both", "first", "second"] = "both"
+    first_epochs: int = 100
+    first_learning_rate: float = 0.01
+    second_epochs: int = 25
+    second_learning_rate: float = 0.005
+    second_momentum: float = 0.9
+    last_blocks: int = 3  # trained in the second phase
+    batch_sequences: int = 512  # rows of one step, over all ranks
+    sequence_length: int | None = None  # None: the training length
+
+    protocol = PRE_EVAL
+    before_quantization = False
+
+    def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
+        """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""
+        if self.phases != "second":
+            with only_training(model, scale_names(model)) as chosen:
+                adam = torch.optim.Adam([{"params": chosen, "multiplier": 1.0}], lr=0.0)
+                rate = self.first_learning_rate
+                self._phase("first", model, tokens, setting, adam, epochs=self.first_epochs, learning_rate=rate)
+        if self.phases != "first":
+            with only_training(model, last_block_names(model, self.last_blocks)) as chosen:
+                momentum, rate = self.second_momentum, self.second_learning_rate
+                sgd = torch.optim.SGD([{"params": chosen, "multiplier": 1.0}], lr=0.0, momentum=momentum)
+                self._phase("second", model, tokens, setting, sgd, epochs=self.second_epochs, learning_rate=rate)
+
+    def _phase(
+        self,
+        name: str,
+        model: nn.Module,
+        tokens: Tensor,
+        setting: Setting,
+        optimizer: torch.optim.Optimizer,
+        *,
+        epochs: int,
+        learning_rate: float,
+    ) -> None:
+        steps = SharedSteps(model, optimizer, clip_norm=0.0, setting=setting)
+        length = self.sequence_length or setting.training_length
+        [(inputs, targets)] = row_batches(
+            tokens.to(setting.world.device), sequence_length=length, batch_sequences=tokens.numel()
+        )
+        trained = sum(parameter.numel() for parameter in steps.parameters)
+        frozen = sum(parameter.numel() for parameter in model.parameters()) - trained
+        setting.log.line(
+            f"ttt:phase_{name}:start epochs:{epochs} lr:{learning_rate} unfrozen:{trained} frozen:{frozen}"
+        )
+        generator = torch.Generator().manual_seed(setting.seed)
+        for epoch in range(epochs):
+            rate = learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+            losses = [
+                steps.take(inputs[rows], targets[rows], learning_rate=rate)
+                for rows in order.split(self.batch_sequences)
+            ]
+            mean = math.fsum(losses) / len(losses)
+            setting.log.line(f"ttt:phase_{name}:epoch:{epoch + 1}/{epochs} lr:{rate:.6f} loss:{mean:.4f}")
+            setting.log.event("adapt", phase=name, epoch=epoch + 1, loss_nats=mean, seconds=setting.log.seconds())
+
+
+def scale_names(model: nn.Module) -> list[str]:
+    """The branch scales and mixes of every block. Raises ValueError where the recipe's residual has none."""
+    names = [name for name, _ in model.named_parameters() if name.rsplit(".", 1)[-1] in SCALES]
+    if not names:
+        raise ValueError(f"two_phase: the model has no {', '.join(SCALES)} to train in the first phase")
+    return names
+
+
+def last_block_names(model: nn.Module, last_blocks: int) -> list[str]:
+    """Everything in the last blocks, the scales and mixes of all, and the token table or untied head."""
+    num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
+    scales = set(scale_names(model))
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if name in scales
+        or name in ("table.weight", "head.weight")
+        or (name.startswith("blocks.") and int(name.split(".")[1]) >= num_layers - last_blocks)
+    ]
