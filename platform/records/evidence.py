@@ -28,6 +28,7 @@ class SeedEvidence:
     final: Evaluation | None
     training: LogRun | None = None
     files: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)  # quantity -> sizes of files of the folder
+    _known: dict[tuple[str, bool], list[Measured]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def logs(self) -> tuple[LogRun, ...]:
@@ -50,11 +51,13 @@ class SeedEvidence:
 
     def measured(self, quantity: str, *, strictly: bool = False) -> list[Measured]:
         """Values that ``quantity`` may mean; ``strictly``: a score or loss is the final one, not just any."""
-        reading = _QUANTITIES.get(quantity)
-        if strictly and quantity in ("score", "any_bpb", "loss", "any_loss"):
-            return _final(self, loss=quantity.endswith("loss"))
-        found = [] if reading is None else list(dict.fromkeys(filter(None, reading(self))))
-        return found + list(self.files.get(quantity, ()))
+        strictly = strictly and quantity in ("score", "any_bpb", "loss", "any_loss")
+        if (quantity, strictly) not in self._known:
+            reading = _QUANTITIES.get(quantity)
+            found = _final(self, loss=quantity.endswith("loss")) if strictly else reading(self) if reading else []
+            distinct = list(dict.fromkeys(filter(None, found)))
+            self._known[quantity, strictly] = distinct + list(self.files.get(quantity, ()))
+        return self._known[quantity, strictly]
 
     def label(self, label: str, loss: bool) -> list[Measured]:
         """The scores under one label of the log."""
@@ -192,11 +195,20 @@ def _total(seed: SeedEvidence) -> list[Measured]:
 
 
 def _model(seed: SeedEvidence) -> list[Measured]:
-    return _bytes(seed, "artifact_model_bytes", "artifact_model_mb")
+    return _bytes(seed, "artifact_model_bytes", "artifact_model_mb") or _rest(seed, "code_bytes")
 
 
 def _code(seed: SeedEvidence) -> list[Measured | None]:
-    return [*_bytes(seed, "code_bytes", "artifact_code_mb"), seed.fact("code_bytes_uncompressed")]
+    found = _bytes(seed, "code_bytes", "artifact_code_mb") or _rest(seed, "artifact_model_bytes")
+    return [*found, seed.fact("code_bytes_uncompressed")]
+
+
+def _rest(seed: SeedEvidence, part: str) -> list[Measured]:
+    """What the total has beside ``part``, where the log does not print it."""
+    total, known = seed.fact("artifact_total_bytes"), seed.fact(part)
+    if total is None or known is None:
+        return []
+    return [Measured(f"artifact_total_bytes - {part}", total.value - known.value, total.where, 0)]
 
 
 def _headroom(seed: SeedEvidence) -> list[Measured]:

@@ -19,6 +19,7 @@ MOST_DEPTH = 8
 _LOG_NAMES = re.compile(r".*\.(?:log|txt|out)$|.*log[^.]*$", re.I)
 _NO_LOG_NAMES = re.compile(r"(?:requirements|readme|license|notice|tokenizer|vocab|constraints)[^/]*$", re.I)
 _SUBMISSION_NAMES = re.compile(r".*submission.*\.json$", re.I)
+_LOG_FOLDERS = re.compile(r"(?:train(?:ing)?_?)?logs?|runs?|seeds?[_-]?\d*|outputs?|results?", re.I)
 _README_NAMES = re.compile(r"readme(?:\.(?:md|txt|markdown|rst))?$", re.I)
 _SEED_NAMED = re.compile(r"(?:seed|(?:^|[^a-z])s)[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
 _NUMBER_LAST = re.compile(r"(?<!\d)[_-](\d{1,9})(?=\.\w+$)")
@@ -61,19 +62,24 @@ def number_in_name(name: str) -> int | None:
 
 def records_under(folder: Path) -> list[Path]:
     """The record folders at or below ``folder``: ``folder`` itself where no folder below it is one."""
-    found: list[Path] = []
-    for path, _, names in _walk(folder):
-        inside = any(parent in found for parent in path.parents)
-        if not inside and any(_SUBMISSION_NAMES.match(name) for name in names):
-            found.append(path)
-    for path, _, names in _walk(folder):
-        inside = path in found or any(parent in found for parent in path.parents)
-        holds_record = any(path in one.parents for one in found)
-        if not inside and not holds_record and any(_named_like_log(name) for name in names):
-            found.append(path)
-    if not found or folder in found:
-        return [folder]
-    return sorted(found)
+    walked = [(path, names) for path, _, names in _walk(folder)]
+    found: set[Path] = set()
+    for told in (_SUBMISSION_NAMES.match, _named_like_log):  # a submission file makes a record, else a log does
+        above = {parent for path in found for parent in path.parents}
+        for path, names in walked:
+            inside = path in found or not found.isdisjoint(path.parents)
+            if not inside and path not in above and any(map(told, names)):
+                found.add(path)
+    names_of = dict(walked)
+    found = {_whole_record(path, names_of) for path in found}
+    return [folder] if not found or folder in found else sorted(found)
+
+
+def _whole_record(path: Path, names_of: dict[Path, list[str]]) -> Path:
+    """The folder above, where this one only holds the logs of what is described there."""
+    above = names_of.get(path.parent, [])
+    described = any(_README_NAMES.match(name) or name.endswith(".py") for name in above)
+    return path.parent if described and _LOG_FOLDERS.fullmatch(path.name) else path
 
 
 def is_record(folder: Path) -> bool:

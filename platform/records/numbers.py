@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from enum import StrEnum
+from functools import cached_property
 
 
 class Status(StrEnum):
@@ -109,7 +110,7 @@ class Printed:
     unit: str = ""  # of _UNITS; "" where none was printed
     approximate: bool = False
 
-    @property
+    @cached_property
     def decimals(self) -> int:
         exponent = self.value.as_tuple().exponent
         return max(0, -exponent) if isinstance(exponent, int) else 0
@@ -118,11 +119,11 @@ class Printed:
     def dimension(self) -> str:
         return _DIMENSIONS.get(self.unit, "")
 
-    @property
+    @cached_property
     def factor(self) -> Decimal:
         return _UNITS.get(self.unit, Decimal(1))
 
-    @property
+    @cached_property
     def base(self) -> Decimal:
         """The value in base units: milliseconds, bytes, counts."""
         return self.value * self.factor
@@ -189,13 +190,16 @@ def _agreement(number: Printed, measured: Decimal, *, count: bool) -> Status:
     if value == measured:
         return Status.EXACT
     step = Decimal(1).scaleb(-number.decimals)
-    if number.approximate and not number.decimals:
+    whole = number.approximate and not number.decimals
+    if whole:
         step = Decimal(1).scaleb(_trailing_zeros(value))
+    elif abs(value - measured) > 2 * step:  # most comparisons end here
+        return Status.MISMATCH
     nearest = {measured.quantize(step, how, _CONTEXT) for how in (ROUND_HALF_UP, ROUND_HALF_DOWN)}
     if value in nearest:
         return Status.ROUNDED
     off = min(abs(value - one) for one in nearest)
-    if number.approximate and (off <= step or abs(value - measured) * 100 <= abs(measured)):
+    if whole and (off <= step or abs(value - measured) * 100 <= abs(measured)):
         return Status.ROUNDED
     if value == measured.quantize(step, ROUND_DOWN, _CONTEXT):
         return Status.TRUNCATED

@@ -168,20 +168,22 @@ def described(statistic: str, numbers: Sequence[Decimal]) -> list[tuple[str, Dec
     return readings.get(statistic, [])
 
 
-def _compared(figure: Figure, values: Iterable[Measured]) -> Finding:
+def _compared(figure: Figure, values: Sequence[Measured]) -> Finding:
     """The best agreement with any of ``values``; without any, the nearest."""
     count = figure.quantity in COUNTED and figure.statistic in ("value", "claim", "max", "min")
-    found = None
+    best: tuple[Status, Decimal, Measured] | None = None
     for value in values:  # the likeliest first: of equal agreement the first counts, of none the nearest
         for number in readings(figure):
-            status, distance = _agreement(number, value, count=count), abs(number.base - value.value)
-            key = (_ORDER[status], distance if status is Status.MISMATCH else Decimal(0))
-            if found is None or key < found[0]:
-                found = (
-                    key,
-                    Finding(figure=figure, status=status, measured=value.value, field=value.field, log=value.where),
-                )
-    return found[1] if found else Finding(figure=figure, status=Status.NO_LOG, note="the logs do not say")
+            status = _agreement(number, value, values, count=count)
+            distance = abs(number.base - value.value) if status is Status.MISMATCH else Decimal(0)
+            if best is None or (_ORDER[status], distance) < (_ORDER[best[0]], best[1]):
+                best = status, distance, value
+        if best is not None and best[0] is Status.EXACT:
+            break
+    if best is None:
+        return Finding(figure=figure, status=Status.NO_LOG, note="the logs do not say")
+    status, _, nearest = best
+    return Finding(figure=figure, status=status, measured=nearest.value, field=nearest.field, log=nearest.where)
 
 
 def readings(figure: Figure) -> list[Printed]:
@@ -191,14 +193,16 @@ def readings(figure: Figure) -> list[Printed]:
     return [figure.number]
 
 
-def _agreement(number: Printed, value: Measured, *, count: bool) -> Status:
+def _agreement(number: Printed, value: Measured, values: Sequence[Measured], *, count: bool) -> Status:
+    """Agreement, also where the log is the one that rounds: it prints fewer digits, and nowhere more of them."""
     status = agreement(number, value.value, count=count)
-    if status is Status.MISMATCH and value.digits is not None:
-        step = Decimal(1).scaleb(-value.digits)
-        finer = Decimal(1).scaleb(-number.decimals) * number.factor < step
-        if finer and abs(number.base - value.value) * 2 <= step:  # the log is the one that rounds
-            return Status.ROUNDED
-    return status
+    if status.agrees or value.digits is None or value.digits >= number.decimals or number.factor != 1:
+        return status
+    half = Decimal(1).scaleb(-value.digits) / 2
+    if abs(number.base - value.value) > half:
+        return status
+    finer = any((one.digits or 0) > value.digits and abs(one.value - value.value) <= half for one in values)
+    return status if finer else Status.ROUNDED
 
 
 def verdict(findings: Iterable[Finding]) -> str:

@@ -18,7 +18,9 @@ EXPECTED: list[dict[str, Any]] = (
     if os.environ.get("GOLF_RECORDS") and (RECORDS / "expected.json").is_file()
     else []
 )
-pytestmark = pytest.mark.skipif(not EXPECTED, reason="GOLF_RECORDS does not name a folder with records and expected.json")
+pytestmark = pytest.mark.skipif(
+    not EXPECTED, reason="GOLF_RECORDS does not name a folder with records and expected.json"
+)
 BY_NAME = {entry["record"]: entry for entry in EXPECTED}
 
 
@@ -69,7 +71,9 @@ def test_verdict_and_mismatches(both: tuple[dict[str, Any], Examined]) -> None:
     entry, record = both
     assert record.verdict == entry["agreement"]["verdict"]
     found = sorted((one.figure.file, one.figure.number.raw) for one in record.mismatches)
-    listed = sorted((one["where"].split()[0].replace("README", "README.md"), one["printed"]) for one in entry["mismatches"])
+    listed = sorted(
+        (one["where"].split()[0].replace("README", "README.md"), one["printed"]) for one in entry["mismatches"]
+    )
     beyond = list(found)
     for one in listed:
         assert one in beyond
