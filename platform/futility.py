@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 LEAST_CHANCE = 0.02
-IMAGINED = 2000  # draws of the seeds to come; the chance is then known to +-0.003 at the threshold
+IMAGINED = 1000  # draws of the seeds to come; the chance is then known to +-0.005 at the threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Outcome:
     seeds_saved: float  # share of the planned seeds that were not run
 
 
-def simulate(rule: StoppingRule, *, excess: float, n_against: int = 0, repeats: int = 4000, seed: int = 0) -> Outcome:
+def simulate(rule: StoppingRule, *, excess: float, n_against: int = 0, repeats: int = 3000, seed: int = 0) -> Outcome:
     """What the rule does to ``repeats`` imagined runs, seed after seed, with a true gain ``excess`` over the margin."""
     import numpy as np
 

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
 from .paths import shown
 from .report import EVAL_LIMIT_SECONDS, TRAIN_LIMIT_SECONDS, ArmReport, Delta, Report
 from .significance import Interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NOTHING = "–"
 SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json
@@ -25,13 +29,14 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|#~&$]|(?<!\w)_|_(?!\w))")  # inside a word a
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of texts; the first column is left-aligned, the others right-aligned."""
+    """A table of texts; the first columns are left-aligned, the others right-aligned."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""  # what the numbers are and which files they come from; our own text, may be Markdown
     summary_rows: int = 0  # how many of the last rows sum up the others: bold
+    left: int = 1  # how many of the first columns are left-aligned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,29 +71,36 @@ def to_markdown(report: Report, figures: Sequence[Path] = ()) -> str:
 
 def show(report: Report) -> None:
     """Print the report on standard output."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(highlight=False, width=1000)  # never break a number; the terminal may break a long line
+    console = _console()
     console.print(Text(clean(_title(report)), style="bold"))
     for line in _facts(report):
         console.print(Text(f"  {clean(line)}", style="dim"))
     for table in _tables(report, TERMINAL):
-        grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        for index, column in enumerate(table.columns):
-            width = max((len(row[index]) for row in table.rows), default=0)
-            header = "\n".join(wrap(clean(column), max(width, 8), break_long_words=False))
-            grid.add_column(Text(header), justify="right" if index else "left", vertical="bottom")
-        for left, row in zip(range(len(table.rows), 0, -1), table.rows, strict=True):
-            grid.add_row(*(Text(clean(cell)) for cell in row), style="bold" if left <= table.summary_rows else "")
-        console.print(Text(f"\n{table.title}", style="bold"))
-        console.print(grid, end="")
+        print_table(table)
     for style, lines in (("yellow", report.warnings), ("red", _missing(report))):
         for line in lines:
             console.print(Text(clean(line), style=style))
     console.print(Text(f"files: {shown(report.run.path)}"))
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output, under its title."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = _console()
+    grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for index, column in enumerate(table.columns):
+        width = max((len(row[index]) for row in table.rows), default=0)
+        header = "\n".join(wrap(clean(column), max(width, 8), break_long_words=False))
+        grid.add_column(Text(header), justify="left" if index < table.left else "right", vertical="bottom")
+    for left, row in zip(range(len(table.rows), 0, -1), table.rows, strict=True):
+        grid.add_row(*(Text(clean(cell)) for cell in row), style="bold" if left <= table.summary_rows else "")
+    console.print(Text(f"\n{table.title}", style="bold"))
+    console.print(grid)
 
 
 def clean(text: str) -> str:
@@ -97,6 +109,12 @@ def clean(text: str) -> str:
 
 
 # --- what stands in the tables ---------------------------------------------------------------------------------------
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, width=1000)  # never break a number; the terminal may break a long line
 
 
 def _title(report: Report) -> str:
@@ -360,6 +378,6 @@ def _markdown_table(table: Table) -> list[str]:
     def line(cells: Sequence[str], mark: str = "") -> str:
         return f"| {' | '.join(f'{mark}{_markdown(cell)}{mark}' for cell in cells)} |"
 
-    rule = "|".join(["---", *["---:"] * (len(table.columns) - 1)])
+    rule = "|".join("---" if index < table.left else "---:" for index in range(len(table.columns)))
     plain, bold = table.rows[: len(table.rows) - table.summary_rows], table.rows[len(table.rows) - table.summary_rows :]
     return [line(table.columns), f"|{rule}|", *(line(row) for row in plain), *(line(row, "**") for row in bold)]
