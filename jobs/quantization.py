@@ -42,7 +42,13 @@ class Grid:
 
 
 def qmax(bits: int) -> int:
-    """The largest integer of the grid: 31 for 6 bits."""
+    """The largest integer of the grid: 31 for 6 bits.
+
+    Raises:
+        ValueError: a grid that int8 cannot hold, or that has no point beside zero.
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"quantizer: rounding to {bits} bits; possible are 2 to 8")
     return 2 ** (bits - 1) - 1
 
 

@@ -112,6 +112,9 @@ class Job:
 
     def packed(self, model: nn.Module, path: Path, log: Log) -> int:
         """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it."""
+        for name, tensor in model.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name}: some weights are NaN or infinite: the training diverged, nothing is packed")
         recipe, compressor, kinds = self.recipe, self.recipe.compressor, tensor_kinds(model)
         calibration = Calibration(
             world=self.world,

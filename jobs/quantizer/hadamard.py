@@ -26,7 +26,15 @@ class HadamardRotation:
     seed: int = 0
     smallest_block: int = 16  # rows whose length has no power of two this large as a factor stay as they are
 
-    reserve_seconds = 0.0
+    @property
+    def reserve_seconds(self) -> float:
+        """None. The training loop asks before its first step: that is when a calibrating ``inner`` is refused."""
+        if self.inner.reserve_seconds:
+            raise ValueError(
+                f"quantizer.hadamard.inner: {type(self.inner).__name__} calibrates on inputs that are not rotated; "
+                f"take one that does not, such as gptq_lite"
+            )
+        return 0.0
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         return self.inner.grid(name, tensor, kind)
