@@ -46,10 +46,13 @@ KNOBS: dict[str, dict[str, Any]] = {
     "rotary": {"dims": 8},
     "row_wise": {"keep_elements": 256},
     "gptq_lite": {"keep_elements": 256},
+    "adaptive_bits": {"keep_elements": 256, "sequences": 4},
+    "full_gptq": {"keep_elements": 256, "sequences": 4},
     "sliding": {"stride": 8},
     "pre_eval": {"epochs": 2, "batch_sequences": 3, "learning_rate": 0.01},
     "score_first": {"chunk_targets": 80, "batch_sequences": 2, "learning_rate": 0.05},
 }
+NESTED = {"quantizer": "row_wise", "adaptation": "score_first"}  # what a technique of techniques is tried with
 WITHOUT_MODEL = {  # families that leave the model's function alone; every other one must pass the model's tests
     "optimizer", "schedule", "averaging", "fake_quantization", "meta_training", "pruning", "quantizer", "fitting",
     "compressor", "evaluation", "adaptation",
@@ -85,8 +88,7 @@ def technique(family: str, name: str, **knobs: Any) -> Any:
     for knob in found.knobs.values():
         inner = nested_family(knob.kind)
         if knob.required and inner and knob.name not in given:
-            others = [one for one in catalog().families[inner].techniques if one != name]
-            given[knob.name] = technique(inner, next((one for one in others if one in KNOBS), others[0]))
+            given[knob.name] = technique(inner, NESTED[inner])
     return getattr(importlib.import_module(found.module), found.class_name)(**given)
 
 
@@ -128,6 +130,11 @@ def base() -> Recipe:
         position=technique("position", "rotary"),
         quantizer=technique("quantizer", "row_wise"),
     )
+
+
+def small() -> Recipe:
+    """The base with two layers, where more would only take time."""
+    return replace(base(), shape=replace(SHAPE, num_layers=2))
 
 
 def recipe_of(entry: str) -> Recipe:
