@@ -1,14 +1,16 @@
-"""The figures of a report: scores by arm and seed, training curve, running score over the validation stream.
+"""The figures of a report: scores and deltas by seed, training curve, running score over the validation stream.
 
 Drawn from the run's files with Matplotlib, without a display. A figure is drawn only where there is something to see.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .report import Report
+from .significance import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +19,19 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which people with any colour vision can tell apart, and a marker for those who see none.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
 POINTS = 2000  # of a line; more cannot be seen and make files large
 SMOOTHING = 0.02  # share of the steps that a training loss is averaged over
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
     """Draw what there is into ``folder``, and return the files in the order in which they should be shown."""
-    drawn = {"scores": _scores(report), "training": _training(report), "running_score": _running(report)}
+    drawn = {
+        "scores": _scores(report),
+        "deltas": _deltas(report),
+        "training": _training(report),
+        "running_score": _running(report),
+    }
     paths = []
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
@@ -50,38 +58,81 @@ def events(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
                 yield event
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A mean with its interval, and the seeds that it is the mean of."""
+
+    label: str
+    colour: str
+    seeds: dict[int, float]
+    mean: float
+    interval: Interval | None
+    shown: str  # the mean as text
+
+
 def _scores(report: Report) -> "Figure | None":
-    """One panel: every seed's score as a point, its arm's mean and 95 % interval beside them."""
-    arms = [arm for arm in report.arms if arm.val_bpb is not None]
-    if not arms:
-        return None
-    figure, axes = _figure(height=1.6 + 0.75 * len(arms))
-    seeds = [seed for seed in report.run.plan.seeds if any(seed in arm.seeds for arm in arms)]
-    for row, arm in enumerate(arms):
-        colour, summary = COLOURS[row % len(COLOURS)], arm.val_bpb
-        assert summary is not None
-        for index, seed in enumerate(seeds):
-            if seed in arm.seeds:
-                y = row - 0.12 - 0.24 * (index + 0.5) / len(seeds)
-                axes.plot(
-                    arm.seeds[seed].val_bpb, y, MARKERS[index % len(MARKERS)], color=colour, ms=6, mew=0, alpha=0.75
-                )
-        if summary.interval is not None:
-            axes.plot([summary.interval.low, summary.interval.high], [row + 0.1] * 2, color=colour, lw=2.5)
-        axes.plot(summary.mean, row + 0.1, "|", color=colour, ms=16, mew=2.5)
-        axes.annotate(
-            f"{summary.mean:.5f}", (summary.mean, row + 0.25), ha="center", va="top", fontsize=9, color=colour
+    """Every seed's score as a point, its arm's mean and 95 % interval below."""
+    rows = [
+        _Row(
+            label=arm.name + ("" if arm.claimable else "\n(diagnostic)"),
+            colour=COLOURS[index % len(COLOURS)],
+            seeds={seed: one.val_bpb for seed, one in arm.seeds.items()},
+            mean=arm.val_bpb.mean,
+            interval=arm.val_bpb.interval,
+            shown=f"{arm.val_bpb.mean:.5f}",
         )
-    names = [arm.name + ("" if arm.claimable else "\n(diagnostic)") for arm in arms]
-    axes.set_yticks(range(len(arms)), names)
-    axes.set_ylim(len(arms) - 0.5, -0.6)  # the first arm on top
+        for index, arm in enumerate(report.arms)
+        if arm.val_bpb is not None
+    ]
+    return _rows(report, rows, "scores", "bits per byte, lower is better") if rows else None
+
+
+def _deltas(report: Report) -> "Figure | None":
+    """Every seed's difference between two arms as a point, the mean and 95 % interval below."""
+    arms = {arm.name: (index, arm.seeds) for index, arm in enumerate(report.arms)}
+    rows = []
+    for one in report.deltas:
+        (index, ours), (_, theirs) = arms[one.arm], arms[one.against]
+        common = [seed for seed in ours if seed in theirs and ours[seed].trunk_sha256 == theirs[seed].trunk_sha256]
+        rows.append(
+            _Row(
+                label=f"{one.arm}\nagainst {one.against}",
+                colour=COLOURS[index % len(COLOURS)],
+                seeds={seed: ours[seed].val_bpb - theirs[seed].val_bpb for seed in common},
+                mean=one.mean,
+                interval=one.ci95,
+                shown=f"{one.mean:+.5f}",
+            )
+        )
+    if not rows:
+        return None
+    figure = _rows(report, rows, "one arm against another", "difference in bits per byte, below 0 is better")
+    figure.axes[0].axvline(0.0, color="#555555", lw=1.0)
+    return figure
+
+
+def _rows(report: Report, rows: list[_Row], title: str, unit: str) -> "Figure":
+    figure, axes = _figure(height=1.6 + 0.75 * len(rows))
+    seeds = [seed for seed in report.run.plan.seeds if any(seed in row.seeds for row in rows)]
+    for y, row in enumerate(rows):
+        for index, seed in enumerate(seeds):
+            if seed in row.seeds:
+                height = y - 0.12 - 0.24 * (index + 0.5) / len(seeds)
+                marker = MARKERS[index % len(MARKERS)]
+                axes.plot(row.seeds[seed], height, marker, color=row.colour, ms=6, mew=0, alpha=0.75)
+        if row.interval is not None:
+            axes.plot([row.interval.low, row.interval.high], [y + 0.1] * 2, color=row.colour, lw=2.5)
+        axes.plot(row.mean, y + 0.1, "|", color=row.colour, ms=16, mew=2.5)
+        axes.annotate(row.shown, (row.mean, y + 0.25), ha="center", va="top", fontsize=9, color=row.colour)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.6)  # the first on top
     axes.grid(axis="y", visible=False)
     for index, seed in enumerate(seeds):
         axes.plot([], [], MARKERS[index % len(MARKERS)], color="#555555", ms=6, mew=0, label=f"seed {seed}")
-    axes.set_xlabel("bits per byte, lower is better (points: seeds; tick and bar: mean and 95 % interval)")
+    axes.set_xlabel(f"{unit} (points: seeds; tick and bar: mean and 95 % interval)")
     axes.margins(x=0.12)
     _legend(axes, outside=True)
-    return _titled(figure, axes, f"{report.run.plan.recipe}, scale {report.run.plan.scale}: scores")
+    return _titled(figure, axes, report, title)
 
 
 def _training(report: Report) -> "Figure | None":
@@ -110,32 +161,37 @@ def _training(report: Report) -> "Figure | None":
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("nats per token (lines: training, markers: validation)")
     _legend(axes)
-    return _titled(figure, axes, f"{report.run.plan.recipe}, scale {report.run.plan.scale}: training")
+    return _titled(figure, axes, report, "training")
 
 
 def _running(report: Report) -> "Figure | None":
     """The score so far over the validation stream: one line a seed, one colour an arm."""
     figure, axes = _figure(height=4.2)
     lines: list[list[tuple[float, float]]] = []
+    seeds = [seed for seed in report.run.plan.seeds if any(seed in arm.seeds for arm in report.arms)]
     for row, arm in enumerate(report.arms):
         label: str | None = arm.name
-        for seed in arm.seeds:
+        for index, seed in enumerate(seeds):
+            if seed not in arm.seeds:
+                continue
             path = report.run.plan.paths.seed(seed).arm(arm.name).metrics
             positions, scores = _columns(events(path, "score"), "position", "running_bpb")
             if len(positions) > 1:
                 keep = range(0, len(positions), max(1, len(positions) // POINTS))
                 lines.append([(positions[i], scores[i]) for i in keep])
                 x, y = zip(*lines[-1], strict=True)
-                axes.plot(x, y, color=COLOURS[row % len(COLOURS)], lw=1.2, alpha=0.85, label=label)
+                axes.plot(x, y, DASHES[index % len(DASHES)], color=COLOURS[row % len(COLOURS)], lw=1.2, label=label)
                 label = None  # one entry an arm
     if not lines:
         return None
+    for index, seed in enumerate(seeds):
+        axes.plot([], [], DASHES[index % len(DASHES)], color="#555555", lw=1.2, label=f"seed {seed}")
     axes.set_ylim(*_limits(lines))
     axes.set_xlabel("tokens of the validation stream")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("bits per byte so far")
-    _legend(axes)
-    return _titled(figure, axes, f"{report.run.plan.recipe}, scale {report.run.plan.scale}: score over the stream")
+    _legend(axes, outside=True)
+    return _titled(figure, axes, report, "score over the stream")
 
 
 def _columns(found: Iterator[dict[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
@@ -187,6 +243,7 @@ def _legend(axes: "Axes", *, outside: bool = False) -> None:
         axes.legend(frameon=False, fontsize=9)
 
 
-def _titled(figure: "Figure", axes: "Axes", title: str) -> "Figure":
-    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=11)
+def _titled(figure: "Figure", axes: "Axes", report: Report, title: str) -> "Figure":
+    plan = report.run.plan
+    axes.set_title(f"{plan.recipe}, scale {plan.scale}: {title}".replace("$", r"\$"), loc="left", fontsize=11)
     return figure

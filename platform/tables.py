@@ -131,7 +131,7 @@ def _facts(report: Report) -> list[str]:
         f"seeds {', '.join(map(str, plan.seeds))}, first planned {plan.created}",
         f"data {plan.data_sha256[:12]}, tokenizer {plan.tokenizer_sha256[:12]}",
     ]
-    return facts + [f"{size} × {device}, torch {version}" for size, device, version in machines]
+    return facts + [f"world size {size} on {device}, torch {version}" for size, device, version in machines]
 
 
 def _missing(report: Report) -> list[str]:

@@ -130,6 +130,7 @@ def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: M
         assert (folder.path / name).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (folder.path / "figures").iterdir()} == {
         "scores.png",
+        "deltas.png",
         "training.png",
         "running_score.png",
     }
@@ -150,6 +151,29 @@ def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
     assert len(warnings) == 3 and all(one.startswith("adamw") for one in warnings)
     assert "in 1 of 3 seeds" in warnings[0] and "0.012500 BPB" in warnings[0]
     assert "16,000,001 bytes, 1 over" in warnings[1] and "eval_seconds 600.5, over the cap of 600 s" in warnings[2]
+
+
+def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    folder.result(42, "no_ttt", 2.3050, steps=42)
+    assert report.build(read_run(folder.path)).warnings == ()  # 40 and 42: within 5 %
+    folder.result(42, "no_ttt", 2.3050, steps=43)
+    (warning,) = report.build(read_run(folder.path)).warnings
+    assert warning.startswith("The seeds made 40 to 43 steps")
+    folder.result(42, "no_ttt", 2.3050, device="NVIDIA H100")
+    assert report.build(read_run(folder.path)).warnings == (
+        "The seeds ran on different machines; results.csv has the machine of each.",
+    )
+
+
+def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
+    folder = make_run({"no_ttt": {}, "sgd": {}}, seeds=(1337, 42))
+    folder.failure(1337, ("no_ttt", "sgd"), phase="train", arm=None, reason="no memory")
+    made = report.write(folder.path)
+    text = (folder.path / "report.md").read_text()
+    assert "| no_ttt | 0 of 2 | – | – | – | – | – | – |" in text and "![" not in text
+    assert "seed 1337 failed in train (arms no_ttt, sgd): no memory" in text
+    assert made.as_json()["deltas"] == [] and not (folder.path / "figures").exists()
 
 
 def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:
