@@ -135,7 +135,7 @@ def score_stream(
             num_bytes += int(bytes_N[begin:end].sum())
             progress(end, bits_per_byte(nats, num_bytes))
         if learner and number + 1 < len(chunks):
-            learner.learn(tokens[begin : end + 1], chunk=number, num_chunks=len(chunks))
+            learner.learn(tokens[begin : end + 1].clone(), chunk=number, num_chunks=len(chunks))
             events.append(Event(kind="train", begin=begin, end=end))
     return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
 
@@ -215,7 +215,7 @@ def _chunks(windows: Iterable[Window], chunk_targets: int, num_targets: int) -> 
     chunk: list[Window] = []
     scored = 0
     for window in windows:
-        if window.score_from != scored or not window.begin <= window.score_from < window.end <= num_targets:
+        if window.score_from != scored or not 0 <= window.begin <= window.score_from < window.end <= num_targets:
             raise ValueError(f"{window} does not go on from target {scored} of {num_targets}: each is scored once")
         scored = window.end
         if chunk and window.score_from // chunk_targets != chunk[0].score_from // chunk_targets:

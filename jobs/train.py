@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jobs.adaptation.document_lora import DocumentLora
 from jobs.adapting import Setting, agreed_sha256
 from jobs.artifact import Encoded, load_into, pack, unpack
 from jobs.calibration import Calibration
@@ -70,10 +69,10 @@ class Job:
         self.document_starts = (self.tokens == BOS_TOKEN).nonzero().flatten().tolist()
         self.bytes_N = byte_counts.of_targets(self.tokens)
 
-    def new_model(self, *, compiled: bool = True) -> Transformer:
-        """The model at step 0, the same on every rank; compiled where there is a GPU, unless that is not wanted."""
+    def new_model(self) -> Transformer:
+        """The model at step 0, the same on every rank; compiled where there is a GPU."""
         model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
-        if compiled and self.world.device.type == "cuda":
+        if self.world.device.type == "cuda":
             model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
             model.compile(dynamic=False)
         return model
@@ -263,7 +262,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     log.line(f"arm:{arm} adaptation:{described(adaptation)} trunk:{trunk.trunk_sha256}")
     artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
-        model = job.new_model(compiled=not isinstance(adaptation, DocumentLora))  # its hooks come and go
+        model = job.new_model()
     setting = Setting(training_length=recipe.budget.sequence_length, seed=job.assignment.seed, world=world, log=log)
     if adaptation.before_quantization:
         model.load_state_dict(torch.load(trunk_path / WEIGHTS_FILE, map_location=world.device, weights_only=True))

@@ -17,13 +17,16 @@ IDENTITY = ("name", "scale")
 SCORING = ("evaluation", "arms")  # fields of what happens after the trunk, which cannot change it
 
 
-def entry_program(choices: Choices) -> str:
-    """The text of ``entry.py``, which runs in a checkout: for people to read, and for ``inline``."""
+def entry_program(choices: Choices, main: str = "jobs.train") -> str:
+    """The text of ``entry.py``, which runs in a checkout: for people to read, and for ``inline``.
+
+    ``main`` is the module whose ``main(recipe, program)`` it calls: the job, or what looks at a recipe otherwise.
+    """
     about = [f"{choices.name} at scale {choices.scale}" + (f", against {choices.against}." if choices.against else ".")]
     about += [_filled(choices.question)]
     about += [_filled(f"Source: {choices.source}")] if choices.source else []
     docstring = "\n\n".join(about).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return f'"""{docstring}\n"""\n\n{_statements(choices, skip=())}'
+    return f'"""{docstring}\n"""\n\n{_statements(choices, skip=(), main=main)}'
 
 
 def program(choices: Choices) -> str:
@@ -39,10 +42,10 @@ def trunk_text(choices: Choices) -> str:
     return inline(_statements(choices, skip=(*IDENTITY, *SCORING)), choices.catalog.root)
 
 
-def _statements(choices: Choices, skip: tuple[str, ...]) -> str:
+def _statements(choices: Choices, skip: tuple[str, ...], main: str = "jobs.train") -> str:
     """Imports, one ``Recipe(...)`` without the fields ``skip``, one call of ``main``."""
     fields = [one for one in _fields(choices) if one.label.rstrip("=") not in skip]
-    modules: dict[str, set[str]] = {"jobs.recipe": {"Recipe"}, "jobs.train": {"main"}}
+    modules: dict[str, set[str]] = {"jobs.recipe": {"Recipe"}, main: {"main"}}
     for field in fields:
         for module, name in field.needs():
             modules.setdefault(module, set()).add(name)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jobs.contract import data_sha256, file_sha256
 
-from . import corpus, plan, recipe
+from . import corpus, plan, recipe, size
 from .choices import Choices
 from .errors import UserError
 from .paths import ROOT, RunPaths, shown
 from .plan import Plan, Trial
+from .size import Size
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 
@@ -28,6 +29,12 @@ class Experiment:
     def trials(self, seeds: tuple[int, ...]) -> list[Trial]:
         """The trials of ``seeds``, each with the chosen arms."""
         return [self.draft.trial(seed, self.arms) for seed in seeds]
+
+    @property
+    def size(self) -> Size:
+        """What the recipe will weigh; counted once for each program, which takes seconds."""
+        code_bytes = len(self.program.encode())
+        return size.estimate(self.choices, code_bytes=code_bytes, processes=self.choices.machine.processes)
 
     def planned(self, seeds: tuple[int, ...]) -> Plan:
         """Write ``seeds`` into the plan of the run, and the program and the recipe beside it.

@@ -9,7 +9,7 @@ from .plan import Trial, read_failure
 
 
 def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None) -> None:
-    """Print it on standard output; nothing is written and nothing heavy imported."""
+    """Print it on standard output; nothing of a run is written and nothing heavy imported."""
     for one in experiments:
         _show_one(one, seeds)
     trials = [trial for one in experiments for trial in one.trials(seeds)]
@@ -26,8 +26,10 @@ def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str
 
 def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
     draft = plan.preview(one.draft, seeds)
+    size = one.size
     print(f"{one.choices.name} at scale {one.choices.scale}: {one.choices.question}")
     print(f"  program  {draft.program_sha256[:12]}, {len(one.program.encode()):,} bytes")
+    print(f"  size     {size.line()}{'' if size.fits else ': cannot fit, needs --force'}")
     print(f"  data     {shown(draft.data_path)}")
     print(f"  run      {shown(draft.run_path)}")
     trunks = TrunkPaths.of(

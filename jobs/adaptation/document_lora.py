@@ -86,7 +86,7 @@ class AdaptedDocuments:
         with ExitStack() as hooks:
             for place, layer in enumerate(self.layers):
                 hooks.callback(layer.register_forward_hook(self._adding(place)).remove)
-            hidden_BTD = self.model.hidden(ids_BT)
+            hidden_BTD = type(self.model).hidden(self.model, ids_BT)  # never the compiled one: the hooks come and go
         logits_BTV = self.model.logits(hidden_BTD, self._added(len(self.layers), hidden_BTD))
         self.model.requires_grad_(True)
         return F.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, reduction="none")

@@ -1,0 +1,48 @@
+"""What a recipe's model will weigh, told without weights: a program of its own, run before any money is spent."""
+
+import json
+import sys
+
+import torch
+
+from jobs.model import Transformer, tensor_kinds
+from jobs.recipe import Recipe
+
+
+def main(recipe: Recipe, program: str) -> None:
+    """Print one line of JSON: every tensor's elements and bits in the artifact, and what a training step holds.
+
+    ``tensors``: [kind, elements, bits, smallest_limit] of each; smallest_limit is null where the tensor is not rounded.
+    Exits with 2, after one clear message, where the recipe is wrong.
+    """
+    try:
+        with torch.device("meta"):
+            model = Transformer(recipe)
+    except ValueError as error:
+        print(f"{recipe.name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    kinds = tensor_kinds(model)
+    tensors = []
+    for name, tensor in model.state_dict().items():
+        grid = recipe.quantizer.grid(name, tensor, kinds[name])
+        bits = grid.bits if grid else 32 if kinds[name] == "control" else 16
+        tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
+    widths = [
+        tensor.size(0)
+        for name, tensor in model.state_dict().items()
+        if kinds[name] == "feed_forward" and not name.endswith("down.weight")
+    ]
+    print(
+        json.dumps(
+            {
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "tensors": tensors,
+                "hidden_over_width": sum(widths) / recipe.shape.num_layers / recipe.shape.model_dim,
+                "num_layers": recipe.shape.num_layers,
+                "model_dim": recipe.shape.model_dim,
+                "vocab_size": recipe.shape.vocab_size,
+                "batch_tokens": recipe.budget.batch_tokens,
+                "max_micro_batch_tokens": recipe.budget.max_micro_batch_tokens,
+            }
+        )
+    )
