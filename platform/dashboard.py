@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from . import server, tracker
-from .errors import UserError, explained
+from .errors import RunFailed, UserError, explained
 from .paths import RUNS, RunPaths, shown
 
 
@@ -23,7 +23,7 @@ from .paths import RUNS, RunPaths, shown
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Default: the first free one from {server.PORT} on.")
 @explained()
 def main(runs: Path, port: int | None) -> None:
-    recorded = [tracker.record(path) for path in runs_in(runs)]
+    recorded = _recorded(runs_in(runs))
     uri = recorded[0].uri
     if tracker.is_server(uri):
         print(f"These runs are tracked on {uri}: {tracker.comparison(recorded).link}")
@@ -58,6 +58,16 @@ def runs_in(folder: Path) -> list[Path]:
             "  python -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop"
         )
     return sorted(found, key=lambda path: RunPaths(path).plan.stat().st_mtime)
+
+
+def _recorded(run_paths: list[Path]) -> list[tracker.Recorded]:
+    """Bring MLflow up to date. Raises RunFailed when it cannot be written."""
+    try:
+        return [tracker.record(path) for path in run_paths]
+    except UserError:
+        raise
+    except Exception as error:  # of MLflow, its database or its server: any kind
+        raise RunFailed(f"MLflow at {tracker.uri_of(run_paths[0].parent)} could not be written: {error}") from error
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -152,6 +152,7 @@ def _lock_of(uri: str) -> Path:
 def _client(uri: str) -> "MlflowClient":
     """A client for ``uri``; a new database gets its tables, without MLflow's chatter and telemetry."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 would wait minutes for a server that is down
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow.store.db.utils"):
@@ -166,6 +167,8 @@ def _experiment(client: "MlflowClient", runs: Path) -> tuple[str, str]:
         location = None if is_server(client.tracking_uri) else tracker_artifacts(runs).resolve().as_uri()
         tags = {server.IDENTITY_TAG: uuid4().hex, "mlflow.experimentKind": "custom_model_development"}
         found = client.get_experiment(client.create_experiment(server.EXPERIMENT, location, tags))
+    if found.lifecycle_stage == "deleted":  # in MLflow's bin: out of it again
+        client.restore_experiment(found.experiment_id)
     return str(found.experiment_id), str(found.tags.get(server.IDENTITY_TAG, ""))
 
 

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from platform import server
+from platform import server, tracker
 from platform.paths import tracker_database
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ class Dashboard:
     process: "subprocess.Popen[str]"
     command: list[str]
     link: str
-    runs: Path
+    folder: Any  # of the run
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def dashboard(
 ) -> Iterator[Dashboard]:
     """The command, started on a recorded run in a folder with a space; ended by Ctrl-C if a test has not done it."""
     runs = tmp_path_factory.mktemp("dashboard") / "my runs"
-    make_run_in(runs, SCORES)
+    folder = make_run_in(runs, SCORES)
     shutil.copy(empty_database, tracker_database(runs))
     port = server.free_port(15055)
     command = [sys.executable, "-m", "platform.dashboard", "--runs", str(runs), "--port", str(port)]
@@ -47,7 +47,7 @@ def dashboard(
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     link = process.stdout.readline().strip()
-    yield Dashboard(process, command, link, runs)
+    yield Dashboard(process, command, link, folder)
     process.send_signal(signal.SIGINT)
     process.wait(60)
 
@@ -102,6 +102,20 @@ def test_a_person_sees_the_arms_their_means_and_every_seed(dashboard: Dashboard,
         browser.quit()
 
 
+def test_a_tracking_server_is_written_to_as_a_database_is(dashboard: Dashboard) -> None:
+    address = dashboard.link.split("/#/")[0]
+    first = tracker.record(dashboard.folder.path, address)
+    again = tracker.comparison([first])
+    assert again == tracker.Comparison(command=None, link=dashboard.link)  # the runs that are there already
+    dashboard.folder.result(42, "adamw", 2.25)
+    second = tracker.record(dashboard.folder.path, address)
+    changed = dict(second.child_ids.items() - first.child_ids.items())
+    assert list(changed) == ["leaky_cosine/adamw/42"]
+    client = tracker._client(address)
+    assert client.get_run(changed["leaky_cosine/adamw/42"]).data.metrics["val_bpb"] == 2.25
+    assert client.get_run(second.parent_id).data.metrics["adamw/val_bpb_mean"] == pytest.approx((2.2012 + 2.25) / 2)
+
+
 def test_ctrl_c_ends_it_and_leaves_no_process(dashboard: Dashboard) -> None:
     children = _descendants(dashboard.process.pid)
     assert len(children) >= 2  # the server and its worker
@@ -117,6 +131,16 @@ def _descendants(pid: int) -> list[int]:
     """Every process under ``pid`` now."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [one for child in map(int, found) for one in (child, *_descendants(child))]
+
+
+def test_a_server_that_is_down_is_one_message(make_run_in: Callable[..., Any], tmp_path: Path) -> None:
+    make_run_in(tmp_path, SCORES)
+    down = f"http://127.0.0.1:{server.free_port(16055)}"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": down, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    command = [sys.executable, "-m", "platform.dashboard", "--runs", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"MLflow at {down} could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_runs_is_one_message(tmp_path: Path) -> None:
