@@ -83,7 +83,8 @@ def _print(records: list[Examined], to_beat: Claim | None, rules: tuple[str, ...
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=WIDTH_WITHOUT_TERMINAL)
     for record in records:
-        show(record, claims.judge_all(claim_of(record), to_beat, rules), console, every_check=bool(rules))
+        judgements = claims.judge_all(claim_of(record), to_beat, rules)
+        show(record, judgements, console, against=to_beat, every_check=bool(rules))
     if len(records) > 1:
         console.print(summary(records))
     if to_beat is None:

@@ -85,19 +85,14 @@ def _distinct_runs(logs: list[LogFile], notes: list[str]) -> list[LogFile]:
 def _select(logs: list[LogFile], listed: tuple[int, ...], scores: Sequence[Figure]) -> list[LogFile]:
     main = [log for log in logs if not _SIDE_RUN.search(log.file)] or logs
     by_seed = {seed: [log for log in logs if _has_seed(log, seed)] for seed in listed}
-    if any(by_seed.values()):
-        chosen = [_best_of_seed(found, seed, scores) for seed, found in by_seed.items() if found]
-        everything = [log for found in by_seed.values() for log in found if log in main]
-        if (
-            len(everything) > len(chosen)
-            and _mean_is_claimed(everything, scores)
-            and not _mean_is_claimed(chosen, scores)
-        ):
-            chosen = everything
-        return sorted({log.file: log for log in chosen}.values(), key=lambda log: log.file)
     trained = [log for log in main if log.used and log.used.trained]
     apart = [log for log in main if log not in trained and not _belongs_to(log, trained)]
     pool = sorted(trained + apart, key=lambda log: log.file) or main
+    if any(by_seed.values()):
+        chosen = [_best_of_seed(found, seed, scores) for seed, found in by_seed.items() if found]
+        everything = [log for found in by_seed.values() for log in found if log in main]
+        wider = (one for one in (chosen, everything, pool) if _mean_is_claimed(one, scores))
+        return sorted({log.file: log for log in next(wider, chosen)}.values(), key=lambda log: log.file)
     if len(pool) > 1 and not _mean_is_claimed(pool, scores):
         printed = [log for log in pool if _is_printed(log, scores)]
         pool = printed or pool
@@ -133,7 +128,7 @@ def _supports(figure: Figure, evaluations: Iterable[Evaluation]) -> bool:
 
 
 def _agrees(figure: Figure, bpb: Decimal) -> bool:
-    return agreement(figure.number, bpb) not in (Status.MISMATCH, Status.NO_LOG)
+    return agreement(figure.number, bpb) in (Status.EXACT, Status.ROUNDED, Status.TRUNCATED)
 
 
 def _is_printed(log: LogFile, scores: Sequence[Figure]) -> bool:

@@ -19,6 +19,7 @@ KNOWN_SP1024 = {
     151_080_363: "the whole split, every token once",
     151_079_963: "the whole split by sliding windows that score the last 64 tokens 32 times",
     151_080_123: "sliding windows that leave out the first one",
+    151_080_169: "the whole split by sliding windows of 1,024 that score the last 64 tokens 16 times",
 }
 PRECISE_DECIMALS = 8
 
@@ -30,19 +31,19 @@ class Bytes:
     scored_bytes: int
     margin: int  # half width, from the digits printed
     reading: str
-    known: bool
+    usual: bool  # the present validation split, by an evaluator that is known
 
 
 def scored_bytes(run: LogRun, evaluation: Evaluation) -> Bytes | None:
     """The bytes behind an evaluation; None where the log does not print loss, BPB and tokens."""
     tokens, loss = run.number_of("val_tokens"), evaluation.loss
-    if tokens is None or loss is None or not evaluation.bpb.decimal:
+    if not tokens or loss is None or not loss.decimal or not evaluation.bpb.decimal:
         return None
     count = float(loss.decimal) / (math.log(2) * float(evaluation.bpb.decimal)) * float(tokens)
     half = 0.5 * 10.0**-evaluation.decimals
     margin = math.ceil(count * half * (1 / float(loss.decimal) + 1 / float(evaluation.bpb.decimal)))
-    reading, known = _reading(round(count), margin, int(tokens), evaluation)
-    return Bytes(scored_bytes=round(count), margin=margin, reading=reading, known=known)
+    reading, usual = _reading(round(count), margin, int(tokens), evaluation)
+    return Bytes(scored_bytes=round(count), margin=margin, reading=reading, usual=usual)
 
 
 def _reading(count: int, margin: int, tokens: int, evaluation: Evaluation) -> tuple[str, bool]:
@@ -53,7 +54,7 @@ def _reading(count: int, margin: int, tokens: int, evaluation: Evaluation) -> tu
     if SPLIT_BYTES[0] <= count <= SPLIT_BYTES[1]:
         return "the present validation split", True
     if OLD_SPLIT_BYTES[0] <= count <= OLD_SPLIT_BYTES[1]:
-        return "the older validation split of the first baseline: not comparable with later scores", True
+        return "the older validation split of the first baseline, not comparable with later scores", False
     return "no known validation split: another text, a part of it, or another way to count bytes", False
 
 

@@ -17,6 +17,8 @@ _CLOCK = re.compile(
     r"|\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\]?[ \t]+"
     r"|\[(?:default|rank)?\d+\]:[ \t]*)+"
 )
+LONGEST_LINE = 6000  # characters; a line of hyperparameters has some 4,000
+
 _PROGRESS = re.compile(r"(\d{1,12})/(\d{1,12})(?=[ \t])")
 _PAIR = re.compile(
     r"(?P<key>[A-Za-z(#@][^\s:=,|]{0,60})(?:[:=]|[ \t]+=)[ \t]*"
@@ -61,6 +63,7 @@ def without_clock(content: bytes) -> bytes:
 
 def parse(number: int, text: str) -> Line | None:
     """The line by the grammar; None where it has no pair of key and number."""
+    text = text[:LONGEST_LINE]
     values: dict[str, Number] = {}
     label = ""
     start = 0

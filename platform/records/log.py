@@ -17,6 +17,7 @@ from .text import RawLine, raw_lines, safe_data
 
 MOST_RUNS = 200  # of one file; more is not a log of training runs
 MOST_EVALUATIONS = 500  # of one run
+HIGHEST_BPB = 1000  # no score; a diverged run has a few dozen
 MOST_PENDING = 4096  # parsed lines that wait for the end of what may be a script dump
 
 _TRAINING_KEYS = ("train_loss", "loss", "fitness")
@@ -195,9 +196,9 @@ class _RunReader:
                 self.facts["train_time_ms"] = Fact(_milliseconds(number), line.number)
 
     def _evaluation(self, line: Line) -> None:
-        if len(self._evaluations) >= MOST_EVALUATIONS:
-            return
         bpb, loss = line.values["val_bpb"], line.values.get("val_loss")
+        if len(self._evaluations) >= MOST_EVALUATIONS or not _is_score(bpb) or (loss and not _is_score(loss)):
+            return
         time = line.values.get("eval_time") or line.values.get("time") or line.values.get("elapsed")
         label = safe_data(line.label, 120)
         self._evaluations.append(
@@ -243,6 +244,10 @@ class _RunReader:
             evaluations=tuple(self._evaluations),
             markers=self.markers,
         )
+
+
+def _is_score(number: Number) -> bool:
+    return "e" not in number.text.lower() and 0 < number.decimal < HIGHEST_BPB
 
 
 def _milliseconds(time: Number) -> str:

@@ -8,6 +8,7 @@ from .numbers import plain
 
 MOST_LINES = 20_000
 MOST_CELLS = 64  # in a row
+LONGEST_LINE = 20_000
 
 _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*)")
 _RULE_CELL = re.compile(r"\s*:?-+:?\s*")
@@ -49,7 +50,7 @@ class Prose:
 
 def blocks(text: str) -> Iterator[Table | Prose]:
     """The blocks of ``text`` in their order."""
-    lines = text.splitlines()[:MOST_LINES]
+    lines = [" ".join(line[:LONGEST_LINE].split()) for line in text.splitlines()[:MOST_LINES]]  # single spaces
     heading, fence = "", False
     at = 0
     while at < len(lines):

@@ -23,6 +23,7 @@ DIMENSIONS = {
     "any_loss": NATS,
     "roundtrip_loss": NATS,
     "pre_quant_loss": NATS,
+    "seeds": COUNT,
     "steps": COUNT,
     "iterations": COUNT,
     "parameters": COUNT,
@@ -127,7 +128,7 @@ _NAMES = [
             "roundtrip",
             r"post[- ]?quant|quantized|round[- ]?trip|\brt\b|\bint\d\b.*(?:bpb|bpp|val)|\bq(?:uant)?[- ]?bpb",
         ),
-        ("score", r"\bbpb\b|\bbpp\b|bits per byte|^score$"),
+        ("score", r"\bbp[bp]s?\b|bits per byte|^scores?$"),
     )
 ]
 

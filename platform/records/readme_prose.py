@@ -30,6 +30,8 @@ _TRAIN_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?trai
 _EVAL_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?(?:TTT )?eval", re.I)
 _LIMITS = {"16", "16.0", "16.00", "16000000"}  # the challenge's, in MB and bytes
 
+_SEEDS = re.compile(r"\b(?P<value>\d{1,3})[- ]seeds?\b", re.I)
+
 _LIST_MARK = r"(?:[-*+>]\s*|\d+\.\s+)?(?:\[.\]\s*)?"
 _MEAN = re.compile(
     _LIST_MARK + r"(?:(?:sample|exact|overall|final|three|\d+)[- ]|seeds?[- ])*(?:mean|average)\b"
@@ -132,6 +134,8 @@ class _Line:
             number, quantity = (score, "score") if score else (loss, "loss")
             if number:
                 yield self._figure(f"headline {quantity}", number, quantity, statistic)
+                if count := _SEEDS.search(part):
+                    yield self._figure("number of seeds", _plain(count), "seeds", "claim")
                 if spread := printed_std(part):
                     yield self._figure("headline std", spread, quantity, "std")
             elif (size := _SIZE.search(part)) and size["number"].replace(",", "") not in _LIMITS:

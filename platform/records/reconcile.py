@@ -85,6 +85,8 @@ def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
 
 def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns, complete: bool) -> Finding:
     """A figure of all seeds; where the logs do not give it, the printed values may."""
+    if figure.quantity == "seeds":
+        return _seed_count(figure, seeds)
     statistic = "mean" if figure.statistic == "claim" else figure.statistic
     found = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete))
     if found.status.agrees or statistic in ("value", "max", "min"):
@@ -92,7 +94,8 @@ def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns
     measured = complete and found.measured is not None
     for printed in columns.printed(figure):
         for name, value in described(statistic, printed):
-            if not agreement(figure.number, value).agrees:
+            status = agreement(figure.number, value)
+            if not (status.agrees or (status.is_rounding and not measured)):
                 continue
             note = f"{name} of the printed values"
             if measured:
@@ -104,6 +107,14 @@ def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns
             name, value = values[0]
             return Finding(figure=figure, status=Status.MISMATCH, measured=value, field=f"{name} of the printed values")
     return found if measured or figure.statistic == "claim" else replace(found, status=Status.NO_LOG)
+
+
+def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
+    """More logs than seeds is no contradiction; fewer is: of the rest there is no log."""
+    count, enough = Decimal(len(seeds)), figure.number.value <= len(seeds)
+    status = Status.EXACT if enough else Status.NO_LOG
+    note = "" if enough else f"{len(seeds)} of these seeds have a log"
+    return Finding(figure=figure, status=status, measured=count, field="logs", note=note)
 
 
 def _candidates(figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], complete: bool) -> list[Measured]:

@@ -94,10 +94,8 @@ def examine(path: Path) -> Examined:
     scripts = _scripts(read)
     claimed = choice.choose(read)
     claimed = replace(claimed, seeds=_with_files(claimed.seeds, read, scripts))
-    findings = list(reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)))
     ratio = nats_per_bpb(one.final for one in claimed.seeds if one.final)
-    findings += conventions.conversions(read.claims.conversions, ratio)
-    findings += conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds)
+    findings = _findings(read, claimed, ratio)
     return Examined(
         folder=path,
         name=path.name,
@@ -113,6 +111,15 @@ def examine(path: Path) -> Examined:
         verdict=_verdict(findings, claimed),
         notes=tuple(_notes(read, claimed, scripts)),
     )
+
+
+def _findings(read: ReadRecord, claimed: Claimed, ratio: float | None) -> list[Finding]:
+    """Everything that is held against the logs. A further kind of check (a ledger of our own records) goes here."""
+    return [
+        *reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)),
+        *conventions.conversions(read.claims.conversions, ratio),
+        *conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds),
+    ]
 
 
 def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
@@ -228,6 +235,9 @@ def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script]) -> lis
         notes.extend(_script_notes(code, claimed))
     if claimed.label and any(one.final and one.final.label != claimed.label for one in claimed.seeds):
         notes.append("the seeds are scored under different labels")
+    for name, scored in _bytes(claimed.seeds):
+        if not scored.usual:
+            notes.append(f"{safe(name)} divides by {scored.scored_bytes:,} bytes: {scored.reading}")
     return list(dict.fromkeys(notes))
 
 

@@ -1,5 +1,6 @@
 """A record on one screen for a person: what disagrees first, with file and line of both sides."""
 
+import statistics
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -8,22 +9,32 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..claims import CANNOT_TELL, FAIL, PASS, Check, Judgement
+from ..claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
 from .numbers import Status
 from .quantities import BYTES, COUNT, DIMENSIONS, TIME
 from .reconcile import Finding
-from .record import AGREES, MISMATCH, NO_LOG, ROUNDING_ONLY, Examined
+from .record import AGREES, MISMATCH, NO_LOG, ROUNDING_ONLY, Examined, Score
 from .text import safe
 
 MOST_ROWS = 14  # of one kind; --json has all
 _COLOURS = {AGREES: "green", ROUNDING_ONLY: "cyan", MISMATCH: "red", NO_LOG: "yellow"}
+_MARKS = {PASS: "✓", FAIL: "✗", CANNOT_TELL: "?"}
 _RULE_COLOURS = {PASS: "green", FAIL: "red", CANNOT_TELL: "yellow"}
 
 
-def show(record: Examined, judgements: Sequence[Judgement], console: Console, *, every_check: bool) -> None:
+def show(
+    record: Examined,
+    judgements: Sequence[Judgement],
+    console: Console,
+    *,
+    against: Claim | None = None,
+    every_check: bool = False,
+) -> None:
     """Print ``record``; ``every_check``: each line of the rules, not only what decides."""
     console.print(_title(record))
     console.print(Padding(_score(record), (0, 0, 0, 2)))
+    if against is not None and record.score.mean_bpb is not None:
+        console.print(Padding(_against(record.score, against), (0, 0, 0, 2)))
     if record.mismatches:
         console.print(Padding(_findings(record.mismatches, "contradicted by the logs", "red"), (0, 0, 0, 2)))
     if record.roundings:
@@ -38,9 +49,13 @@ def show(record: Examined, judgements: Sequence[Judgement], console: Console, *,
 
 
 def summary(records: Sequence[Examined]) -> Text:
-    """``12 records: 4 agree, 2 rounding only, 6 mismatch``."""
+    """``12 records: 4 agree, 2 rounding only, 6 mismatch``"""
     counts = {verdict: sum(one.verdict == verdict for one in records) for verdict in _COLOURS}
-    parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    parts = [
+        f"{count} {'agree' if verdict == AGREES and count > 1 else verdict}"
+        for verdict, count in counts.items()
+        if count
+    ]
     return Text(f"{len(records)} record{'s' * (len(records) != 1)}: {', '.join(parts)}", style="bold")
 
 
@@ -72,6 +87,16 @@ def _score(record: Examined) -> Text:
     if score.mean_loss is not None:
         text.append(f"  {score.mean_loss:.8f} nats/token", style="")
     text.append(f"  {safe(record.claimed.label or '')}", style="dim")
+    return text
+
+
+def _against(score: Score, against: Claim) -> Text:
+    mean = statistics.fmean(against.bpb.values)
+    gain = mean - (score.mean_bpb or 0.0)
+    text = Text(f"{mean:.8f} BPB to beat", style="")
+    text.append(f"  {safe(against.name)}, {len(against.seeds)} seeds", style="dim")
+    in_nats = f" = {gain * score.nats_per_bpb:+.5f} nats/token" if score.nats_per_bpb else ""
+    text.append(f"  gain {gain:+.5f} BPB{in_nats}", style="green" if gain > 0 else "red")
     return text
 
 
@@ -132,29 +157,46 @@ def _unsupported(findings: Sequence[Finding]) -> Text:
 
 
 def _rules(judgements: Sequence[Judgement], every_check: bool) -> Table:
+    """A line for each set of rules, what fails first; or, of few sets, a line for each check."""
     table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for _ in range(4):
+    for _ in range(3):
         table.add_column(overflow="fold")
     for judgement in judgements:
-        checks = list(judgement.checks) if every_check else _deciding(judgement)
-        verdict = Text(judgement.verdict, style=_RULE_COLOURS[judgement.verdict])
-        for index, check in enumerate(checks or [None]):
-            name, told = (Text(judgement.name), verdict) if index == 0 else (Text(), Text())
-            table.add_row(name, told, *(_check(check) if check else (Text(), Text())))
+        name, verdict = Text(judgement.name), Text(judgement.verdict, style=_RULE_COLOURS[judgement.verdict])
+        if not every_check:
+            table.add_row(name, verdict, _in_one_line(judgement))
+            continue
+        table.add_row(name, verdict, Text(f"{judgement.title}, version {judgement.version}; {judgement.source}"))
+        for check in judgement.checks:
+            table.add_row(Text(), Text(check.status, style=_RULE_COLOURS[check.status]), _check(check))
     return table
 
 
-def _deciding(judgement: Judgement) -> list[Check]:
-    """The checks that make the verdict: what fails, else what cannot be told, else the test."""
+def _in_one_line(judgement: Judgement) -> Text:
+    text = Text()
     counted = [check for check in judgement.checks if check.counts]
     for status in (FAIL, CANNOT_TELL):
-        if found := [check for check in counted if check.status == status]:
-            return found
-    return counted[-1:]
+        for check in counted:
+            if check.status == status and check.figure != NEEDS_AGAINST:
+                text.append(f"{_MARKS[status]} {check.rule}: ", style=_RULE_COLOURS[status])
+                text.append(f"{safe(check.figure, 160)}{_source(check)}  ")
+    if waiting := [check.rule for check in counted if check.figure == NEEDS_AGAINST]:
+        text.append(f"? {', '.join(waiting)}: needs --against  ", style="dim")
+    passed = [check for check in counted if check.status == PASS]
+    for check in passed:
+        if check.is_test:
+            text.append(f"{_MARKS[PASS]} {check.rule}: ", style=_RULE_COLOURS[PASS])
+            text.append(f"{safe(check.figure, 160)}  ")
+    if plain := [check.rule for check in passed if not check.is_test]:
+        text.append(f"{_MARKS[PASS]} {', '.join(plain)}", style=_RULE_COLOURS[PASS])
+    return text
 
 
-def _check(check: Check) -> tuple[Text, Text]:
-    mark = {PASS: "pass", FAIL: "fail", CANNOT_TELL: "?"}[check.status]
-    style = _RULE_COLOURS[check.status] if check.counts else "dim"
-    figure = f"{check.figure}{'  ' + check.source if check.source else ''}"
-    return Text(f"{mark} {check.rule}", style=style), Text(safe(figure, 200), style="" if check.counts else "dim")
+def _check(check: Check) -> Text:
+    text = Text(check.rule, style="bold" if check.counts else "dim")
+    text.append(f"  {safe(check.figure, 200)}{_source(check)}", style="not bold" if check.counts else "dim")
+    return text
+
+
+def _source(check: Check) -> str:
+    return f" ({safe(check.source, 80)})" if check.source and check.status != PASS else ""

@@ -17,6 +17,7 @@ from .text import safe
 
 BPB_AS_LOSS = Decimal("1.6")  # a val_loss below this, with no val_bpb beside it, is a BPB value
 MOST_DIGITS = 40
+LARGEST_EXPONENT = 30
 
 _OTHERS = re.compile(
     r"baseline|previous|prior|compar|reference|parent|delta|ablat|negative|hyper|config|attribution|compliance|lineage"
@@ -153,7 +154,8 @@ def _number(leaf: Leaf) -> Printed | None:
     if len(leaf.text) > MOST_DIGITS or leaf.kind == "word":
         return None
     if leaf.kind == "number":
-        return Printed(raw=leaf.text, value=Decimal(leaf.text))
+        value = Decimal(leaf.text)
+        return Printed(raw=leaf.text, value=value) if abs(value.adjusted()) <= LARGEST_EXPONENT else None
     return printed(leaf.text, raw=leaf.text) if re.match(r"\s*[~≈+\-]?\s*\.?\d", leaf.text) else None
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 1 << 16  # of a longer line the rest is skipped; the longest line with a figure of use has some 4,000
-SMALL_FILE_BYTES = 4 << 20  # README and submission files beyond this are not read
+SMALL_FILE_BYTES = 1 << 20  # of a longer README or submission file the rest is not read
 SHOWN_CHARACTERS = 160
 
 _CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "`": "'", "|": "¦", "&": "＆"})
 
@@ -55,15 +55,9 @@ def _visible(piece: bytes) -> bytes:
 
 
 def small_text(path: Path) -> str:
-    """The text of a file that people wrote.
-
-    Raises:
-        ValueError: it is larger than SMALL_FILE_BYTES.
-    """
+    """The text of a file that people wrote, at most SMALL_FILE_BYTES of it."""
     with path.open("rb") as file:
-        content = file.read(SMALL_FILE_BYTES + 1)
-    if len(content) > SMALL_FILE_BYTES:
-        raise ValueError(f"{safe(path.name)} is larger than {SMALL_FILE_BYTES:,} bytes; not read")
+        content = file.read(SMALL_FILE_BYTES)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     return content.decode("utf-8-sig", errors="replace")

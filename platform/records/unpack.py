@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .text import SMALL_FILE_BYTES
-
+MOST_SCRIPT_BYTES = 4 << 20
 MOST_UNPACKED_BYTES = 8 << 20  # a script of 8 MB is none
 MOST_MEMORY_BYTES = 128 << 20  # of the decompressor: lzma preset 9 takes 65 MB
 MOST_LAYERS = 3
@@ -43,7 +42,7 @@ class Script:
 def script(path: Path, name: str) -> Script:
     """Measure the script at ``path``."""
     size = path.stat().st_size
-    if size > SMALL_FILE_BYTES:
+    if size > MOST_SCRIPT_BYTES:
         return Script(
             file=name, file_bytes=size, unpacked_bytes=None, problem="too large for a script; not looked into"
         )

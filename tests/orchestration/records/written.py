@@ -22,6 +22,9 @@ def mean(values: Sequence[float]) -> float:
 
 
 def std(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for a single value, which a record does not print."""
+    if len(values) < 2:
+        return 0.0
     middle = mean(values)
     return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
 
