@@ -25,6 +25,7 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()
     except UserError as error:
         _leave(f"error: {error}", EXIT_WRONG_INPUT)
     except RunFailed as error:
