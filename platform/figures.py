@@ -3,12 +3,12 @@
 Drawn from the run's files with Matplotlib, without a display. A figure is drawn only where there is something to see.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .metrics import events
 from .report import Report
 from .significance import Interval
 
@@ -42,20 +42,6 @@ def draw(report: Report, folder: Path) -> list[Path]:
         figure.savefig(path, dpi=150, metadata={"Software": None})
         paths.append(path)
     return paths
-
-
-def events(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
-    """The events of these kinds in a metrics.jsonl, in order; a last line that a kill cut off is left out."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and event.get("event") in kinds:
-                yield event
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import click
 
 from .errors import UserError, explained
 from .futility import Outcome, StoppingRule, simulate
+from .metrics import own_seconds
 from .results import Run, read_run
 from .significance import BPB, Amount, Design, Interval, NatsPerToken, TestName, summarize
 
@@ -247,7 +248,10 @@ def _measured_minutes(run: Run | None) -> tuple[float, str]:
     scoring = [
         sum(by_seed[seed].eval_seconds for by_seed in run.arms.values() if seed in by_seed) for seed in run.trunks
     ]
-    training = [sum(one.phases.values()) or one.train_seconds for one in run.trunks.values()]
+    training = [
+        sum(own_seconds(one.phases, run.plan.trial(seed).trunk.metrics).values()) or one.train_seconds
+        for seed, one in run.trunks.items()
+    ]
     return (sum(scoring) + sum(training)) / len(run.trunks) / 60, "mean of the run's seeds: training and all arms"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
+from .metrics import own_seconds
 from .paths import shown
 from .report import EVAL_LIMIT_SECONDS, TRAIN_LIMIT_SECONDS, ArmReport, Delta, Report
 from .significance import Interval
@@ -297,21 +298,25 @@ def _aligned(report: Report, style: Style) -> Table:
 
 
 def _phases(report: Report) -> dict[str, dict[str, float]]:
-    """Mean wall seconds of each phase: of the trunk, then of each arm."""
-    columns = {"training": [one.phases for one in report.run.trunks.values()]}
-    columns |= {arm.name: [one.phases for one in arm.seeds.values()] for arm in report.arms}
+    """Mean wall seconds of each phase, without the phases inside it: of the training, then of each arm."""
+    run = report.run
+    columns = {
+        "training": [own_seconds(one.phases, run.plan.trial(seed).trunk.metrics) for seed, one in run.trunks.items()]
+    }
+    for arm in report.arms:
+        files = {seed: run.plan.paths.seed(seed).arm(arm.name).metrics for seed in arm.seeds}
+        columns[arm.name] = [own_seconds(one.phases, files[seed]) for seed, one in arm.seeds.items()]
     return {
-        column: {
-            name: fmean(one[name] for one in found if name in one) for name in {key: 0 for one in found for key in one}
-        }
+        column: {name: fmean(one.get(name, 0.0) for one in found) for one in found for name in one}
         for column, found in columns.items()
     }
 
 
 def _times(report: Report) -> Table:
     columns = _phases(report)
-    longest = {name: max(p.get(name, 0.0) for p in columns.values()) for phases in columns.values() for name in phases}
-    names = sorted(longest, key=lambda name: (name not in columns["training"], -longest[name]))
+    training, *scoring = columns.values()
+    ordered = [training, *sorted(scoring, key=len, reverse=True)]  # the fullest first: it has the order of all
+    names = list({name: None for phases in ordered for name in phases})
     rows = [
         (name, *(f"{phases[name]:.1f}" if name in phases else NOTHING for phases in columns.values())) for name in names
     ]
@@ -320,7 +325,10 @@ def _times(report: Report) -> Table:
         title="Where the seconds went",
         columns=("Phase", *columns),
         rows=(*rows, total),
-        note="Wall seconds, mean over the seeds: `phases` of each trunk's `trunk.json` and of each `result.json`.",
+        note=(
+            "Wall seconds, mean over the seeds, of each phase without the phases inside it: `phases` of each "
+            "`trunk.json` and `result.json`; which lies in which is in the `metrics.jsonl` beside them."
+        ),
         summary_rows=1,
     )
 

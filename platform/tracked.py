@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jobs.contract import ArmResult
 
 from . import document
-from .figures import events
+from .metrics import events
 from .paths import RunPaths
 from .plan import Failure, Plan
 from .report import Report

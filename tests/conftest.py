@@ -48,13 +48,25 @@ class RunFolder:
             train_seconds=45.25,
             step_ms_mean=105.5,
             step_ms_median=104.0,
-            phases={"data": 1.5, "train": 45.5, "pack": 3.25},
+            phases={"data": 1.5, "train": 50.5, "warmup": 5.25, "pack": 3.25},
             world_size=2,
             device="cpu",
             torch_version="2.13.0",
         )
         trial.trunk.folder.mkdir(parents=True, exist_ok=True)
-        events: list[dict[str, object]] = [{"event": "phase", "phase": "train", "state": "start", "seconds": 1.5}]
+        phases = (
+            "data start",
+            "data end",
+            "train start",
+            "warmup start",
+            "warmup end",
+            "train end",
+            "pack start",
+            "pack end",
+        )
+        events: list[dict[str, object]] = [
+            {"event": "phase", "phase": one.split()[0], "state": one.split()[1], "seconds": 0.0} for one in phases
+        ]
         events += [
             {
                 "event": "step",

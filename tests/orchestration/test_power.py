@@ -73,7 +73,7 @@ def test_a_run_gives_its_own_figures(make_run: MakeRun) -> None:
     std = math.sqrt(sum((one - mean) ** 2 for one in gains) / 2)
     assert question["paired_sigma"]["value"] == pytest.approx(std)
     assert question["nats_per_bpb"]["value"] == pytest.approx(math.log(2) * 2.5)
-    assert question["minutes_per_seed"]["value"] == pytest.approx((50.25 + 10.5 + 20.25) / 60)
+    assert question["minutes_per_seed"]["value"] == pytest.approx((1.5 + 50.5 + 3.25 + 10.5 + 20.25) / 60)
     assert question["gpus"] == 0  # it ran on a CPU: nothing to pay for
     other = asked("--from", folder.path, "--arm", "adamw")["question"]
     assert other["sigma"]["value"] == pytest.approx(0.0020816659994661)

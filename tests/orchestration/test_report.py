@@ -126,6 +126,9 @@ def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: M
     assert "| 1337 | 2.30120000 | 2.27120000 | 2.20120000 |" in text
     assert "| **Mean** | **2.30176667** |" in text
     assert "`seed_<seed>/<arm>/result.json`" in text
+    times = text.split("## Where the seconds went")[1]
+    assert "| train | 45.2 | – | – | – |\n| warmup | 5.2 |" in times  # 50.5 s, warm-up inside
+    assert "| **Sum** | **55.2** |" in times
     for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (folder.path / name).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (folder.path / "figures").iterdir()} == {
