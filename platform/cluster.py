@@ -8,11 +8,9 @@ only our job ends.
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +18,9 @@ from pathlib import Path
 from .errors import UserError
 from .paths import ROOT
 from .plan import Trial
-from .supervisor import GRACE_SECONDS, GUARD_MARKER, kill, marked, sweep
+from .supervisor import LastOneOut
 
-RAY_MARKER = "FAIRWAY_RAY"  # environment variable of every process of our own cluster: the launch
 PORT_SECONDS = 5.0
-END_SECONDS = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it: what trials make, they write to files
 SOCKET_PATH_ROOM = 40  # characters that Ray's socket names leave, of the 107 that a kernel takes, for its folder
 
@@ -95,7 +91,6 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         settings |= {
-            RAY_MARKER: launch,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             # Ray's word for "this node is 127.0.0.1"; without it, every port is open to the network.
@@ -104,8 +99,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
     else:
         _require_closed(address)
     with _environment(settings), contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.callback(_end, launch)
+        stack.callback(LastOneOut(launch, folder).wait)
         import ray
 
         stack.callback(ray.shutdown)
@@ -139,25 +133,9 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
 
 
-def _end(launch: str) -> None:
-    """Wait until the guards of this launch have ended their jobs here, then end what is left of the launch."""
-    deadline = time.monotonic() + GRACE_SECONDS + END_SECONDS
-    while (marked(GUARD_MARKER, launch) or marked(RAY_MARKER, launch)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    sweep(launch)
-    kill(marked(RAY_MARKER, launch))
-
-
 def _own_folder() -> Path:
-    """A new folder for this process; those of launches that were killed are removed on the way."""
     parent = Path(tempfile.gettempdir())
-    if len(str(parent)) > SOCKET_PATH_ROOM:
-        parent = Path("/tmp")
-    for old in parent.glob("fairway-ray-*-*"):
-        pid = old.name.split("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.owner() == Path.home().owner():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"fairway-ray-{os.getpid()}-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix="fairway-", dir=parent if len(str(parent)) < SOCKET_PATH_ROOM else "/tmp"))
 
 
 @contextlib.contextmanager

@@ -12,9 +12,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -90,19 +89,20 @@ def _run(todo: Sequence[Trial], address: str | None) -> None:
     from . import cluster, tuning
     from .display import Display
 
+    stop = _Stop()
     launch = f"{os.getpid()}-{os.urandom(6).hex()}"
     try:
-        with _stoppable() as listen, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
+        with stop, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
             cpus = max(trial.cpus for trial in todo)
             with cluster.connected(address, cpus=cpus, launch=launch) as connected:
-                listen()  # again: Ray has put its own handlers in the place of ours
+                stop.listen()  # again: Ray has put its own handlers in the place of ours
                 if address is not None:
                     cluster.require_node(todo, connected.nodes)
                 tuning.run_trials(todo, connected, display)
-    except _Stopped as stopped:
+    except KeyboardInterrupt:
         _note("stopped. What is done is kept, nothing is left running. The same command continues:")
         _note(f"  {_command()}")
-        sys.exit(128 + stopped.number)
+        sys.exit(128 + stop.number)
 
 
 class _Recorder:
@@ -184,39 +184,35 @@ def _refuse_twice(experiments: Sequence[Experiment]) -> None:
         seen[one.draft.run_path] = one
 
 
-class _Stopped(KeyboardInterrupt):
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], None]]:
-    """Ctrl-C, SIGTERM and SIGHUP end the block with ``_Stopped``, once; yields what sets the handlers again.
+class _Stop:
+    """Ctrl-C, SIGTERM and SIGHUP end the block with KeyboardInterrupt, once; ``number`` is the signal.
 
     A signal that somebody had us ignore (nohup) stays ignored.
     """
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for one in heeded:
-            signal.signal(
-                one, signal.SIG_IGN
-            )  # the end takes seconds, and an impatient second Ctrl-C would cut it short
-        _note(f"{signal.Signals(number).name}: ending the jobs, some seconds")
-        raise _Stopped(number)
+    def __init__(self) -> None:
+        self.number = signal.SIGINT
+        self._before = {one: signal.getsignal(one) for one in STOP_SIGNALS}
+        self._heeded = [one for one, handler in self._before.items() if handler is not signal.SIG_IGN]
 
-    def listen() -> None:
-        for number in heeded:
-            signal.signal(number, stop)
+    def __enter__(self) -> "_Stop":
+        self.listen()
+        return self
 
-    listen()
-    try:
-        yield listen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+
+    def listen(self) -> None:
+        for one in self._heeded:
+            signal.signal(one, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        for one in self._heeded:
+            signal.signal(one, signal.SIG_IGN)  # an impatient second Ctrl-C would cut the end short
+        self.number = signal.Signals(number)
+        _note(f"{self.number.name}: ending the jobs, some seconds")
+        raise KeyboardInterrupt
 
 
 def _command(seeds: int | None = None) -> str:

@@ -5,7 +5,7 @@ torchrun gives each rank its own session, where a kill of the process group does
 killed without a chance to clean up. The trial writes one line of JSON, an ``Order``, to the guard's standard input and
 keeps it open; the guard answers with one line, an ``ExitReport``, when all is over.
 
-What ends a job: its own end, the end of the trial (the pipe closes, PR_SET_PDEATHSIG), a signal to the guard. In each
+What ends a job: its own end, the end of the trial (the pipe closes, whoever killed it), a signal to the guard. In each
 case every descendant gets SIGTERM, a grace, then SIGKILL. Descendants are found because the guard is their subreaper:
 on Linux even a daemon that forked twice becomes its child. Should the guard itself be killed, torchrun gets SIGTERM by
 PR_SET_PDEATHSIG, and the trial ends what is left by ``sweep``: the processes that carry the job's marker in their
@@ -22,13 +22,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 MARKER = "FAIRWAY_JOB"  # environment variable of every process of a job: <launch>/<job>
 GUARD_MARKER = "FAIRWAY_GUARD"  # the same for its guard, which a sweep must leave alone
 GRACE_SECONDS = 5.0
+RAY_SECONDS = 5.0  # for a cluster of ours to end by itself, once its driver has
 UNKILLABLE_SECONDS = 60.0  # a process inside a dead file system or driver does not heed even SIGKILL
 LINUX = sys.platform == "linux"
 
@@ -59,40 +61,21 @@ class ExitReport:
 
 
 class Guard:
-    """A job under guard, as the trial sees it. One that is garbage collected or whose process dies ends its job."""
+    """A job under guard, as the trial sees it. The job does not outlive this object, nor its process."""
 
     def __init__(self, order: Order, *, held: Sequence[int] = ()) -> None:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
         self._marker, self._grace_seconds = order.environment[MARKER], order.grace_seconds
         self._report: ExitReport | None = None
         with Path(order.log).open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    __file__,
-                ],  # -I: nothing of our environment, and not our folder as a place to import from
-                env={"PATH": os.environ.get("PATH", os.defpath), GUARD_MARKER: self._marker},
-                cwd="/",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # a kill of the trial's process group must not reach it
-                pass_fds=held,
+            self._orders, self._answers = _started(
+                asdict(order), marker={GUARD_MARKER: self._marker}, held=held, stderr=log.fileno()
             )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-        self._process.stdin.flush()
 
     def wait(self, seconds: float) -> ExitReport | None:
         """How the job ended, once it has; None if it still runs after ``seconds``."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        if self._report is None:
-            assert self._process.stdout is not None
-            answer = self._process.stdout.read()
+        if self._report is None and select.select([self._answers], [], [], seconds)[0]:
+            answer = self._answers.read()  # to the end of the pipe: the guard is gone
             if answer.endswith(b"\n"):
                 self._report = ExitReport(**json.loads(answer))
             else:
@@ -104,13 +87,44 @@ class Guard:
 
     def stop(self) -> ExitReport:
         """End the job, if it has not ended, and wait until nothing of it is left."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        report = None
-        while report is None:
-            report = self.wait(1.0)
+        self._orders.close()
+        while (report := self.wait(60.0)) is None:
+            pass
         return report
+
+
+class LastOneOut:
+    """Sees to it that nothing of a launch is left on this machine, even where its driver is killed.
+
+    Some of Ray's processes stay for minutes then; they are known by their logs, which are open in a folder of ours.
+    """
+
+    def __init__(self, launch: str, folder: Path) -> None:
+        """``folder`` is this launch's own; it is removed when all is over."""
+        told = {"launch": launch, "driver": os.getpid(), "folder": str(folder)}
+        self._orders, self._answers = _started(told, marker={}, held=(), stderr=subprocess.DEVNULL)
+
+    def wait(self) -> None:
+        """The launch is over: wait until nothing of it is left."""
+        self._orders.close()
+        self._answers.read()
+
+
+def see_out(launch: str, driver: int, folder: str) -> None:
+    """Wait until the driver of ``launch`` closes our standard input or dies; then end what is left of the launch."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    while os.read(0, 4096):
+        pass
+    for left_over, seconds in (
+        (lambda: _users_of(folder) - {driver}, RAY_SECONDS),
+        (lambda: marked(GUARD_MARKER, launch), GRACE_SECONDS + RAY_SECONDS),
+    ):
+        deadline = time.monotonic() + seconds
+        while (pids := left_over()) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS / 2)
+        _signal(pids, signal.SIGKILL)
+    sweep(launch)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def guard(order: Order) -> ExitReport:
@@ -119,7 +133,6 @@ def guard(order: Order) -> ExitReport:
     if LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     with Path(order.log).open("ab", buffering=0) as log:
         job = subprocess.Popen(  # where this fails, the traceback goes to the log and the trial finds no answer
             order.command,
@@ -172,9 +185,25 @@ def marked(variable: str, marker: str) -> set[int]:
     }
 
 
-def kill(pids: set[int]) -> None:
-    """SIGKILL to each of ``pids`` that is still there."""
-    _signal(pids, signal.SIGKILL)
+def _started(
+    told: Mapping[str, object], *, marker: dict[str, str], held: Sequence[int], stderr: int
+) -> tuple[IO[bytes], IO[bytes]]:
+    """This file as a process of its own, told its task: the pipe whose end tells it to stop, the pipe of its answer."""
+    starter = subprocess.Popen(
+        [sys.executable, "-I", __file__],  # -I: nothing of our environment, and no import from our folder
+        env={"PATH": os.environ.get("PATH", os.defpath), **marker},
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,  # a kill of our process group must not reach it
+        pass_fds=held,
+    )
+    assert starter.stdin is not None and starter.stdout is not None
+    starter.stdin.write(json.dumps(told).encode() + b"\n")
+    starter.stdin.flush()
+    starter.wait()
+    return starter.stdin, starter.stdout
 
 
 class _Stop:
@@ -259,6 +288,16 @@ def _parents() -> dict[int, int]:
     return {int(row[0]): int(row[2]) for row in rows if len(row) == 3 and not row[1].startswith(b"Z")}
 
 
+def _users_of(folder: str) -> set[int]:
+    """The processes that have a file open under ``folder``; none but on Linux."""
+    found = set()
+    for pid in _parents() if LINUX else ():
+        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            if any(str(file.readlink()).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir()):
+                found.add(pid)
+    return found
+
+
 def _proc(pid: int, name: str) -> bytes:
     """A file of ``/proc/<pid>``; empty where the process is gone or somebody else's."""
     try:
@@ -267,15 +306,23 @@ def _proc(pid: int, name: str) -> bytes:
         return b""
 
 
-def _order_from_standard_input() -> Order:
+def _line_from_standard_input() -> bytes:
     line = b""
     while not line.endswith(b"\n"):  # byte by byte: nothing behind the line may be swallowed, its end is the stop sign
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("the guard of a job is started by platform/trial.py, not by hand")
+            sys.exit("this is started by platform/trial.py and platform/cluster.py, not by hand")
         line += byte
-    return Order(**json.loads(line))
+    return line
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(guard(_order_from_standard_input()))), flush=True)
+    told = json.loads(_line_from_standard_input())
+    if os.fork():  # A Ray worker that exits kills its children with SIGKILL. We are none of them, but an orphan.
+        os._exit(0)
+    if "launch" in told:
+        see_out(**told)
+    else:
+        report = guard(Order(**told))
+        with contextlib.suppress(BrokenPipeError):  # nobody left to read it
+            os.write(1, json.dumps(asdict(report)).encode() + b"\n")
