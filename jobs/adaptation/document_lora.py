@@ -38,7 +38,12 @@ class DocumentLora:
     def learner(self, model: nn.Module, setting: Setting) -> "AdaptedDocuments":
         """What the scoring loop hands each document's scored chunks to."""
         if setting.sam_radius:
-            raise ValueError("sam: sharpness-aware steps are not made for document_lora; wrap another adaptation")
+            raise ValueError("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
+        if self.context_tokens < self.chunk_targets:
+            raise ValueError(
+                f"document_lora.context_tokens: {self.context_tokens} must be at least chunk_targets, "
+                f"{self.chunk_targets}: the first targets of a chunk would not be scored"
+            )
         setting.log.line(
             f"ttt_lora:start protocol:{self.protocol} rank:{self.rank} chunk:{self.chunk_targets} "
             f"context:{self.context_tokens} lr:{self.learning_rate}"
@@ -98,8 +103,9 @@ class AdaptedDocuments:
 
     def _added(self, place: int, x_BTI: Tensor) -> Tensor:
         """What the adapters of one layer add to its output: each row by its own document's."""
-        low_BTR = torch.bmm(x_BTI, self.down[place].mT.to(x_BTI.dtype))
-        return torch.bmm(low_BTR, self.up[place].mT.to(x_BTI.dtype))
+        rows = len(x_BTI)
+        low_BTR = torch.bmm(x_BTI, self.down[place][:rows].mT.to(x_BTI.dtype))
+        return torch.bmm(low_BTR, self.up[place][:rows].mT.to(x_BTI.dtype))
 
     def _adding(self, place: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         return lambda module, inputs, output: output + self._added(place, inputs[0])
