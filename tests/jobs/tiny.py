@@ -49,8 +49,11 @@ KNOBS: dict[str, dict[str, Any]] = {
     "adaptive_bits": {"keep_elements": 256, "sequences": 4},
     "full_gptq": {"keep_elements": 256, "sequences": 4},
     "sliding": {"stride": 8},
+    "document_isolated": {"stride": 8},
     "pre_eval": {"epochs": 2, "batch_sequences": 3, "learning_rate": 0.01},
-    "score_first": {"chunk_targets": 80, "batch_sequences": 2, "learning_rate": 0.05},
+    "score_first": {"chunk_targets": 80, "batch_sequences": 2, "epochs": 2, "learning_rate": 0.05},
+    "two_phase": {"first_epochs": 2, "second_epochs": 2, "last_blocks": 1, "batch_sequences": 3},
+    "document_lora": {"chunk_targets": 16, "context_tokens": 32, "batch_documents": 2},
 }
 NESTED = {"quantizer": "row_wise", "adaptation": "score_first"}  # what a technique of techniques is tried with
 WITHOUT_MODEL = {  # families that leave the model's function alone; every other one must pass the model's tests
