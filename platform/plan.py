@@ -190,14 +190,12 @@ def read(run_path: Path) -> Plan:
         raise UserError(f"{shown(path)}: no such file; a run is a folder like runs/leaky_cosine-991bb5f2")
     try:
         found = json.loads(path.read_text())
-        version = found.pop("schema_version")
+        if (version := found.pop("schema_version")) != SCHEMA_VERSION:
+            raise ValueError(f"it is of schema {version}")
         planned = tuple(Planned(time=one["time"], seeds=tuple(one["seeds"])) for one in found.pop("planned"))
-        plan = Plan(**{**_tupled(found), "run_path": run_path.resolve(), "planned": planned})
+        return Plan(**{**_tupled(found), "run_path": run_path.resolve(), "planned": planned})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{shown(path)}: not a plan of schema {SCHEMA_VERSION}: {error}") from error
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{shown(path)}: plan of schema {version}, this version of Fairway reads {SCHEMA_VERSION}")
-    return plan
 
 
 def extend(draft: Plan, seeds: tuple[int, ...]) -> Plan:
