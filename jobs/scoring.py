@@ -54,7 +54,10 @@ class DocumentLearner(Protocol):
         """Forget everything; the documents that begin at these positions of the stream come next, one a row."""
 
     def score(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """The loss of every target in nats, float32 [B, T], by what has been learned so far."""
+        """The loss of every target in nats, float32 [B, T], by what has been learned so far.
+
+        The rows are those of the first B documents: the others have come to their end.
+        """
 
     def learn(self, loss_BT: Tensor, weight_BT: Tensor) -> None:
         """Learn from losses that ``score`` has just returned, weighted; called once they have been recorded."""
@@ -186,13 +189,14 @@ def _score_and_learn_chunk(
     learner: DocumentLearner,
     events: list[Event],
 ) -> None:
-    """Chunk number ``chunk`` of each document that has one; each document has a row, empty where it has none."""
+    """Chunk number ``chunk`` of the documents that have one: the first of ``spans``, which come longest first."""
     rows = []
     for start, stop in spans:
         begin = start + chunk * learner.chunk_targets
+        if begin >= stop:
+            break
         end = min(begin + learner.chunk_targets, stop)
-        first = max(start, end - learner.context_tokens)
-        rows.append((first, begin, end, end < stop) if begin < stop else (start, start, start, False))
+        rows.append((max(start, end - learner.context_tokens), begin, end, end < stop))
     first_B1, begin_B1, end_B1, goes_on_B1 = torch.tensor(rows, device=tokens.device)[:, None].unbind(-1)
     position_BT = first_B1 + torch.arange(int((end_B1 - first_B1).max()), device=tokens.device)
     inside_BT = position_BT < end_B1
@@ -204,7 +208,7 @@ def _score_and_learn_chunk(
     nll_N[position_BT[scored_BT]] = loss_BT.detach()[scored_BT]
     taught_BT = scored_BT & goes_on_B1.bool()
     for _, begin, end, goes_on in rows:
-        events.extend([Event(kind="score", begin=begin, end=end)] if end > begin else [])
+        events.append(Event(kind="score", begin=begin, end=end))
         events.extend([Event(kind="train", begin=begin, end=end)] if goes_on else [])
     if bool(taught_BT.any()):
         learner.learn(loss_BT, taught_BT / taught_BT.sum(dim=1, keepdim=True).clamp(min=1))

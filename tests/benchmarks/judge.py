@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tests.orchestration.records import written, written_logs
 FOLDERS, LOGS, LINES = 60, 165, 183_000
 TARGET_SECONDS, TARGET_MEGABYTES = 2.0, 300
 REPEATS = 5
+KINDS = (
+    (written_logs.baseline_log, written_logs.THREE),
+    (written_logs.spaced_log, written.SPACED),
+    (written_logs.compact_log, written.COMPACT),
+)
 
 _CODE = "    x = self.norm(x) + self.scale[layer].to(dtype=x.dtype) * self.attention(x, mask=None)  # {}"
 _PROGRESS = "tttg: c{}/95 lr:0.001000 t:0.3s"
@@ -40,9 +46,8 @@ def write_tree(root: Path, rng: random.Random) -> int:
     written_lines = 0
     left = LOGS
     for index, count in enumerate(logs_of):
-        kind = index % 3
-        writer = (written_logs.baseline_log, written_logs.spaced_log, written_logs.compact_log)[kind]
-        base = (written_logs.THREE, written.SPACED, written.COMPACT)[kind][:count]
+        writer, measured = KINDS[index % len(KINDS)]
+        base = measured[:count]
         seeds = tuple(replace(n, steps=n.steps - index, model_bytes=n.model_bytes - index) for n in base)
         folder = root / "track_10min_16mb" / f"2026-04-{index:02d}_record"
         if count > 1:
@@ -58,7 +63,9 @@ def write_tree(root: Path, rng: random.Random) -> int:
     return written_lines
 
 
-def _one_seed(folder: Path, seeds: tuple[written_logs.Numbers, ...], writer) -> None:  # type: ignore[no-untyped-def]
+def _one_seed(
+    folder: Path, seeds: tuple[written_logs.Numbers, ...], writer: Callable[[written_logs.Numbers], str]
+) -> None:
     n = seeds[0]
     text = f'{{"val_bpb": {n.score}, "bytes_total": {n.total_bytes}}}'
     folder.mkdir(parents=True)
@@ -92,10 +99,9 @@ def main() -> None:
             results.append(tuple(float(number) for number in done.stderr.split()[-2:]))
     seconds, megabytes = sorted(results)[len(results) // 2][0], max(result[1] for result in results)
     spread = f"{min(results)[0]:.2f} to {max(results)[0]:.2f}"
-    print(
-        f"judge: {FOLDERS} folders, {LOGS} logs, {lines:,} lines: {seconds:.2f} s of one core ({spread}), {megabytes:.0f} MB"
-    )
-    print(f"       target: {TARGET_SECONDS} s, {TARGET_MEGABYTES} MB")
+    print(f"judge: {FOLDERS} folders, {LOGS} logs, {lines:,} lines")
+    print(f"       {seconds:.2f} s of one core ({spread}), target {TARGET_SECONDS} s")
+    print(f"       {megabytes:.0f} MB, target {TARGET_MEGABYTES} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,253 @@
+"""A recipe made small, its arms with it, and the real evaluation of an arm on streams that the audit makes up.
+
+The evaluation is ``train.score_arm``, with its artifact, its files and its scoring loop; a job is told other tokens.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jobs.artifact import load_into, unpack
+from jobs.audit.ledger import Ledger, Stream
+from jobs.audit.streams import chance
+from jobs.contract import (
+    ARTIFACT_FILE,
+    LOG_FILE,
+    RESULT_FILE,
+    SHARD_HEADER_INTS,
+    SHARD_MAGIC,
+    SHARD_VERSION,
+    WEIGHTS_FILE,
+    Assignment,
+    TrunkRecord,
+    read_result,
+)
+from jobs.log import Log
+from jobs.model import Transformer, build_model
+from jobs.recipe import Evaluation, Recipe
+from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores
+from jobs.train import Job, score_arm
+from jobs.world import World
+
+VOCABULARY, LENGTH = 64, 32
+TRAINING_TOKENS = 4096  # of chance, for quantizers that calibrate on training data
+NOISE = 0.1  # on every parameter of a trunk, so that no layer that starts at zero hides what comes before it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How small an adaptation and an evaluation are made: each knob at most this; ``times`` multiplies rates."""
+
+    stride: int = 8
+    length: int = LENGTH
+    sequence_length: int = LENGTH
+    chunk_targets: int = 64
+    context_tokens: int = 64
+    batch_sequences: int = 2
+    batch_documents: int = 3
+    epochs: int | None = 2  # None: the recipe's own, and so of every knob that ends in ``_epochs``
+    learning_rate_times: float = 1.0
+
+
+def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
+    """``recipe`` with a small vocabulary, short sequences, and adaptations and evaluation of these sizes."""
+    return replace(
+        recipe,
+        shape=replace(recipe.shape, vocab_size=VOCABULARY, embedding_std=0.02),
+        budget=replace(recipe.budget, sequence_length=LENGTH, max_micro_batch_tokens=16 * LENGTH),
+        evaluation=made_small(recipe.evaluation, sizes),
+        arms={name: made_small(arm, sizes) for name, arm in recipe.arms.items()},
+    )
+
+
+def made_small(technique: Any, sizes: Sizes) -> Any:
+    """``technique`` with its knobs, and those of the techniques inside it, cut down to ``sizes``; others as they are."""
+    caps = {field.name: getattr(sizes, field.name) for field in fields(sizes)}
+    changes: dict[str, Any] = {}
+    for field in fields(technique):
+        value, name = getattr(technique, field.name), field.name
+        cap = caps.get("epochs" if name.endswith("_epochs") else name)
+        if is_dataclass(value):
+            changes[name] = made_small(value, sizes)
+        elif name.endswith("learning_rate"):
+            changes[name] = value * sizes.learning_rate_times
+        elif cap is not None and value is not None:
+            changes[name] = min(value, cap)
+    return replace(technique, **changes)
+
+
+class Trunk:
+    """A trunk of a small recipe in ``folder``: chance for weights, packed as the recipe packs.
+
+    Its data folder holds training tokens of chance, and whatever validation tokens an evaluation is given.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, *, noise: float, seed: int) -> None:
+        self.recipe, self.folder, self.seed = recipe, folder, seed
+        self.path, self.data_path = folder / "trunk", folder / "data"
+        self.path.mkdir(parents=True)
+        self.data_path.mkdir()
+        write_shard(
+            self.data_path / "toy_train_000000.bin",
+            chance(TRAINING_TOKENS, vocab_size=recipe.shape.vocab_size, seed=seed),
+        )
+        model = self.new_model()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
+        torch.save(model.state_dict(), self.path / WEIGHTS_FILE)
+        (self.path / LOG_FILE).write_text("")
+
+    @property
+    def artifact(self) -> Path:
+        return self.path / ARTIFACT_FILE
+
+    def new_model(self) -> Transformer:
+        return build_model(self.recipe, seed=self.seed, device=torch.device("cpu"))
+
+    def put_validation(self, tokens: Tensor) -> None:
+        """Make these the validation tokens of the data folder."""
+        write_shard(self.data_path / "toy_val_000000.bin", tokens)
+
+    def pack(self, validation: Tensor) -> str:
+        """Pack the trunk while these are the validation tokens; the name of the weights that the artifact holds."""
+        self.put_validation(validation)
+        ledger = Ledger(world=World(), artifact="")
+        models = Models(self, ledger)
+        job = ToyJob(models, Stream(validation, ledger), ledger)
+        job.packed(models.averaged(), self.artifact, Log(self.path, writes=False))
+        return ledger.artifacts[-1]
+
+
+class Models:
+    """Where an evaluation gets its model from."""
+
+    def __init__(self, trunk: Trunk, ledger: Ledger) -> None:
+        self.trunk, self._ledger = trunk, ledger
+
+    def packed(self) -> Any:
+        """The model as the artifact holds it."""
+        model = self.trunk.new_model()
+        load_into(model, unpack(self.trunk.artifact))
+        return self._ledger.watch(model)
+
+    def averaged(self) -> Any:
+        """The model before it was rounded and packed."""
+        model = self.trunk.new_model()
+        model.load_state_dict(torch.load(self.trunk.path / WEIGHTS_FILE, weights_only=True))
+        return self._ledger.watch(model)
+
+
+Evaluate = Callable[[Models, Stream, Ledger], Tensor]  # gives the loss of every target in nats, float32 [N]
+
+
+class ToyJob(Job):
+    """A job on tokens that the audit makes up, which writes down what is done with them."""
+
+    def __init__(self, models: Models, stream: Stream, ledger: Ledger) -> None:
+        # Not Job's own: that reads a tokenizer, and its tokens from files.
+        trunk = models.trunk
+        self.recipe, self.world, self.stream, self.ledger = trunk.recipe, ledger.world, stream, ledger
+        self.assignment = Assignment(
+            seed=trunk.seed,
+            data_path=trunk.data_path,
+            tokenizer_path=trunk.folder,
+            output_path=trunk.folder,
+            trunk_path=trunk.path,
+            arms=(),
+            max_wallclock_seconds=None,
+        )
+        self.program, self.code_bytes = trunk.folder, 0
+        self.program_sha256 = self.data_sha256 = self.tokenizer_sha256 = "audit"
+        self.document_starts = stream.document_starts
+        self.bytes_N = torch.ones(stream.num_targets, dtype=torch.int64)
+        self.losses: Tensor | None = None
+
+    @property
+    def tokens(self) -> Tensor:  # type: ignore[override]
+        return self.stream.tokens
+
+    def new_model(self) -> Transformer:
+        model: Transformer = self.ledger.watch(super().new_model())
+        return model
+
+    def packed(self, model: nn.Module, path: Path, log: Log) -> int:
+        size = super().packed(model, path, log)
+        holds = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
+        load_into(holds, unpack(path))
+        self.ledger.packed(holds)
+        return size
+
+    def score(
+        self,
+        model: LanguageModel,
+        evaluation: Evaluation,
+        log: Log | None,
+        learner: Learner | DocumentLearner | None = None,
+    ) -> Scores:
+        if log is None:  # a diagnosis, not the score
+            return super().score(model, evaluation, log, learner)
+        self.ledger.scoring(model)
+        scores = super().score(model, evaluation, log, learner)
+        self.ledger.events.extend(scores.events)
+        self.losses = scores.nll_N
+        return scores
+
+
+def evaluation_of(arm: str) -> Evaluate:
+    """The recipe's own evaluation of ``arm``: what a job does with a trunk, from its files to the result."""
+
+    def evaluate(models: Models, stream: Stream, ledger: Ledger) -> Tensor:
+        job = ToyJob(models, stream, ledger)
+        with contextlib.redirect_stdout(io.StringIO()):
+            score_arm(job, UNTRAINED, arm, end_to_end=False)
+        losses = job.losses
+        result = read_result(models.trunk.folder / arm / RESULT_FILE)
+        if losses is None or result.val_loss_nats != float(losses.double().sum()) / stream.num_targets:
+            raise ValueError(f"{arm}: the loss in {RESULT_FILE} is not the mean of the losses that the loop gave")
+        return losses
+
+    return evaluate
+
+
+def declared_protocol(trunk: Trunk, arm: str) -> str:
+    """What the result says that the last evaluation of ``arm`` left."""
+    return read_result(trunk.folder / arm / RESULT_FILE).protocol
+
+
+UNTRAINED = TrunkRecord(
+    trunk_sha256="audit",
+    program_sha256="audit",
+    weights_sha256="audit",
+    artifact_sha256="audit",
+    recipe="audit",
+    scale="audit",
+    seed=0,
+    data_sha256="audit",
+    tokenizer_sha256="audit",
+    parameters=0,
+    model_bytes=0,
+    steps=0,
+    train_tokens=0,
+    train_seconds=0.0,
+    step_ms_mean=0.0,
+    step_ms_median=0.0,
+    world_size=1,
+    device="cpu",
+    torch_version=torch.__version__,
+)
+
+
+def write_shard(path: Path, tokens: Tensor) -> None:
+    """``tokens`` as the challenge's shards are written."""
+    header = np.zeros(SHARD_HEADER_INTS, dtype="<i4")
+    header[:3] = SHARD_MAGIC, SHARD_VERSION, tokens.numel()
+    path.write_bytes(header.tobytes() + tokens.numpy().astype("<u2").tobytes())

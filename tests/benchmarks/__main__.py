@@ -1,0 +1,35 @@
+"""Every benchmark, one after the other: `make bench`. Figures are ratios within one run, or medians with their spread."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import platform
+
+BENCHMARKS = (
+    "commands",
+    "step",
+    "muon",
+    "scoring",
+    "adapting",
+    "packing",
+    "arms",
+    "byte_model",
+    "judge",
+    "audit_confusion",
+)
+
+
+def main() -> int:
+    print(f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}", flush=True)
+    status = 0
+    for name in BENCHMARKS:
+        if not (Path(__file__).parent / f"{name}.py").exists():
+            continue
+        print(f"\n--- {name}", flush=True)
+        status |= subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
