@@ -51,6 +51,7 @@ class Assignment:
     trunk_path: Path
     arms: tuple[str, ...]
     max_wallclock_seconds: float | None  # None: what the recipe says
+    force: bool = False  # score an artifact above the byte limit too
 
     @staticmethod
     def from_environment(environment: dict[str, str]) -> "Assignment":
@@ -69,6 +70,7 @@ class Assignment:
             trunk_path=Path(environment.get("TRUNK_PATH") or output_path / "trunk"),
             arms=tuple(name for name in environment.get("ARMS", "").split(",") if name),
             max_wallclock_seconds=_number(environment, "MAX_WALLCLOCK_SECONDS", "", float) if seconds else None,
+            force=environment.get("FORCE") == "1",
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -81,6 +83,8 @@ class Assignment:
             "TRUNK_PATH": str(self.trunk_path),
             "ARMS": ",".join(self.arms),
         }
+        if self.force:
+            variables["FORCE"] = "1"
         if self.max_wallclock_seconds is not None:
             variables["MAX_WALLCLOCK_SECONDS"] = str(self.max_wallclock_seconds)
         return variables
@@ -151,8 +155,8 @@ class ArmResult:
 
     @property
     def claimable(self) -> bool:
-        """Whether a record may claim this score: nothing learned from a token before it was scored."""
-        return self.protocol == SCORE_FIRST
+        """Whether a record may claim this score: nothing learned from a token before it was scored, and it fits."""
+        return self.protocol == SCORE_FIRST and self.artifact_bytes <= ARTIFACT_LIMIT_BYTES
 
 
 def shard_tokens(path: Path) -> int:

@@ -155,7 +155,7 @@ def score_documents(
     """Score every target of ``tokens`` [N + 1] by a model that learns each document by itself, chunk after chunk.
 
     A document's targets are those of its own tokens and the BOS of the next. A chunk is scored, recorded, and only
-    then learned, unless it is the document's last. Documents are batched by their number of chunks; the
+    then learned, unless it is the document's last. Documents are batched by their length; the
     ranks take them in turn, and no batch knows of another.
 
     Distributed: every rank calls it with the same arguments and gets the same scores.
@@ -165,7 +165,7 @@ def score_documents(
     nll_N = torch.zeros(num_targets, dtype=torch.float32, device=world.device)
     starts = [0, *(start for start in document_starts if 0 < start < num_targets)]
     spans = list(zip(starts, [*starts[1:], num_targets], strict=True))
-    spans.sort(key=lambda span: (span[0] - span[1]) // learner.chunk_targets)  # most chunks first; stable
+    spans.sort(key=lambda span: span[0] - span[1])  # longest first, so that those in a batch end together; stable
     batches = [
         spans[first : first + learner.batch_documents] for first in range(0, len(spans), learner.batch_documents)
     ]

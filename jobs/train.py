@@ -6,6 +6,7 @@ The phases stand in ``main``, ``train_trunk`` and ``score_arm`` in the order in 
 import hashlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
@@ -136,8 +137,12 @@ class Job:
             if recipe.fitting:
                 tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
                 log.line(line)
+            artifact = pack(tensors, compressor.codec, compressor.compress)
+            if len(artifact) + self.code_bytes > ARTIFACT_LIMIT_BYTES:
+                for line in where_bytes_went(tensors, kinds, packed_bytes):
+                    log.line(line)
             part = path.with_suffix(".part")
-            part.write_bytes(pack(tensors, compressor.codec, compressor.compress))
+            part.write_bytes(artifact)
             part.replace(path)
         self.world.wait()
         return path.stat().st_size
@@ -273,7 +278,13 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
             job.packed(model, artifact, log)
     with log.phase("load"):
         load_into(model, unpack(artifact))
-    write_sizes(job, log, artifact.stat().st_size)
+    total = write_sizes(job, log, artifact.stat().st_size)
+    if total > ARTIFACT_LIMIT_BYTES and not job.assignment.force:
+        raise ValueError(
+            f"{artifact}: {total} bytes with the code are {total - ARTIFACT_LIMIT_BYTES} above the limit of "
+            f"{ARTIFACT_LIMIT_BYTES}, so it is not scored; {trunk_path / LOG_FILE} says where the bytes went. "
+            f"Fewer bits or a fitting technique help; --force scores it all the same, for no record to claim"
+        )
     learner: Learner | DocumentLearner | None = None
     if adaptation.protocol == PRE_EVAL and not adaptation.before_quantization:
         with log.phase("adapt"):
@@ -363,14 +374,29 @@ def write_header(job: Job, log: Log, parameters: int) -> None:
     log.line(f"seed:{job.assignment.seed}")
 
 
-def write_sizes(job: Job, log: Log, model_bytes: int) -> None:
-    """The bytes that count, and a plain word where they are too many."""
+def where_bytes_went(
+    tensors: list[Encoded], kinds: dict[str, str], packed_bytes: Callable[[list[Encoded]], int]
+) -> Iterator[str]:
+    """Lines of a table: each kind of tensor, its values, their bits, and its bytes when packed alone."""
+    by_kind: dict[str, list[Encoded]] = {}
+    for one in tensors:
+        by_kind.setdefault(kinds[one.name], []).append(one)
+    yield "where the bytes went: kind, tensors, values, bits of a value, bytes packed alone"
+    for kind, members in by_kind.items():
+        values = sum(one.values.numel() for one in members)
+        bits = sum(one.values.numel() * one.bits for one in members) / values
+        yield f"  {kind:12} {len(members):4} {values:11,} {bits:5.2f} {packed_bytes(members):11,}"
+
+
+def write_sizes(job: Job, log: Log, model_bytes: int) -> int:
+    """The bytes that count, and a plain word where they are too many; returns their sum."""
     total = model_bytes + job.code_bytes
     log.line(f"Code size: {job.code_bytes} bytes")
     log.line(f"Serialized model {job.format}: {model_bytes} bytes")
     log.line(f"Total submission size {job.format}: {total} bytes")
     if total > ARTIFACT_LIMIT_BYTES:
         log.line(f"over the limit: {total} bytes are {total - ARTIFACT_LIMIT_BYTES} more than {ARTIFACT_LIMIT_BYTES}")
+    return total
 
 
 def write_score(job: Job, log: Log, label: str, scores: Scores, adaptation: Adaptation, *, milliseconds: float) -> None:

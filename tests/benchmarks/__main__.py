@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: `make bench`. Figures are ratios within one run, or medians with their spread."""
+"""Every benchmark, one after the other: `make bench`. Figures are ratios within one run, or medians and spread."""
 
 import subprocess
 import sys

@@ -170,9 +170,7 @@ def main() -> None:
 
     times = in_turn(our_step, plain_step, rounds=40)
     apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
-    print(
-        f"  naive_baseline at laptop scale, {SEQUENCES} x {LENGTH} tokens, eager, one thread, 40 steps of each in turn"
-    )
+    print(f"  naive_baseline at laptop scale, {SEQUENCES} x {LENGTH} tokens, eager, one thread, 40 steps of each")
     print(f"  ours  {milliseconds(times[0])} a step\n  plain {milliseconds(times[1])} a step")
     print(f"  ours / plain: {ratio(*times)}; losses differ by {apart:.1e} nats at most")
     if apart > 0.02:
