@@ -19,6 +19,7 @@ A job is told things in environment variables (the community's names where there
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -249,6 +250,9 @@ def _fields_of(kind: type, path: Path) -> dict[str, Any]:
 def _number(environment: dict[str, str], name: str, default: str, kind: type) -> Any:
     text = environment.get(name) or default
     try:
-        return kind(text)
+        number = kind(text)
     except ValueError:
-        raise ValueError(f"{name}={text!r} in the environment is not {kind.__name__}") from None
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"{name}={text!r} in the environment is not {kind.__name__}")
+    return number
