@@ -1,0 +1,164 @@
+"""Which logs are those of the claim, and which line is its score, in folders that make it hard."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from platform.records.record import Examined, examine
+from tests.orchestration.records.written import mean, narrow_readme, record, without_ttt
+from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log
+
+SEEDS = without_ttt()
+ONE = SEEDS[0]
+MEAN = mean([n.score for n in SEEDS])
+NAMED = {f"train_seed{n.seed}.log": baseline_log(n) for n in SEEDS}
+
+
+def examined(folder: Path, logs: Mapping[str, str], submission: dict[str, Any], readme: str = "") -> Examined:
+    for name, text in logs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "submission.json").write_text(json.dumps(submission), encoding="utf-8")
+    if readme:
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+    return examine(folder)
+
+
+def training_only(n: Numbers) -> str:
+    return baseline_log(n).partition("final_int6_roundtrip")[0]
+
+
+def scoring_only(n: Numbers) -> str:
+    assert n.ttt is not None
+    return (
+        f"seed:{n.seed}\nval_loader:shards pattern=x tokens:{n.tokens}\nttt_sliding:start chunks=1893\n"
+        f"legal_ttt_exact val_loss:{n.loss(n.ttt):.8f} val_bpb:{n.ttt:.8f} eval_time:{n.eval_ms}ms\n"
+    )
+
+
+def test_a_copy_counts_once(tmp_path: Path) -> None:
+    found = examined(tmp_path, NAMED | {"train.log": baseline_log(ONE)}, {"val_bpb": round(MEAN, 6)})
+    assert found.score.seeds == (1337, 2025, 42) and found.read.copies == {"train.log": "train_seed1337.log"}
+    assert {run["file"]: run["copy_of"] for run in found.runs}["train.log"] == "train_seed1337.log"
+
+
+def test_the_console_log_of_a_run_is_no_second_seed(tmp_path: Path) -> None:
+    console = "nohup: ignoring input\n" + baseline_log(ONE, dump=False)
+    found = examined(tmp_path, NAMED | {"console.log": console}, {"val_bpb": round(MEAN, 6)})
+    assert found.score.files == tuple(sorted(NAMED)) and "the same run" in " ".join(found.notes)
+
+
+def test_no_log_of_the_claimed_run(tmp_path: Path) -> None:
+    for logs in (NAMED, {"notes.txt": "hello\n"}, {}):
+        folder = tmp_path / str(len(logs))
+        folder.mkdir()
+        found = examined(folder, logs, {"val_bpb": 1.06321, "bytes_total": 15_912_345}, "**val_bpb: 1.0632**\n")
+        assert (found.verdict, found.score.mean_bpb, found.mismatches) == ("no log", None, [])
+
+
+def test_a_wrong_headline_of_the_right_run_is_a_mismatch(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train.log": baseline_log(ONE)}, {"val_bpb": 1.06321, "bytes_total": ONE.total_bytes})
+    assert found.verdict == "mismatch" and [one.figure.item for one in found.mismatches] == ["val_bpb"]
+
+
+def test_a_mean_over_seeds_without_logs_has_no_log(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train.log": baseline_log(ONE)}, {"val_bpb": round(MEAN, 5)}, narrow_readme(SEEDS))
+    assert found.verdict == "no log" and found.claimed.missing == (42, 2025)
+    wrong = narrow_readme(SEEDS).replace(f"{SEEDS[1].score:.5f}", "1.19999")
+    assert examined(tmp_path, {}, {"val_bpb": round(MEAN, 5)}, wrong).verdict == "mismatch", "a mean of other rows"
+
+
+def test_one_seed_of_several_is_submitted(tmp_path: Path) -> None:
+    found = examined(tmp_path, NAMED, {"val_bpb": ONE.score, "bytes_total": ONE.total_bytes}, narrow_readme(SEEDS))
+    assert (found.verdict, len(found.score.bpb)) == ("agrees", 3)
+
+
+def test_scores_in_logs_of_their_own(tmp_path: Path) -> None:
+    seeds, after = THREE, mean([n.score for n in THREE])
+    rows = "".join(f"| {n.seed} | {n.steps} | {n.ttt:.5f} | {n.total_bytes} |\n" for n in seeds)
+    readme = f"**val_bpb: {after:.5f}** (3-seed mean)\n\n| Seed | Steps | BPB | Artifact |\n|-|-|-|-|\n{rows}"
+    for trained in (training_only, lambda n: baseline_log(replace(n, ttt=None))):
+        folder = tmp_path / trained.__name__
+        folder.mkdir()
+        logs = {f"logs/train_seed{n.seed}.log": trained(n) for n in seeds}
+        logs |= {f"logs/ttt_eval_seed{n.seed}.log": scoring_only(n) for n in seeds}
+        found = examined(folder, logs, {"val_bpb": round(after, 5)}, readme)
+        assert found.verdict == "agrees" and found.claimed.label == "legal_ttt_exact"
+        assert found.unsupported == [] and len(found.checked) == 12, "steps and bytes are in the training logs"
+
+
+def test_scores_after_training_in_one_file(tmp_path: Path) -> None:
+    found = examined(
+        tmp_path,
+        {"train.log": training_only(THREE[0]) + scoring_only(THREE[0])},
+        {"val_bpb": THREE[0].ttt, "bytes_total": THREE[0].total_bytes, "step_stop": THREE[0].steps},
+    )
+    assert (found.verdict, len(found.checked)) == ("agrees", 3)
+
+
+def test_the_claim_decides_between_evaluators(tmp_path: Path) -> None:
+    diverged = "final_int6_ttt val_loss:3.07421378 val_bpb:1.82072600 eval_time:405410ms\n"
+    log = {"train.log": baseline_log(ONE) + diverged}
+    found = examined(tmp_path, log, {"val_bpb": ONE.score})
+    assert (found.verdict, found.claimed.label) == ("agrees", "final_int6_sliding_window_exact")
+    assert examined(tmp_path, log, {"val_bpb": 1.820726}).claimed.label == "final_int6_ttt"
+    assert examined(tmp_path, log, {"val_bpb": ONE.roundtrip}).claimed.label == "final_int6_roundtrip_exact"
+
+
+def test_the_claim_decides_between_strides(tmp_path: Path) -> None:
+    log = (
+        "seed:1\nstep:10/10 val_loss:2.0 val_bpb:1.2 train_time:1ms step_avg:0.1ms\n"
+        "final_sliding_window_eval_exact stride:64 val_loss:1.96369923 val_bpb:1.16301431\n"
+        "final_sliding_window_eval_exact stride:256 val_loss:1.97369923 val_bpb:1.16893696\n"
+    )
+    assert examined(tmp_path, {"train.log": log}, {"val_bpb": 1.16301431}).score.bpb == (1.16301431,)
+
+
+def test_logs_of_other_runs_beside(tmp_path: Path) -> None:
+    others = {
+        "ablation_no_ema_seed42.log": baseline_log(replace(SEEDS[1], sliding=1.13)),
+        "baseline.log": baseline_log(replace(SEEDS[1], sliding=1.22, seed=7)),
+    }
+    assert examined(tmp_path, NAMED | others, {"val_bpb": round(MEAN, 6)}).score.files == tuple(sorted(NAMED))
+
+
+def test_seeds_that_were_run_and_are_not_claimed(tmp_path: Path) -> None:
+    more = {f"train_seed{seed}.log": baseline_log(replace(ONE, seed=seed, sliding=1.123)) for seed in (7, 999)}
+    found = examined(tmp_path, NAMED | more, {"val_bpb": round(MEAN, 6)}, narrow_readme(SEEDS))
+    assert found.score.seeds == (1337, 2025, 42) and found.verdict == "agrees"
+
+
+def test_several_logs_of_one_seed(tmp_path: Path) -> None:
+    logs = {f"train_v{index}.txt": baseline_log(replace(n, seed=1337)) for index, n in enumerate(SEEDS)}
+    readme = f"**val_bpb: {MEAN:.4f}** (mean of 3 runs)\n"
+    found = examined(tmp_path, logs, {"val_bpb": round(MEAN, 6), "seed": 1337}, readme)
+    assert (found.verdict, found.score.seeds) == ("agrees", (1337, 1337, 1337))
+
+
+def test_a_seed_in_the_name_and_another_in_the_text(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train_seed42.log": baseline_log(ONE)}, {"val_bpb": ONE.score})
+    assert (found.runs[0]["seed"], found.runs[0]["seed_logged"]) == (42, 1337)
+    assert "train_seed42.log prints seed 1337" in found.notes
+
+
+def test_names_with_spaces_dates_and_folders(tmp_path: Path) -> None:
+    names = ("my logs/run 2026-04-01.log", "deep/er/log_s7.txt", "ternary_log_42.txt")
+    logs = dict(zip(names, (baseline_log(n).replace(f"seed:{n.seed}\n", "") for n in SEEDS), strict=True))
+    found = examined(tmp_path / "a record", logs, {"val_bpb": round(MEAN, 6)})
+    assert {run["file"]: run["seed"] for run in found.runs} == {names[0]: None, names[1]: 7, names[2]: 42}
+    assert found.verdict == "agrees"
+
+
+def test_nothing_claimed(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train.log": baseline_log(ONE)}, {})
+    assert (found.verdict, found.checked, found.score.bpb) == ("agrees", [], (ONE.score,))
+
+
+def test_bytes_of_the_script_in_the_folder(tmp_path: Path) -> None:
+    script = "print(1)\n" * 1000
+    found = examine(record(tmp_path, SEEDS, train_gpt__py=script, README__md="- Code size: 9,000 bytes\n"))
+    assert found.verdict == "agrees" and "train_gpt.py has 9,000 bytes; the logs counted 89,458" in " ".join(
+        found.notes
+    )
