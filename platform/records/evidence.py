@@ -44,9 +44,9 @@ class SeedEvidence:
     def evaluations(self, *kinds: str) -> Iterator[tuple[LogRun, Evaluation]]:
         """Evaluations of these kinds, all of them without any; a score in four decimals not beside its exact twin."""
         for run in self.logs:
-            exact = {one.label.removesuffix("_exact") for one in run.evaluations if one.label.endswith("_exact")}
+            exact = {one.name for one in run.evaluations if "_exact" in one.label}
             for evaluation in run.of_kind(*(kinds or (*KINDS, "before quantization"))):
-                if evaluation.label not in exact:
+                if evaluation.label != evaluation.name or evaluation.name not in exact:
                     yield run, evaluation
 
     def measured(self, quantity: str, *, strictly: bool = False) -> list[Measured]:
@@ -64,7 +64,7 @@ class SeedEvidence:
         found = []
         for run in self.logs:
             for one in run.evaluations:
-                if one.label.removesuffix("_exact") == label.removesuffix("_exact"):
+                if one.name == label.replace("_exact", ""):
                     found.extend(_of(run, one, "final_val_loss" if loss else "final_val_bpb", loss))
         return found
 
@@ -218,6 +218,11 @@ def _headroom(seed: SeedEvidence) -> list[Measured]:
     ]
 
 
+def _peak_memory(seed: SeedEvidence) -> list[Measured]:
+    fact = seed.fact("peak_memory_mib")
+    return [Measured("peak_memory_mib", fact.value * 2**20, fact.where)] if fact else []
+
+
 def _fact(name: str) -> Reading:
     return lambda seed: [seed.fact(name)]
 
@@ -252,5 +257,5 @@ _QUANTITIES: dict[str, Reading] = {
     "compressed": lambda seed: _model(seed) + _total(seed),
     "code_bytes": _code,
     "headroom_bytes": _headroom,
-    "peak_memory": _fact("peak_memory_mib"),
+    "peak_memory": _peak_memory,
 }

@@ -108,7 +108,7 @@ _NAMES = [
         ("compressed", r"compressed (?:artifact|size|bytes)"),
         (
             "total_bytes",
-            r"artifact|submission size|\btotal (?:size|bytes|submission)|bytes total|^total$"
+            r"artifact|submission (?:size|bytes)|\btotal (?:size|bytes|submission)|bytes total|^total$"
             r"|^size\b|^bytes$|\bfile size|\bpacked",
         ),
         ("pre_quant_loss", r"pre[- ]?quant\w*.*(?:loss|nats)|(?:post[- ]?)?ema.*(?:loss|nats)"),
@@ -138,6 +138,7 @@ def meaning(name: str) -> Meaning | None:
     text = re.sub(r"[\s_]+", " ", name.lower()).strip(" :.")
     if len(text) > 120 or _OTHERS.search(text):
         return None
+    text = re.sub(r" ?[(\[](ms|s|sec|seconds|min|minutes)[)\]]$", r" \1", text)
     unit = _UNIT.search(re.sub(r" (?:mean|avg|max|min|std)$", "", text))
     statistic = next((name for name, pattern in _STATISTICS if pattern.search(text)), "value")
     if statistic == "mean" and re.search(r"step[- ]?(?:avg|average)|(?:avg|average) (?:step|ms)", text):

@@ -58,6 +58,7 @@ _STOPPED = re.compile(r"stopped (?:early )?at (?P<value>\d[\d,]*)(?:/[\d,]+)? st
 _STEPS = re.compile(r"(?<![\w.,])(?P<value>\d{1,3},\d{3}|\d{3,6}) steps\b", re.I)
 _STEP_MS = re.compile(r"(?<![\w.,])(?P<value>\d{2,4}(?:\.\d+)?)\s*ms ?(?:/ ?|per )step", re.I)
 _NAMED = re.compile(r"(?:[-*+]\s+|\d+\.\s+|\*\*)(?P<name>[^:`]{2,60}?)\s*:\s*(?P<text>.{1,200})$")
+_OF_SOMETHING_ELSE = re.compile(rf"[~≈]?{NUMBER}\s*[KMB]?\s*(?:param|token|layer|epoch|block|head|dim)", re.I)
 _KEYED = re.compile(
     r"\b(?P<key>val_bpb|val_loss|step_avg|train_time|eval_time|artifact_bytes|artifact)\s*[:=]\s*"
     rf"{PRINTED_NUMBER}(?:\s*(?P<unit>[KM]i?B|kB|bytes?|ms|s|sec(?:onds)?)\b)?"
@@ -100,8 +101,10 @@ class _Line:
         self._block = block
         self._file = file
         self._text = block.plain
+        others = OTHER_RUNS.search(self._text)
+        self._own = self._text[: others.start()] if others else self._text  # what stands before another run is named
         self._loose = bool(OTHER_RUNS.search(block.heading)) and block.level == 0
-        self.about_others = bool(OTHER_RUNS.search(self._text)) or "→" in self._text or "->" in self._text
+        self.about_others = others is not None or "→" in self._text or "->" in self._text
 
     def _figure(self, item: str, number: Printed, quantity: str, statistic: str, **more: object) -> Figure:
         fields = {"loose": self._loose} | more
@@ -120,14 +123,14 @@ class _Line:
         block = self._block
         title = block.level == 1 or (block.level == 2 and first)
         bold = block.level == 0 and block.raw.startswith(("**", "- **", "* **", "> **"))
-        score = _SCORE.search(self._text) or _SCORE_BEFORE.search(self._text)
-        if block.code or self.about_others or score is None:
+        score = _in_range(_SCORE.search(self._own)) or _in_range(_SCORE_BEFORE.search(self._own))
+        if block.code or score is None or "→" in self._own or "->" in self._own:
             return False
-        return title or (bold and score.start() < HEADLINE_START)
+        return title or (bold and self._own.find(score.raw) < HEADLINE_START)
 
     def headline(self) -> Iterator[Figure]:
         """``val_bpb: 1.1194 (3-seed mean, std 0.0006) | 2.76890 nats | ~15.95 MB | 596s train + ~331s eval``."""
-        for part in re.split(r"[|;]", self._text):
+        for part in re.split(r"[|;]", self._own):
             statistic = "mean" if re.search(r"\b(?:mean|average|avg)\b", part, re.I) else "claim"
             score = _in_range(_SCORE.search(part)) or _in_range(_SCORE_BEFORE.search(part))
             loss = _in_range(_LOSS.search(part))
@@ -199,10 +202,11 @@ class _Line:
         number = printed(text, raw=match["text"].strip())
         number = in_unit(number, found) if number else None
         dimension = DIMENSIONS[found.quantity]
-        if number is None or (dimension == TIME and not number.unit):
+        if number is None or (dimension == TIME and not number.unit) or _OF_SOMETHING_ELSE.match(text):
             return
-        if dimension in (BPB, NATS) and not LOWEST_BPB < number.value < HIGHEST_BPB:
-            return
+        is_score = dimension in (BPB, NATS)
+        if is_score and (found.statistic != "value" or not LOWEST_BPB < number.value < HIGHEST_BPB):
+            return  # a mean or std of scores is read elsewhere
         statistic = "claim" if found.statistic == "value" else found.statistic
         yield self._figure(_bare(match["name"]), number, found.quantity, statistic)
 

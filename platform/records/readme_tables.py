@@ -7,7 +7,7 @@ from dataclasses import replace
 from .figure import Figure
 from .markdown import Cell, Table
 from .numbers import Printed, printed, printed_std
-from .quantities import BYTES, DIMENSIONS, TIME, Meaning, meaning
+from .quantities import BYTES, DIMENSIONS, MEMORY, TIME, Meaning, meaning
 
 SEEDLESS_HEADERS = {
     "",
@@ -78,6 +78,8 @@ def _seed_table(table: Table, file: str, seed_column: int, other: bool) -> Itera
     headers = [cell.plain for cell in table.header.cells]
     meanings = [meaning(header) if index != seed_column else None for index, header in enumerate(headers)]
     named = not _SEED_HEADER.match(headers[seed_column])
+    if any(OTHER_RUNS.search(header) for header in headers):  # then a difference is one to another run
+        meanings = [None if found and found.quantity == "gain" else found for found in meanings]
     quantities = [found.quantity for found in meanings if found]
     for row in table.rows:
         if seed_column >= len(row.cells):
@@ -202,6 +204,8 @@ def in_unit(number: Printed, found: Meaning) -> Printed | None:
     dimension = DIMENSIONS[found.quantity]
     if number.dimension and number.dimension != dimension and dimension in (TIME, BYTES):
         return None
+    if dimension == MEMORY:
+        return number.with_unit("MiB") if number.unit == "" else number if number.dimension == BYTES else None
     if dimension == BYTES and number.unit == "M":
         return number.with_unit("MB")
     if number.unit:

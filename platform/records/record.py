@@ -72,7 +72,7 @@ class Examined:
 
     @property
     def roundings(self) -> list[Finding]:
-        return [one for one in self.findings if one.status.is_rounding]
+        return [one for one in self.findings if one.status.is_rounding and not one.figure.loose]
 
     @property
     def unsupported(self) -> list[Finding]:

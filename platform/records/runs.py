@@ -54,6 +54,11 @@ class Evaluation:
         return len(self.bpb.text.partition(".")[2])
 
     @property
+    def name(self) -> str:
+        """The label without what tells the exact one of two twins."""
+        return self.label.replace("_exact", "")
+
+    @property
     def nats_per_bpb(self) -> float | None:
         """ln 2 times bytes per token; None where the line has no loss."""
         if self.loss is None or not self.bpb.decimal:
@@ -167,18 +172,14 @@ class LogRun:
         if not found:
             return None
         first = found[0]
-        return next((one for one in found if one.decimals > first.decimals and _twins(one, first)), first)
+        return next((one for one in found if one.decimals > first.decimals and one.name == first.name), first)
 
     def eval_ms(self, evaluation: Evaluation) -> Decimal | None:
         """How long an evaluation took: printed in its own line or in that of its twin with fewer decimals."""
         if evaluation.eval_ms is not None:
             return evaluation.eval_ms
-        times = (one.eval_ms for one in self.evaluations if one.eval_ms is not None and _twins(one, evaluation))
+        times = (one.eval_ms for one in self.evaluations if one.eval_ms is not None and one.name == evaluation.name)
         return next(times, None)
-
-
-def _twins(one: Evaluation, other: Evaluation) -> bool:
-    return one.label.replace("_exact", "") == other.label.replace("_exact", "")
 
 
 def nats_per_bpb(evaluations: Iterable[Evaluation]) -> float | None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
 from .numbers import Status
-from .quantities import BYTES, COUNT, DIMENSIONS, TIME
+from .quantities import BYTES, COUNT, DIMENSIONS, MEMORY, TIME
 from .reconcile import Finding
 from .record import AGREES, MISMATCH, NO_LOG, ROUNDING_ONLY, Examined, Score
 from .text import safe
@@ -131,6 +131,8 @@ def _measured(one: Finding) -> str:
     dimension = DIMENSIONS[one.figure.quantity]
     if dimension == BYTES:
         return f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
+    if dimension == MEMORY:
+        return f"{value / 2**20:,.0f} MiB"
     if dimension == TIME:
         return f"{float(value) / 1000:,.3f} s" if value >= 10_000 else f"{float(value):,.2f} ms"
     if dimension == COUNT:

@@ -68,9 +68,12 @@ class _Walk:
         if not isinstance(node, dict):
             return
         for key, value in node.items():
-            if _SEEDS.fullmatch(key):
-                leaves = value if isinstance(value, list) else [value]
-                self.seeds += [int(one.text) for one in leaves if isinstance(one, Leaf) and one.text.isdigit()]
+            if not _SEEDS.fullmatch(key):
+                continue
+            if isinstance(value, list):
+                self.seeds += [int(one.text) for one in value if isinstance(one, Leaf) and one.text.isdigit()]
+            elif isinstance(value, Leaf) and (value.kind == "string" or not re.search("seeds", key, re.I)):
+                self.seeds += map(int, re.findall(r"\d{1,9}", value.text[:200]))  # seeds: 3 is how many
 
     def visit(self, node: Node, key: str, seed: int | None, path: tuple[str, ...]) -> None:
         """``key``: the nearest name above that is no seed and no position."""

@@ -14,6 +14,7 @@ SHOWN_CHARACTERS = 160
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_COLOUR = re.compile(rb"\x1b\[[0-9;]{0,12}m")
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "`": "'", "|": "¦", "&": "＆"})
 
 
@@ -26,8 +27,8 @@ class RawLine(NamedTuple):
 def raw_lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[RawLine]:
     """Every line of a file of any size; ``digest`` is updated with all bytes on the way.
 
-    NULs are left out, which also reads UTF-16 text that is ASCII. Of a line that a progress bar has overwritten
-    with carriage returns, the last state counts.
+    NULs are left out, which also reads UTF-16 text that is ASCII, and so are colours. Of a line that a progress bar
+    has overwritten with carriage returns, the last state counts.
     """
     number, carry = 0, b""
     with path.open("rb") as file:
@@ -49,6 +50,8 @@ def raw_lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[Raw
 def _visible(piece: bytes) -> bytes:
     if len(piece) > LINE_BYTES:
         piece = piece[:LINE_BYTES]
+    if b"\x1b" in piece:
+        piece = _COLOUR.sub(b"", piece)
     if b"\r" not in piece:
         return piece
     return piece.rstrip(b"\r").rpartition(b"\r")[2]
