@@ -116,7 +116,7 @@ def see_out(launch: str, driver: int, folder: str) -> None:
     while os.read(0, 4096):
         pass
     for left_over, seconds in (
-        (lambda: _users_of(folder) - {driver}, RAY_SECONDS),
+        (lambda: users_of(folder) - {driver}, RAY_SECONDS),
         (lambda: marked(GUARD_MARKER, launch), GRACE_SECONDS + RAY_SECONDS),
     ):
         deadline = time.monotonic() + seconds
@@ -288,14 +288,20 @@ def _parents() -> dict[int, int]:
     return {int(row[0]): int(row[2]) for row in rows if len(row) == 3 and not row[1].startswith(b"Z")}
 
 
-def _users_of(folder: str) -> set[int]:
+def users_of(folder: str) -> set[int]:
     """The processes that have a file open under ``folder``; none but on Linux."""
-    found = set()
-    for pid in _parents() if LINUX else ():
-        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
-            if any(str(file.readlink()).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir()):
-                found.add(pid)
-    return found
+    pids = _parents() if LINUX else ()
+    return {pid for pid in pids if any(name.startswith(f"{folder}/") for name in open_files(pid))}
+
+
+def open_files(pid: int) -> list[str]:
+    """What the process has open, as ``/proc/<pid>/fd`` names it."""
+    names = []
+    with contextlib.suppress(OSError):  # the process is gone, or somebody else's
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                names.append(str(link.readlink()))
+    return names
 
 
 def _proc(pid: int, name: str) -> bytes:

@@ -1,295 +1,120 @@
-"""A small checkout in a temporary folder: a jobs/ with a few techniques, recipes and scales."""
+"""A program for torchrun that leaves what a real one leaves, in no time, and breaks where it is told to."""
 
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from platform.recipe import Choices, load
-
-WriteFiles = Callable[[dict[str, str]], Path]
-
-JOBS = {
-    "jobs/recipe.py": '''
-        """What a recipe consists of."""
-
-        from dataclasses import dataclass
-        from typing import Protocol
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Shape:
-            """Sizes."""
-
-            num_layers: int = 9
-            width: float = 1.5  # of a layer, in # of heads
-            tied: bool = True
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Budget:
-            """How long."""
-
-            train_seconds: float = 600.0
-            batch_tokens: int
-
-
-        class FeedForward(Protocol):
-            """The position-wise half of a block."""
-
-
-        class Embedding(Protocol):
-            """What is done to the embedding."""
-
-
-        class Averaging(Protocol):
-            """Which average is packed."""
-
-
-        class Schedule(Protocol):
-            """The learning rate's scale: a knob of optimizers."""
-
-
-        class Optimizer(Protocol):
-            """How gradients become updates."""
-
-
-        class RunningAverage(Protocol):
-            """No family: it has no folder."""
-
-
-        class Evaluation(Protocol):
-            """Which context."""
-
-
-        class Adaptation(Protocol):
-            """What may be learned."""
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Recipe:
-            name: str
-            scale: str
-            shape: Shape
-            budget: Budget
-            feed_forward: FeedForward
-            optimizer: Optimizer
-            embedding: tuple[Embedding, ...] = ()
-            averaging: Averaging | None = None
-            evaluation: Evaluation
-            arms: dict[str, Adaptation]
-    ''',
-    "jobs/train.py": """
-        from jobs.recipe import Recipe
-
-
-        def main(recipe: Recipe, program: str) -> None:
-            print(recipe)
-    """,
-    "jobs/feed_forward/relu.py": '''
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Relu:
-            """max(x, 0), as
-            everybody does.
-
-            Source: Fukushima 1969;
-            again in 2010.
-
-            More.
-            """
-
-            hidden_multiple: float = 2.0  # hidden width over model width
-            layers: tuple[int, ...] = ()
-            names: tuple[str, ...] = ("a", "b")
-            rates: dict[str, float] | None = None
-            betas: tuple[float, float] = (0.9, 0.95)
-            limit: int | None = None  # of what; "#": text
-    ''',
-    "jobs/feed_forward/leaky.py": '''
-        from dataclasses import dataclass, field
-        from typing import ClassVar, Literal
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Leaky:
-            """Like relu, and leaks."""
-
-            kind: ClassVar[str] = "leaky"
-            slope: float  # of the negative half
-            sign: Literal["plus", "minus", "none"] = "plus"
-            power: Literal[1, 2] = 2
-            rates: dict[str, float] = field(default_factory=dict)
-
-
-        @dataclass
-        class State:
-            """Not frozen, so no technique."""
-
-            x: int = 0
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class _Detail:
-            y: int = 0
-    ''',
-    "jobs/embedding/hash.py": '''
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Hash:
-            """Hashes."""
-
-            buckets: int = 1000
-    ''',
-    "jobs/embedding/smear.py": '''
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Smear:
-            """Smears."""
-    ''',
-    "jobs/embedding/_shared.py": """
-        X = 1
-    """,
-    "jobs/averaging/ema.py": """
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Ema:
-            decay: float = 0.997
-    """,
-    "jobs/schedule/cosine.py": '''
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Cosine:
-            """Half a cosine."""
-
-            steps: int = 100
-            final: float = 0.0
-    ''',
-    "jobs/schedule/linear.py": """
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Linear:
-            steps: int = 10
-    """,
-    "jobs/optimizer/sgd.py": '''
-        from dataclasses import dataclass
-
-        from jobs.recipe import Schedule
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Sgd:
-            """Stochastic gradient descent."""
-
-            rate: float = 0.1
-            schedule: Schedule
-            then: Schedule | None = None
-            phases: tuple[Schedule, ...] = ()
-    ''',
-    "jobs/evaluation/aligned.py": """
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Aligned:
-            length: int | None = None
-    """,
-    "jobs/adaptation/nothing.py": """
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class Nothing:
-            pass
-    """,
-    "jobs/adaptation/sgd.py": """
-        from dataclasses import dataclass
-
-
-        @dataclass(frozen=True, kw_only=True)
-        class SgdAdaptation:
-            epochs: int = 10
-            rate: float = 0.002
-    """,
-}
-
-RECIPES = {
-    "recipes/base.yaml": """
-        question: Does it work?
-        source: "PR #1"
-        budget: {batch_tokens: 1000}
-        feed_forward: {relu: {hidden_multiple: 3}}
-        optimizer: {sgd: {schedule: {cosine: {steps: 50, final: 0.1}}}}
-        embedding: [hash, smear]
-        averaging: ema
-        evaluation: aligned
-        arms: {plain: nothing}
-    """,
-    "recipes/child.yaml": """
-        question: Does the child work?
-        against: base
-        shape: {num_layers: 11}
-        arms:
-          plain: nothing
-          sgd: {sgd: {epochs: 30}}
-    """,
-    "recipes/scales/eight_h100.yaml": """
-        machine: {processes: 8, gpus: 8, cpus: 16, data_path: data/x, tokenizer_path: data/y.model}
-    """,
-    "recipes/scales/laptop.yaml": """
-        machine: {processes: 2, gpus: 0, cpus: 2, corpus: embedded}
-        budget: {train_seconds: 60, batch_tokens: {times: 0.01}}
-        techniques:
-          adaptation.sgd: {epochs: {times: 0.1}}
-          cosine: {steps: {times: 0.1}}
-    """,
-}
+from jobs import contract
+from platform.paths import RunPaths
+from platform.plan import Plan, Trial
+
+# Appended to jobs/contract.py, as the inliner would. Rank 0 writes; FAULT says what goes wrong, and where.
+PROGRAM = '''
+import json, os, signal, sys, time
+from pathlib import Path
+
+FAULT = {fault!r}
+ARMS = ("plain", "sgd", "adamw")
+
+
+def fault(place):
+    if FAULT == f"raise in {{place}}" and rank == 1:
+        raise ArithmeticError(f"the loss of {{place}} is not a number")
+    if FAULT == f"segfault in {{place}}" and rank == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if FAULT == f"hang in {{place}}":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(300)
+
+
+def event(folder, **values):
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / METRICS_FILE).open("a") as file:
+            file.write(json.dumps(values) + "\\n")
+
+
+def together(place):
+    """A barrier, so that a fault in one rank stops the other where it is."""
+    Path(os.environ["TMPDIR"], f"{{place}}.{{rank}}").touch()
+    while not all(Path(os.environ["TMPDIR"], f"{{place}}.{{one}}").exists() for one in range(2)):
+        time.sleep(0.01)
+
+
+rank = int(os.environ["RANK"])
+told = Assignment.from_environment(dict(os.environ))
+here = Path(sys.argv[0])
+print("rank", rank, "of", os.environ["WORLD_SIZE"], "as", os.getpid(), flush=True)
+if FAULT == "refuse":
+    print(f"{{here}}: the shards are not those of this tokenizer", file=sys.stderr)
+    sys.exit(2)
+fault("start")
+common = dict(
+    recipe="test", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), parameters=1, steps=2,
+    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path), model_bytes=1,
+    train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0, world_size=2, device="cpu", torch_version="none",
+)
+if not (told.trunk_path / TRUNK_FILE).exists():
+    event(told.trunk_path, event="phase", phase="train", state="start", seconds=0.0)
+    event(told.trunk_path, event="step", step=2, train_loss=6.25, train_ms=12.0, step_ms=6.0, lr_scale=1.0)
+    fault("train")
+    together("train")
+    event(told.trunk_path, event="phase", phase="train", state="end", seconds=0.1)
+    if rank == 0:
+        write_record(told.trunk_path / TRUNK_FILE, TrunkRecord(
+            trunk_sha256=os.urandom(8).hex(), weights_sha256="w", artifact_sha256="a", train_tokens=1, **common
+        ))
+    together("trunk")
+trunk = read_trunk(told.trunk_path / TRUNK_FILE)
+for arm in told.arms or ARMS:
+    event(told.output_path / arm, event="arm", arm=arm, state="start")
+    fault(arm)
+    together(arm)
+    if rank == 0 and FAULT != f"no result of {{arm}}":
+        common["seed"] = told.seed + (FAULT == f"wrong seed in {{arm}}")
+        write_record(told.output_path / arm / RESULT_FILE, ArmResult(
+            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk_sha256=trunk.trunk_sha256,
+            val_loss_nats=1.5, val_bpb=1.25, scored_tokens=1, scored_bytes=1, aligned_val_bpb=None, artifact_bytes=2,
+            code_bytes=1, adapt_seconds=0.0, eval_seconds=0.0, end_to_end=False, **common,
+        ))
+    event(told.output_path / arm, event="arm", arm=arm, state="end")
+    together(f"end of {{arm}}")
+fault("teardown")
+'''
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> WriteFiles:
-    """Writes files, by path and text, into the test's folder, which it returns; texts may be indented."""
+def make_trial(tmp_path: Path) -> Callable[..., Trial]:
+    data = tmp_path / "data with a space"
+    data.mkdir()
+    for name in ("x_train_000000.bin", "x_val_000000.bin"):
+        header = [contract.SHARD_MAGIC, contract.SHARD_VERSION, 4, *[0] * 253]
+        (data / name).write_bytes(b"".join(number.to_bytes(4, "little") for number in header) + bytes(8))
+    (data / "tokenizer.model").write_bytes(b"pieces")
 
-    def write_files(files: dict[str, str]) -> Path:
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text).lstrip("\n"))
-        return tmp_path
+    def make(fault: str = "none", seed: int = 1337) -> Trial:
+        text = Path(contract.__file__).read_text() + PROGRAM.format(fault=fault)
+        program = tmp_path / "program.py"
+        program.write_text(text)
+        sha256 = contract.file_sha256(program)
+        paths = RunPaths.of(tmp_path / "runs", "test", sha256)
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        paths.program.write_text(text)
+        return Plan(
+            run_path=paths.folder,
+            recipe="test",
+            scale="laptop",
+            program_sha256=sha256,
+            trunk_text_sha256="7" * 64,
+            arms=("plain", "sgd", "adamw"),
+            data_path=data,
+            tokenizer_path=data / "tokenizer.model",
+            data_sha256=contract.data_sha256(data),
+            tokenizer_sha256=contract.file_sha256(data / "tokenizer.model"),
+            processes=2,
+            gpus=0,
+            cpus=2,
+        ).trial(seed)
 
-    return write_files
-
-
-@pytest.fixture
-def checkout(write: WriteFiles) -> Path:
-    """The small checkout's root."""
-    return write(JOBS | RECIPES)
-
-
-@pytest.fixture
-def load_text(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Choices]:
-    """``load_text(text, scale)``: the choices of a recipe ``mine`` beside ``base``, with this text.
-
-    Messages name files as a person in the checkout would.
-    """
-    monkeypatch.chdir(checkout)
-
-    def load_it(text: str, scale: str | None = "laptop") -> Choices:
-        path = checkout / "recipes" / "mine.yaml"
-        path.write_text(text)
-        return load(path, scale, checkout)
-
-    return load_it
+    return make

@@ -15,122 +15,12 @@ import pytest
 from jobs import contract
 from platform.environment import job_environment
 from platform.paths import RunPaths
-from platform.plan import Plan, Trial, read_failure
+from platform.plan import Trial, read_failure
 from platform.progress import Progress
 from platform.supervisor import GUARD_MARKER, MARKER, marked
 from platform.trial import JobFailed, Patience, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-
-# Appended to jobs/contract.py, as the inliner would. Rank 0 writes; FAULT says what goes wrong, and where.
-PROGRAM = '''
-import json, os, signal, sys, time
-from pathlib import Path
-
-FAULT = {fault!r}
-ARMS = ("plain", "sgd", "adamw")
-
-
-def fault(place):
-    if FAULT == f"raise in {{place}}" and rank == 1:
-        raise ArithmeticError(f"the loss of {{place}} is not a number")
-    if FAULT == f"segfault in {{place}}" and rank == 1:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if FAULT == f"hang in {{place}}":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(300)
-
-
-def event(folder, **values):
-    if rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / METRICS_FILE).open("a") as file:
-            file.write(json.dumps(values) + "\\n")
-
-
-def together(place):
-    """A barrier, so that a fault in one rank stops the other where it is."""
-    Path(os.environ["TMPDIR"], f"{{place}}.{{rank}}").touch()
-    while not all(Path(os.environ["TMPDIR"], f"{{place}}.{{one}}").exists() for one in range(2)):
-        time.sleep(0.01)
-
-
-rank = int(os.environ["RANK"])
-told = Assignment.from_environment(dict(os.environ))
-here = Path(sys.argv[0])
-print("rank", rank, "of", os.environ["WORLD_SIZE"], "as", os.getpid(), flush=True)
-if FAULT == "refuse":
-    print(f"{{here}}: the shards are not those of this tokenizer", file=sys.stderr)
-    sys.exit(2)
-fault("start")
-common = dict(
-    recipe="test", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), parameters=1, steps=2,
-    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path), model_bytes=1,
-    train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0, world_size=2, device="cpu", torch_version="none",
-)
-if not (told.trunk_path / TRUNK_FILE).exists():
-    event(told.trunk_path, event="phase", phase="train", state="start", seconds=0.0)
-    event(told.trunk_path, event="step", step=2, train_loss=6.25, train_ms=12.0, step_ms=6.0, lr_scale=1.0)
-    fault("train")
-    together("train")
-    event(told.trunk_path, event="phase", phase="train", state="end", seconds=0.1)
-    if rank == 0:
-        write_record(told.trunk_path / TRUNK_FILE, TrunkRecord(
-            trunk_sha256=os.urandom(8).hex(), weights_sha256="w", artifact_sha256="a", train_tokens=1, **common
-        ))
-    together("trunk")
-trunk = read_trunk(told.trunk_path / TRUNK_FILE)
-for arm in told.arms or ARMS:
-    event(told.output_path / arm, event="arm", arm=arm, state="start")
-    fault(arm)
-    together(arm)
-    if rank == 0 and FAULT != f"no result of {{arm}}":
-        common["seed"] = told.seed + (FAULT == f"wrong seed in {{arm}}")
-        write_record(told.output_path / arm / RESULT_FILE, ArmResult(
-            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk_sha256=trunk.trunk_sha256,
-            val_loss_nats=1.5, val_bpb=1.25, scored_tokens=1, scored_bytes=1, aligned_val_bpb=None, artifact_bytes=2,
-            code_bytes=1, adapt_seconds=0.0, eval_seconds=0.0, end_to_end=False, **common,
-        ))
-    event(told.output_path / arm, event="arm", arm=arm, state="end")
-    together(f"end of {{arm}}")
-fault("teardown")
-'''
-
-
-@pytest.fixture
-def make_trial(tmp_path: Path) -> Callable[..., Trial]:
-    data = tmp_path / "data with a space"
-    data.mkdir()
-    for name in ("x_train_000000.bin", "x_val_000000.bin"):
-        header = [contract.SHARD_MAGIC, contract.SHARD_VERSION, 4, *[0] * 253]
-        (data / name).write_bytes(b"".join(number.to_bytes(4, "little") for number in header) + bytes(8))
-    (data / "tokenizer.model").write_bytes(b"pieces")
-
-    def make(fault: str = "none", seed: int = 1337) -> Trial:
-        text = Path(contract.__file__).read_text() + PROGRAM.format(fault=fault)
-        program = tmp_path / "program.py"
-        program.write_text(text)
-        sha256 = contract.file_sha256(program)
-        paths = RunPaths.of(tmp_path / "runs", "test", sha256)
-        paths.folder.mkdir(parents=True, exist_ok=True)
-        paths.program.write_text(text)
-        return Plan(
-            run_path=paths.folder,
-            recipe="test",
-            scale="laptop",
-            program_sha256=sha256,
-            trunk_text_sha256="7" * 64,
-            arms=("plain", "sgd", "adamw"),
-            data_path=data,
-            tokenizer_path=data / "tokenizer.model",
-            data_sha256=contract.data_sha256(data),
-            tokenizer_sha256=contract.file_sha256(data / "tokenizer.model"),
-            processes=2,
-            gpus=0,
-            cpus=2,
-        ).trial(seed)
-
-    return make
 
 
 @pytest.fixture(autouse=True)
