@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,12 @@ from types import FrameType
 
 import click
 
-from . import plan, preview
+from . import plan, preview, report, tables
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
 from .plan import Plan, Trial
+from .report import Report
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,17 +69,31 @@ def main(
     if todo and cluster is None:
         _require_gpus_here(todo)
     plans = [one.planned(wanted) for one in experiments]
-    for one in plans:
-        done = sum(trial.done for trial in trials if trial.run_path == one.run_path)
-        _note(f"{shown(one.run_path)}: {len(wanted)} trials, {done} of them done already")
+    for started in plans:
+        done = sum(trial.done for trial in trials if trial.run_path == started.run_path)
+        _note(f"{shown(started.run_path)}: {len(wanted)} trials, {done} of them done already")
     if todo:
         begun = time.monotonic()
         _run(todo, cluster)
         _note(f"{len(todo)} trials in {_minutes(time.monotonic() - begun)}")
     else:
         _note("all trials are done: nothing to run")
-    _report(plans)
-    _say_how_it_ended(trials, plans, len(wanted))
+    reports = [report.write(one.run_path) for one in plans]
+    for written in reports:
+        tables.show(written)
+    failures = list(_failures(trials, reports))
+    if failures:
+        failures += ["What is done is kept; the same command runs only what is missing:", f"  {_command()}"]
+    try:
+        _record(plans)
+    except RunFailed as error:
+        failures += [str(error)]
+    if failures:
+        raise RunFailed("\n".join(["", *failures]))
+    for written in reports:
+        print(f"report:    python -m platform.report {shlex.quote(shown(written.run.path))}")
+    if len(wanted) < len(plan.SEEDS):
+        print(f"more:      {_command(seeds=len(wanted) + 1)}")
 
 
 def _run(todo: Sequence[Trial], address: str | None) -> None:
@@ -124,16 +139,14 @@ class _Recorder:
         self._thread.submit(tracker.record, trial.run_path)
 
 
-def _report(plans: Sequence[Plan]) -> None:
-    """Write and print the report of each run, bring MLflow up to date, say how to open it.
+def _record(plans: Sequence[Plan]) -> None:
+    """Bring MLflow to what the files say, and print how to open it.
 
     Raises:
-        RunFailed: MLflow cannot be written; the reports are.
+        RunFailed: it cannot be written.
     """
-    from . import report, tables, tracker
+    from . import tracker
 
-    for one in plans:
-        tables.show(report.write(one.run_path))
     try:
         recorded = [tracker.record(one.run_path) for one in plans]
     except Exception as error:  # of MLflow, its database or its server: any kind
@@ -144,27 +157,16 @@ def _report(plans: Sequence[Plan]) -> None:
     print(f"compare:   {found.command or 'open'}\n           {found.link}")
 
 
-def _say_how_it_ended(trials: Sequence[Trial], plans: Sequence[Plan], seeds: int) -> None:
-    """The last lines: what to type next, or what failed and where its log is.
-
-    Raises:
-        RunFailed: some trial is not done.
-    """
-    failed = [trial for trial in trials if not trial.done]
-    if not failed:
-        for one in plans:
-            print(f"report:    python -m platform.report {shlex.quote(shown(one.run_path))}")
-        if seeds < len(plan.SEEDS):
-            print(f"more:      {_command(seeds=seeds + 1)}")
-        return
-    lines = [f"{len(failed)} of {len(trials)} trials"]
-    for trial in failed:
-        failure = plan.read_failure(trial.paths.failure)
-        where = f"{failure.phase} {failure.arm or ''}".strip() if failure else "not run"
-        reason = failure.reason if failure else "it left no failure.json"
-        lines += [f"  {trial.name}: {where}: {reason}", f"    log: {shown(trial.paths.job_log)}"]
-    lines += ["What is done is kept; the same command runs only what is missing:", f"  {_command()}"]
-    raise RunFailed("\n".join(lines))
+def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[str]:
+    """A paragraph for each trial that is not done, or of which a score is not a number."""
+    for trial in trials:
+        run = next(one.run for one in reports if one.run.path == trial.run_path)
+        failed = [one for one in run.failures if one.seed == trial.seed and set(one.arms) & set(trial.arms)]
+        for failure in failed:
+            where = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
+            yield f"  {trial.name}: {where}: {failure.reason}\n    log: {shown(trial.paths.job_log)}"
+        if not failed and not trial.done:
+            yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 
 def _require_gpus_here(todo: Sequence[Trial]) -> None:

@@ -75,7 +75,7 @@ def test_our_cluster_listens_on_loopback_only_and_wants_a_token_that_only_we_can
     assert os.environ["RAY_AUTH_MODE"] == "token"
     result = subprocess.run(
         [sys.executable, "-c", f"import ray; ray.init(address={_address()!r})"],
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "1"},
         capture_output=True,
         text=True,
         check=False,
