@@ -20,7 +20,7 @@ from types import FrameType
 
 import click
 
-from . import plan, preview, report, tables
+from . import plan, preview, report, size, tables
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
@@ -39,6 +39,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of token shards, instead of the scale's.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="The tokenizer that made them.")
 @click.option("--cluster", envvar="RAY_ADDRESS", metavar="ADDRESS", help="HOST:PORT of a Ray cluster, or auto.")
+@click.option("--force", is_flag=True, help="Train even what cannot fit the limit of 16,000,000 bytes.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()
 def main(
@@ -50,6 +51,7 @@ def main(
     data: Path | None,
     tokenizer: Path | None,
     cluster: str | None,
+    force: bool,
     dry_run: bool,
 ) -> None:
     wanted = plan.seeds_from(seeds)
@@ -68,7 +70,9 @@ def main(
     todo = [trial for trial in trials if not trial.done]
     if todo and cluster is None:
         _require_gpus_here(todo)
-    plans = [one.planned(wanted) for one in experiments]
+    for one in experiments if todo and not force else ():
+        size.require_fit(one.choices, one.size)
+    plans = [each.planned(wanted) for each in experiments]
     for started in plans:
         done = sum(trial.done for trial in trials if trial.run_path == started.run_path)
         _note(f"{shown(started.run_path)}: {len(wanted)} trials, {done} of them done already")
