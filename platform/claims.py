@@ -53,7 +53,7 @@ class Claim:
     def losses(self) -> Scores[NatsPerToken] | None:
         """Nats per token; None where a log does not print them."""
         values = [one.loss for one in self.seeds if one.loss is not None]
-        if self.nats_per_bpb is None or len(values) != len(self.seeds):
+        if self.nats_per_bpb is None or not values or len(values) != len(self.seeds):
             return None
         return Scores(tuple(values), NatsPerToken(self.nats_per_bpb))
 

@@ -42,11 +42,13 @@ class SeedEvidence:
         return None
 
     def evaluations(self, *kinds: str) -> Iterator[tuple[LogRun, Evaluation]]:
-        """Evaluations of these kinds, all of them without any; a score in four decimals not beside its exact twin."""
+        """Evaluations of these kinds, all of them without any; no rougher print of a score beside its exact one."""
         for run in self.logs:
             exact = {one.name for one in run.evaluations if "_exact" in one.label}
             for evaluation in run.of_kind(*(kinds or (*KINDS, "before quantization"))):
-                if evaluation.label != evaluation.name or evaluation.name not in exact:
+                twin = evaluation.label == evaluation.name and evaluation.name in exact
+                rough = evaluation.kind == "progress" and any(one.kind == "ttt" for one in run.evaluations)
+                if not (twin or rough):
                     yield run, evaluation
 
     def measured(self, quantity: str, *, strictly: bool = False) -> list[Measured]:

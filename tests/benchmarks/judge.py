@@ -26,14 +26,15 @@ KINDS = (
 _CODE = "    x = self.norm(x) + self.scale[layer].to(dtype=x.dtype) * self.attention(x, mask=None)  # {}"
 _PROGRESS = "tttg: c{}/95 lr:0.001000 t:0.3s"
 _MEASURE = """
-import resource, sys
+import re, resource, sys
 from platform.verify import main
 try:
     main(["--json", sys.argv[1]])
 except SystemExit:
     pass
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
+peak = re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())  # ru_maxrss knows the parent's too
+print(used.ru_utime + used.ru_stime, int(peak[1]) / 1024, file=sys.stderr)
 heavy = {"ray", "mlflow", "torch", "pandas", "scipy"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
