@@ -24,12 +24,12 @@ from jobs.world import World
 class Shape:
     """Sizes of the model that are no technique."""
 
-    vocab_size: int = 1024
-    num_layers: int = 9
-    model_dim: int = 512
-    num_heads: int = 8
-    num_kv_heads: int = 4
-    tied_embeddings: bool = True
+    vocab_size: int = 1024  # token ids, at least as many as the tokenizer has
+    num_layers: int = 9  # blocks
+    model_dim: int = 512  # width of the residual stream
+    num_heads: int = 8  # query heads
+    num_kv_heads: int = 4  # key/value heads; fewer than num_heads: grouped queries
+    tied_embeddings: bool = True  # the token table is the output head
     embedding_std: float = 0.005  # of the token table at step 0
     q_gain_init: float = 1.5  # of every query head, after the query norm
     logit_softcap: float = 30.0  # logits are 30 tanh(logits / 30), Gemma 2, arXiv 2408.00118
@@ -47,7 +47,7 @@ class Budget:
     iterations: int = 20_000  # upper limit of steps; the clock usually ends the run first
     warmup_steps: int = 20  # compile and cache; weights, optimizer and data are put back afterwards
     batch_tokens: int = 524_288  # of one optimizer step, over all ranks
-    sequence_length: int = 1024
+    sequence_length: int = 1024  # tokens of a training sequence
     max_micro_batch_tokens: int = 65_536  # of one forward pass on one rank; a larger share is accumulated
     validate_every: int = 1000  # steps; 0: only after the last
     log_every: int = 200  # steps

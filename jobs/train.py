@@ -37,7 +37,8 @@ from jobs.contract import (
     write_record,
 )
 from jobs.data.byte_counts import ByteCounts
-from jobs.data.shards import validation_tokens
+from jobs.data.loader import micro_batches
+from jobs.data.shards import training_shards, validation_tokens
 from jobs.evaluation.aligned import Aligned
 from jobs.kernels.attention import kernel_in_use
 from jobs.log import Log
@@ -46,6 +47,8 @@ from jobs.model import Transformer, build_model, tensor_kinds
 from jobs.recipe import Adaptation, Evaluation, Recipe
 from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
 from jobs.world import World, joined_world
+
+TOKENS_CHECKED = 2**20  # of the training shards: enough to see that they were made with another tokenizer
 
 
 class Job:
@@ -62,11 +65,14 @@ class Job:
         byte_counts = ByteCounts.of_tokenizer(assignment.tokenizer_path, recipe.shape.vocab_size)
         self.tokenizer_sha256 = file_sha256(assignment.tokenizer_path)
         self.tokens = validation_tokens(assignment.data_path)
-        if int(self.tokens.max()) >= recipe.shape.vocab_size:
-            raise ValueError(
-                f"{assignment.data_path}: validation token {int(self.tokens.max())} is beyond the vocabulary of "
-                f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
-            )
+        shards = training_shards(assignment.data_path)
+        first = shards.read(0, min(shards.num_tokens, TOKENS_CHECKED))
+        for kind, tokens in (("validation", self.tokens), ("training", first)):
+            if int(tokens.max()) >= recipe.shape.vocab_size:
+                raise ValueError(
+                    f"{assignment.data_path}: {kind} token {int(tokens.max())} is beyond the vocabulary of "
+                    f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
+                )
         self.document_starts = (self.tokens == BOS_TOKEN).nonzero().flatten().tolist()
         self.bytes_N = byte_counts.of_targets(self.tokens)
 
@@ -192,8 +198,9 @@ def find_trunk(job: Job) -> TrunkRecord | None:
         raise ValueError(
             f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH"
         )
-    for name, expected in ((WEIGHTS_FILE, trunk.weights_sha256), (ARTIFACT_FILE, trunk.artifact_sha256)):
-        if not (path / name).is_file() or file_sha256(path / name) != expected:
+    written = {WEIGHTS_FILE: trunk.weights_sha256, ARTIFACT_FILE: trunk.artifact_sha256, LOG_FILE: None}
+    for name, expected in written.items():
+        if not (path / name).is_file() or (expected and file_sha256(path / name) != expected):
             raise ValueError(f"{path / name}: missing or changed since it was written; remove {path} to train again")
     return trunk
 
@@ -360,8 +367,13 @@ def write_header(job: Job, log: Log, parameters: int) -> None:
     log.line(f"train_loader:dataset:{data_path.name} train_shards:{len(list(data_path.glob(TRAIN_SHARDS)))}")
     log.line(f"val_loader:shards pattern={data_path / VAL_SHARDS} tokens:{job.tokens.numel() - 1}")
     log.line(f"model_params:{parameters}")
-    micro_steps = -(-budget.batch_tokens // (budget.max_micro_batch_tokens * world.size))
-    log.line(f"world_size:{world.size} grad_accum_steps:{micro_steps}")
+    pieces = micro_batches(
+        batch_tokens=budget.batch_tokens,
+        sequence_length=budget.sequence_length,
+        max_micro_batch_tokens=budget.max_micro_batch_tokens,
+        world=world,
+    )
+    log.line(f"world_size:{world.size} grad_accum_steps:{len(pieces)}")
     log.line(f"attention_kernel:{kernel_in_use(world.device)}")
     log.line(f"attention_mode:gqa num_heads:{shape.num_heads} num_kv_heads:{shape.num_kv_heads}")
     for field in ("feed_forward", "attention", "position", "optimizer", "schedule", "averaging", "quantizer"):

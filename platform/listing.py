@@ -46,7 +46,9 @@ def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
 
     def print_knobs(knobs: Mapping[str, Knob]) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column(no_wrap=True)
+        for _ in ("name", "default", "type"):
+            table.add_column(no_wrap=True)
+        table.add_column(ratio=1)
         for knob in knobs.values():
             default = "required" if knob.required else "none" if knob.default is None else str(knob.default)
             table.add_row(Text(knob.name, "cyan"), Text(default), Text(_type(knob), "dim"), Text(knob.summary))

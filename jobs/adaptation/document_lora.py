@@ -23,14 +23,14 @@ class DocumentLora:
     Source: the field's LoRA record (PR #77): rank 8, chunks of 256, context 1024, Adam 0.01, betas 0.9 and 0.95.
     """
 
-    rank: int = 8
-    learning_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-10
-    chunk_targets: int = 256
-    context_tokens: int = 1024
-    batch_documents: int = 64
+    rank: int = 8  # of each adapter
+    learning_rate: float = 0.01  # of Adam
+    beta1: float = 0.9  # of Adam
+    beta2: float = 0.95  # of Adam
+    epsilon: float = 1e-10  # of Adam
+    chunk_targets: int = 256  # scored together, then learned
+    context_tokens: int = 1024  # read at most, inside the document
+    batch_documents: int = 64  # scored side by side
 
     protocol = SCORE_FIRST
     before_quantization = False

@@ -22,19 +22,19 @@ class PreEval:
     own eighth of the stream; here all ranks take each step on the same rows, so that their number changes nothing.
     """
 
-    optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = 5e-4
+    optimizer: Literal["sgd", "adamw"] = "adamw"  # with torch's defaults but for the knobs below
+    learning_rate: float = 5e-4  # at its peak
     momentum: float = 0.9  # of SGD
-    weight_decay: float = 0.0
-    epochs: int = 10
-    decay: Literal["none", "cosine", "epoch_cosine"] = "none"
+    weight_decay: float = 0.0  # decoupled in AdamW
+    epochs: int = 10  # over the whole stream
+    decay: Literal["none", "cosine", "epoch_cosine"] = "none"  # every step, or after each epoch
     final_fraction: float = 0.0  # of the peak rate, at the end of a cosine
     learning_rate_groups: dict[str, float] = field(default_factory=dict)  # part of a parameter's name: multiplier
     frozen_blocks: int = 0  # the first blocks that are not trained
     batch_sequences: int = 256  # rows of one step, over all ranks
     sequence_length: int | None = None  # None: the training length
     clip_norm: float = 1.0  # 0: no clipping
-    before_quantization: bool = False
+    before_quantization: bool = False  # adapt the averaged weights, then pack them
 
     protocol = PRE_EVAL
 

@@ -19,11 +19,11 @@ class ScoreFirst:
     Source: PRs #461 and #549 of the field (SGD, chunks of 32,768 targets, 3 epochs, all parameters).
     """
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.002
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # with torch's defaults but for the knobs below
+    learning_rate: float = 0.002  # at its peak
     momentum: float = 0.9  # of SGD
-    weight_decay: float = 0.0
-    chunk_targets: int = 32_768
+    weight_decay: float = 0.0  # decoupled in AdamW
+    chunk_targets: int = 32_768  # scored together, then learned
     epochs: int = 3  # over each chunk
     batch_sequences: int = 16  # rows of one step, over all ranks
     sequence_length: int | None = None  # None: the training length

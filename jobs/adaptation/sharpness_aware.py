@@ -16,8 +16,8 @@ class SharpnessAware:
     Source: arXiv 2010.01412; PR #1601 of the field (no gain in legal adaptation).
     """
 
-    inner: Adaptation
-    radius: float = 0.05
+    inner: Adaptation  # the adaptation whose steps these are
+    radius: float = 0.05  # how far from the weights the gradient is taken
 
     @property
     def protocol(self) -> str:

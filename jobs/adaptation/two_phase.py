@@ -22,12 +22,12 @@ class TwoPhase:
     Source: PRs #410, #415 and #417 of the field. There the last rows of the stream are never used; here all are.
     """
 
-    phases: Literal["both", "first", "second"] = "both"
-    first_epochs: int = 100
-    first_learning_rate: float = 0.01
-    second_epochs: int = 25
-    second_learning_rate: float = 0.005
-    second_momentum: float = 0.9
+    phases: Literal["both", "first", "second"] = "both"  # which of the two
+    first_epochs: int = 100  # of the scales and mixes
+    first_learning_rate: float = 0.01  # of Adam, at its peak
+    second_epochs: int = 25  # of the last blocks and the token table
+    second_learning_rate: float = 0.005  # of SGD, at its peak
+    second_momentum: float = 0.9  # of SGD
     last_blocks: int = 3  # trained in the second phase
     batch_sequences: int = 512  # rows of one step, over all ranks
     sequence_length: int | None = None  # None: the training length

@@ -16,7 +16,7 @@ class GatedAttention:
     Source: arXiv 2505.06708; bias as in the field's scripts, where it is switched off.
     """
 
-    bias_init: float = 4.0
+    bias_init: float = 4.0  # of each gate, before the sigmoid
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         return HeadGate(shape.num_heads, shape.model_dim, self.bias_init)

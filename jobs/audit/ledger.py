@@ -21,14 +21,12 @@ from jobs.world import World
 class Ledger:
     """One evaluation on one rank, in the order in which it happened.
 
-    Args:
-        artifact: name of the weights that are packed already.
-        keeps_rows: keep every row that the output head gives.
+    With ``keeps_rows`` it keeps every row that the output head gives.
     """
 
-    def __init__(self, *, world: World, artifact: str, keeps_rows: bool = False) -> None:
+    def __init__(self, *, world: World, artifact: str = "", keeps_rows: bool = False) -> None:
         self.world, self.keeps_rows = world, keeps_rows
-        self.artifacts = [artifact]  # names of packed weights, the last is the one that is scored
+        self.artifacts = [artifact]  # names of packed weights: the trunk's, and what the evaluation packs
         self.events: list[Event] = []  # as the evaluation tells them
         self.handed_out = False  # whether validation tokens have been given away
         self.steps_on_tokens = 0  # of any optimizer, after that
@@ -83,6 +81,13 @@ class Ledger:
         self.steps_on_tokens += self.handed_out
         if self.world.size > 1:
             self.step_weights.append(self.present_weights())
+
+    @property
+    def all_rows(self) -> Tensor:
+        """``rows`` as one tensor."""
+        if len(self.rows) > 1:
+            self.rows = [torch.cat(self.rows)]
+        return self.rows[0]
 
     def present_weights(self) -> str:
         """Name of the weights of the model that was given out last; empty where there was none."""

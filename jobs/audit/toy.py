@@ -6,7 +6,7 @@ The evaluation is ``train.score_arm``, with its artifact, its files and its scor
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +43,40 @@ NOISE = 0.1  # on every parameter of a trunk, so that no layer that starts at ze
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How small an adaptation and an evaluation are made: each knob at most this; ``times`` multiplies rates."""
+    """How small an adaptation and an evaluation are made: a knob of this name is at most this; others stay.
 
-    stride: int = 8
+    ``epochs`` is for every knob that ends so. Rates are multiplied by ``learning_rate_times``.
+    """
+
+    stride: int
     length: int = LENGTH
     sequence_length: int = LENGTH
-    chunk_targets: int = 64
-    context_tokens: int = 64
-    batch_sequences: int = 2
-    batch_documents: int = 3
-    epochs: int | None = 2  # None: the recipe's own, and so of every knob that ends in ``_epochs``
-    learning_rate_times: float = 1.0
+    chunk_targets: int
+    context_tokens: int
+    batch_sequences: int
+    batch_documents: int
+    epochs: int
+    learning_rate_times: float
+
+
+PROBE_SIZES = Sizes(
+    stride=8,
+    chunk_targets=64,
+    context_tokens=64,
+    batch_sequences=2,
+    batch_documents=2,
+    epochs=2,
+    learning_rate_times=1.0,
+)
+CANARY_SIZES = Sizes(  # what a full stream allows in hundreds of steps a small one must allow in few
+    stride=16,
+    chunk_targets=128,
+    context_tokens=128,
+    batch_sequences=4,
+    batch_documents=64,
+    epochs=8,
+    learning_rate_times=10.0,
+)
 
 
 def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
@@ -69,42 +92,27 @@ def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
 
 def made_small(technique: Any, sizes: Sizes) -> Any:
     """``technique`` with its knobs, and those of the techniques inside it, cut down to ``sizes``; others as they are."""
-    caps = {field.name: getattr(sizes, field.name) for field in fields(sizes)}
+    caps = asdict(sizes)
     changes: dict[str, Any] = {}
     for field in fields(technique):
         value, name = getattr(technique, field.name), field.name
-        cap = caps.get("epochs" if name.endswith("_epochs") else name)
+        cap = caps.get("epochs" if name.endswith("epochs") else name)
         if is_dataclass(value):
             changes[name] = made_small(value, sizes)
-        elif name.endswith("learning_rate"):
+        elif isinstance(value, float) and name.endswith("learning_rate"):
             changes[name] = value * sizes.learning_rate_times
-        elif cap is not None and value is not None:
+        elif isinstance(value, int) and cap is not None:
             changes[name] = min(value, cap)
     return replace(technique, **changes)
 
 
 class Trunk:
-    """A trunk of a small recipe in ``folder``: chance for weights, packed as the recipe packs.
+    """A trunk of a small recipe in ``folder``, with a data folder that holds whatever validation tokens are on trial."""
 
-    Its data folder holds training tokens of chance, and whatever validation tokens an evaluation is given.
-    """
-
-    def __init__(self, recipe: Recipe, folder: Path, *, noise: float, seed: int) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, *, seed: int) -> None:
         self.recipe, self.folder, self.seed = recipe, folder, seed
         self.path, self.data_path = folder / "trunk", folder / "data"
-        self.path.mkdir(parents=True)
-        self.data_path.mkdir()
-        write_shard(
-            self.data_path / "toy_train_000000.bin",
-            chance(TRAINING_TOKENS, vocab_size=recipe.shape.vocab_size, seed=seed),
-        )
-        model = self.new_model()
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
-        torch.save(model.state_dict(), self.path / WEIGHTS_FILE)
-        (self.path / LOG_FILE).write_text("")
+        self.packed_weights = self.packed_weights_otherwise = ""  # names of the weights in the artifact, once made
 
     @property
     def artifact(self) -> Path:
@@ -113,14 +121,33 @@ class Trunk:
     def new_model(self) -> Transformer:
         return build_model(self.recipe, seed=self.seed, device=torch.device("cpu"))
 
+    def make(self, *, noise: float) -> None:
+        """Write the weights of step 0 with ``noise`` on every parameter, and pack them as the recipe packs.
+
+        They are packed twice, with other validation tokens in the data folder.
+        """
+        self.path.mkdir(parents=True)
+        self.data_path.mkdir()
+        training = chance(TRAINING_TOKENS, vocab_size=self.recipe.shape.vocab_size, seed=self.seed)
+        write_shard(self.data_path / "toy_train_000000.bin", training)
+        model = self.new_model()
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
+        torch.save(model.state_dict(), self.path / WEIGHTS_FILE)
+        (self.path / LOG_FILE).write_text("")
+        self.packed_weights_otherwise = self._packed_beside(training[1:])
+        self.packed_weights = self._packed_beside(training.flip(0))
+
     def put_validation(self, tokens: Tensor) -> None:
         """Make these the validation tokens of the data folder."""
         write_shard(self.data_path / "toy_val_000000.bin", tokens)
 
-    def pack(self, validation: Tensor) -> str:
-        """Pack the trunk while these are the validation tokens; the name of the weights that the artifact holds."""
+    def _packed_beside(self, validation: Tensor) -> str:
+        """Pack the trunk while these are the validation tokens; the name of the weights in the artifact."""
         self.put_validation(validation)
-        ledger = Ledger(world=World(), artifact="")
+        ledger = Ledger(world=World())
         models = Models(self, ledger)
         job = ToyJob(models, Stream(validation, ledger), ledger)
         job.packed(models.averaged(), self.artifact, Log(self.path, writes=False))
@@ -146,7 +173,8 @@ class Models:
         return self._ledger.watch(model)
 
 
-Evaluate = Callable[[Models, Stream, Ledger], Tensor]  # gives the loss of every target in nats, float32 [N]
+Evaluate = Callable[[Models, Stream, Ledger], Tensor]
+"""The loss of every target in nats, in stream order, float32 [N]; what was scored and learned is told to the ledger."""
 
 
 class ToyJob(Job):

@@ -17,9 +17,9 @@ class BigramHash:
     Source: variant A of the field, PRs #162 and #414; 2048 to 12288 buckets.
     """
 
-    buckets: int = 2048
-    dim: int = 128
-    gain_init: float = 0.05
+    buckets: int = 2048  # rows of the table
+    dim: int = 128  # width of the table
+    gain_init: float = 0.05  # of the learned gain
 
     def build(self, shape: Shape) -> nn.Module:
         return XorBigram(shape.model_dim, self.buckets, self.dim, self.gain_init)

@@ -16,8 +16,8 @@ class LinearBigramHash:
     Source: variant B of the field, PR #462 (8192 buckets).
     """
 
-    buckets: int = 8192
-    dim: int = 128
+    buckets: int = 8192  # rows of the table
+    dim: int = 128  # width of the table
 
     def build(self, shape: Shape) -> nn.Module:
         return LinearBigram(shape.model_dim, self.buckets, self.dim)

@@ -14,7 +14,7 @@ class DocumentIsolated:
     Source: the field's LoRA record (PR #77).
     """
 
-    stride: int = 64
+    stride: int = 64  # targets that a window scores
     length: int | None = None  # of a window; None: the training length
 
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:

@@ -14,7 +14,7 @@ class Sliding:
     Source: PR #77's lineage (2026-03-19_SlidingWindowEval), without its double count.
     """
 
-    stride: int = 64
+    stride: int = 64  # targets that a window scores
     length: int | None = None  # of a window; None: the training length
 
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:

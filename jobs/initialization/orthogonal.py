@@ -16,7 +16,7 @@ class Orthogonal:
     Source: arXiv 1312.6120; as in PR #414 of the field.
     """
 
-    smallest_side: int = 64
+    smallest_side: int = 64  # smaller layers keep the default
 
     def initialize(self, model: nn.Module) -> None:
         num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ class Fomaml:
     """
 
     every: int = 4  # steps
-    inner_learning_rate: float = 0.002
+    inner_learning_rate: float = 0.002  # of the one SGD step
     weight: float = 0.5  # of the outer gradient
 
     def add_gradient(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, step: int, batch_targets: int) -> None:

@@ -16,7 +16,7 @@ class RmsNorm:
     Source: arXiv 1910.07467; depth scaling as in PR #374 of the field.
     """
 
-    depth_scaled: bool = False
+    depth_scaled: bool = False  # damp block l by 1 / sqrt(l + 1)
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         return ScaledRmsNorm((layer + 1) ** -0.5 if self.depth_scaled else 1.0)

@@ -17,7 +17,7 @@ class Rotary:
     """
 
     dims: int = 64  # rotated dims of each head, even; the rest passes through untouched
-    base: float = 10_000.0
+    base: float = 10_000.0  # of the angular frequencies
     ntk_reference_length: int | None = None  # None: the base stays as it is
 
     def build(self, shape: Shape, sequence_length: int) -> nn.Module:

@@ -28,9 +28,9 @@ class AdaptiveBits:
     bottom_share: float = 0.2  # of the matrices, by number: one bit less
     sequences: int = 64  # of training text, over all ranks
     reserve_seconds: float = 5.0  # kept back from the training budget for the gradients
-    smallest_limit: float = 0.0
+    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
-    control_dtype: Literal["float32", "float16"] = "float32"
+    control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         if widths_of(self).keeps(tensor, kind):

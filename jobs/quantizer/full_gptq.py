@@ -31,15 +31,15 @@ class FullGptq:
     feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
     token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
     table_bits: int = 8  # of other tables: 4 to 8, 16: float16
-    calibrates_on: Literal["self_generated", "training_data"] = "self_generated"
+    calibrates_on: Literal["self_generated", "training_data"] = "self_generated"  # where the inputs come from
     sequences: int = 64  # of calibration text, over all ranks
     temperature: float = 0.8  # of self-generated text
     reserve_seconds: float = 14.0  # kept back from the training budget for the calibration
     damping: float = 0.01  # of the mean of the Hessian's diagonal
-    selects_by: Literal["hessian_error", "weight_error"] = "hessian_error"
-    smallest_limit: float = 0.0
+    selects_by: Literal["hessian_error", "weight_error"] = "hessian_error"  # how a row chooses its clip quantile
+    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
-    control_dtype: Literal["float32", "float16"] = "float32"
+    control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         if widths_of(self).keeps(tensor, kind):

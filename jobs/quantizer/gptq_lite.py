@@ -26,10 +26,10 @@ class GptqLite:
     feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
     token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
     table_bits: int = 8  # of other tables: 4 to 8, 16: float16
-    search: Literal["row", "matrix"] = "row"
+    search: Literal["row", "matrix"] = "row"  # one quantile for each row, or one for a matrix
     smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
-    control_dtype: Literal["float32", "float16"] = "float32"
+    control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
     reserve_seconds = 0.0
 

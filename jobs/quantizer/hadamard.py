@@ -22,8 +22,8 @@ class HadamardRotation:
     Source: QuaRot, arXiv 2404.00456; the GPTQ+OptRot fork of PR #462.
     """
 
-    inner: Quantizer
-    seed: int = 0
+    inner: Quantizer  # rounds the turned matrices
+    seed: int = 0  # of the signs
     smallest_block: int = 16  # rows whose length has no power of two this large as a factor stay as they are
 
     @property

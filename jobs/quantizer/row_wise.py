@@ -27,7 +27,7 @@ class RowWise:
     full_range: bool = False  # also use the integer below -qmax
     smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
-    control_dtype: Literal["float32", "float16"] = "float32"
+    control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
     reserve_seconds = 0.0
 

@@ -15,7 +15,7 @@ class Backout:
     Source: PR #339 of the field (w = 0.2 at first).
     """
 
-    initial: float = 0.2
+    initial: float = 0.2  # learned weight at step 0
 
     def build(self, shape: Shape) -> nn.Module:
         return MiddleOut(shape.num_layers // 2, self.initial)

@@ -16,7 +16,7 @@ class SharedValueEmbedding:
     Source: PR #374 of the field.
     """
 
-    dim: int = 128
+    dim: int = 128  # width of the table
     last_layers: int = 2  # how many layers, from the last
 
     def build(self, shape: Shape) -> nn.Module:

@@ -13,8 +13,8 @@ class ValueResidual:
     Source: arXiv 2410.17897; PR #1045 of the field (a = b = 0.5 at first).
     """
 
-    own_init: float = 0.5
-    first_init: float = 0.5
+    own_init: float = 0.5  # weight of a layer's own values
+    first_init: float = 0.5  # weight of the first layer's
 
     def build(self, shape: Shape) -> nn.Module:
         return MixedValues(shape.num_layers, self.own_init, self.first_init)

@@ -1,0 +1,123 @@
+"""The program that audits a recipe: its own evaluation of every arm, made small, under all detectors.
+
+It asks for no data. The model is the recipe's, with a vocabulary of 64 and sequences of 32; streams have 300 targets in
+three documents, the canary 1,024. Streams are made up, weights are chance, packed as the recipe packs.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from jobs.adaptation.no_adaptation import NoAdaptation
+from jobs.audit.detectors import CANARY_TARGETS, Examination, Finding, probe_tokens
+from jobs.audit.ranks import Pair, follow
+from jobs.audit.toy import (
+    CANARY_SIZES,
+    LENGTH,
+    NOISE,
+    PROBE_SIZES,
+    VOCABULARY,
+    Trunk,
+    declared_protocol,
+    evaluation_of,
+    toy_recipe,
+)
+from jobs.contract import PRE_EVAL, SCORE_FIRST, Assignment
+from jobs.recipe import Recipe
+
+SEEING = frozenset({"D2", "D3", "D5", "D6", "D8", "D9"})  # what fails where weights saw the stream before its scores
+PLAIN = "audit: no adaptation"  # an arm that the audit adds, to compare with; no recipe can call one so
+
+
+def audit(recipe: Recipe, program: str) -> None:
+    """Print one line of JSON: of every arm what each detector found, the verdict, and the protocol that it declares.
+
+    ARMS in the environment chooses arms. Started again by itself with a folder and a rank, it is one of two processes.
+    Exits with 2, after one clear message, where the recipe or the environment is wrong.
+    """
+    torch.set_num_threads(1)
+    try:
+        assignment = Assignment.from_environment(dict(os.environ))
+        unknown = [name for name in assignment.arms if name not in recipe.arms]
+        if unknown:
+            raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
+        arms = assignment.arms or tuple(recipe.arms)
+        if len(sys.argv) == 3:
+            folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+            follow(
+                {arm: evaluation_of(arm) for arm in arms}, probe_trunk(recipe, folder, assignment.seed), folder, rank
+            )
+            return
+        with tempfile.TemporaryDirectory(prefix="fairway-audit-") as name:
+            print(json.dumps(audited(recipe, arms, program, Path(name), seed=assignment.seed)), flush=True)
+    except ValueError as error:
+        print(f"{recipe.name}: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *, seed: int) -> dict:
+    """The audit of these arms, for JSON."""
+    begun = time.perf_counter()
+    probe, canary = probe_trunk(recipe, folder, seed), canary_trunk(recipe, folder, seed)
+    probe.make(noise=NOISE)
+    canary.make(noise=0.0)
+    parameters = sum(parameter.numel() for parameter in probe.new_model().parameters())
+    sizes = {
+        "parameters": parameters,
+        "sequence_length": LENGTH,
+        "vocab_size": VOCABULARY,
+        "probe_targets": probe_tokens().numel() - 1,
+        "canary_targets": CANARY_TARGETS,
+    }
+    found: dict[str, dict] = {}
+    with Pair([sys.executable, "-P", program, str(folder)], folder) as pair:
+        alone = {arm: examined(arm, probe, canary) for arm in arms}
+        agreements = pair.findings(arms)
+    for arm in arms:
+        findings = {**alone[arm], "D13": agreements[arm]}
+        declared = declared_protocol(probe, arm)
+        found[arm] = {
+            "verdict": (said := verdict(findings)),
+            "declared": declared,
+            "agrees": said == declared,
+            "detectors": {name: asdict(finding) for name, finding in findings.items()},
+        }
+    seconds = time.perf_counter() - begun
+    return {"recipe": recipe.name, "scale": recipe.scale, "sizes": sizes, "seconds": seconds, "arms": found}
+
+
+def examined(arm: str, probe: Trunk, canary: Trunk) -> dict[str, Finding]:
+    """What every detector that needs one process says of ``arm``; a line of progress goes to standard error."""
+    begun = time.perf_counter()
+    findings = Examination(
+        evaluate=evaluation_of(arm), plain=evaluation_of(PLAIN), probe=probe, canary=canary
+    ).findings()
+    print(f"{arm}: {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+    return findings
+
+
+def probe_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
+    return Trunk(toy_recipe(recipe, PROBE_SIZES), folder / "probe", seed=seed)
+
+
+def canary_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
+    small = toy_recipe(recipe, CANARY_SIZES)
+    return Trunk(replace(small, arms={**small.arms, PLAIN: NoAdaptation()}), folder / "canary", seed=seed)
+
+
+def verdict(findings: Mapping[str, Finding]) -> str:
+    """``score_first`` where every detector passed; ``pre_eval`` where the weights saw the stream before it was scored
+    and nothing else is wrong; otherwise ``violates`` and what failed."""
+    failed = [name for name, finding in findings.items() if not finding.passed]
+    if not failed:
+        return SCORE_FIRST
+    if "D2" in failed and {"D5", "D6"} & set(failed) and set(failed) <= SEEING:
+        return PRE_EVAL
+    return f"violates {', '.join(failed)}"
