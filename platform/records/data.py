@@ -46,6 +46,12 @@ def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, aga
             }
             for one in record.std_conventions
         ],
+        "agreement": {
+            "headline": record.headline.status.value if record.headline else None,
+            "mismatches": len(record.mismatches),
+            "rounding_level": len(record.roundings),
+            "verdict": record.verdict,
+        },
         "mismatches": [finding_data(one) for one in record.mismatches],
         "roundings": [finding_data(one) for one in record.roundings],
         "unsupported": [finding_data(one) for one in record.unsupported],

@@ -142,7 +142,7 @@ class _Line:
                 if spread := printed_std(part):
                     yield self._figure("headline std", spread, quantity, "std")
             elif (size := _SIZE.search(part)) and size["number"].replace(",", "") not in _LIMITS:
-                yield self._figure("headline size", of_match(size, size[0].strip()), "total_bytes", "claim")
+                yield self._figure("headline size", of_match(size, size[0].strip()), "total_bytes", "overall")
             for pattern, quantity in ((_TRAIN_SECONDS, "train_time"), (_EVAL_SECONDS, "eval_time")):
                 if seconds := pattern.search(part):
                     yield self._figure(

@@ -18,6 +18,7 @@ from .runs import described, nats_per_bpb
 from .text import safe
 from .unpack import Script, script
 
+HEADLINES = ("claim", "mean")  # statistics of a score that is not one seed's
 AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"
 
 
@@ -65,6 +66,15 @@ class Examined:
     scripts: tuple[Script, ...]
     verdict: str
     notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> Finding | None:
+        """How the claimed score stands: that of the submission file, else that of the README."""
+        scores = [one for one in self.findings if one.figure.quantity in SCORES and one.figure.statistic in HEADLINES]
+        in_readme = self.read.files.readme
+        return min(
+            scores, key=lambda one: (one.figure.file == in_readme, one.figure.statistic != "claim"), default=None
+        )
 
     @property
     def mismatches(self) -> list[Finding]:
@@ -129,7 +139,7 @@ def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
     headlines = [
         one
         for one in findings
-        if one.figure.quantity in SCORES and one.figure.statistic in ("claim", "mean") and not one.figure.loose
+        if one.figure.quantity in SCORES and one.figure.statistic in HEADLINES and not one.figure.loose
     ]
     unmeasured = headlines and all(one.status is Status.NO_LOG for one in headlines)
     return NO_LOG if claimed.missing and unmeasured and found != MISMATCH else found

@@ -79,7 +79,9 @@ def test_verdict_and_mismatches(both: tuple[dict[str, Any], Examined]) -> None:
         assert one in beyond
         beyond.remove(one)
     assert beyond == ([("README.md", "0.00181")] if record.name.startswith("2026-04-19") else [])
-    assert bool(record.roundings) == bool(entry["agreement"]["rounding_level"])
+    assert record.headline is not None and record.headline.status.value == entry["agreement"]["headline"]
+    twice_in_titles = record.name.startswith("2026-04-05")  # the mean of rounded scores, which the list counts once
+    assert len(record.roundings) == entry["agreement"]["rounding_level"] + twice_in_titles
 
 
 def test_measured_side_of_a_mismatch(both: tuple[dict[str, Any], Examined]) -> None:
