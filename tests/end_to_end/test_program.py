@@ -29,7 +29,7 @@ from platform.inline import inline
 from platform.recipe import entry_program, load, program
 from platform.records.log import read_log
 from tests.jobs.conftest import ENGLISH, TEXTS, VOCABULARY
-from tests.jobs.tiny import ROOT, stream, tokenized, train_tokenizer, write_shard
+from tests.jobs.tiny import ROOT, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.
 RECIPE = f"""
@@ -572,32 +572,3 @@ def test_every_recipe_at_every_scale_imports_alone(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == sorted(names) and len(names) >= 2
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
-def test_every_recipe_trains_packs_and_scores(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """At its smallest scale and fewer steps still, on random tokens, with all of its arms."""
-    from jobs.train import main
-    from tests.jobs.tiny import recipe_of
-
-    torch.set_num_threads(1)
-    recipe = recipe_of(entry_program(load(ROOT / "recipes" / f"{name}.yaml", "smoke")))
-    recipe = replace(recipe, budget=replace(recipe.budget, iterations=3, batch_tokens=256, max_micro_batch_tokens=256))
-    data = tmp_path / "data"
-    data.mkdir()
-    tokenizer = train_tokenizer(data, ENGLISH, vocabulary=VOCABULARY)
-    for kind, count in (("train", 5000), ("val", 400)):
-        write_shard(data / f"random_{kind}_000000.bin", stream(count, vocabulary=VOCABULARY).tolist())
-    told = Assignment(
-        seed=7, data_path=data, tokenizer_path=tokenizer, output_path=tmp_path / "out", trunk_path=tmp_path / "trunk",
-        arms=(), max_wallclock_seconds=None,
-    )  # fmt: skip
-    for variable, value in told.to_environment().items():
-        monkeypatch.setenv(variable, value)
-    main(recipe, __file__)
-    for arm in recipe.arms:
-        result = read_result(tmp_path / "out" / arm / "result.json")
-        assert result.steps == 3 and result.scored_tokens == 399
-        assert 0 < result.val_loss_nats < 1.1 * math.log(recipe.shape.vocab_size)
