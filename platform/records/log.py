@@ -7,6 +7,7 @@ nothing.
 
 import hashlib
 import re
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from .text import RawLine, raw_lines, safe_data
 MOST_RUNS = 200  # of one file; more is not a log of training runs
 MOST_EVALUATIONS = 500  # of one run
 HIGHEST_BPB = 1000  # no score; a diverged run has a few dozen
-MOST_PENDING = 4096  # parsed lines that wait for the end of what may be a script dump
+MOST_PENDING = 20_000  # lines of use that wait for the end of what may be a script dump; the last are kept
+
+_HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
 _TRAINING_KEYS = ("train_loss", "loss", "fitness")
 _TRAINING_FACTS = {key: fact for dialect in DIALECTS for key, fact in dialect.training.items()}
@@ -72,7 +75,7 @@ class _FileReader:
         self._name = name
         self._done: list[LogRun] = []
         self._run = _RunReader()
-        self._pending: list[tuple[int, bytes, bool]] | None = None  # lines of what may be a script dump
+        self._pending: deque[tuple[int, bytes, bool]] | None = None  # lines of what may be a script dump
         self._hyperparameters_next = False
 
     def feed(self, raw: RawLine) -> None:
@@ -84,17 +87,16 @@ class _FileReader:
             if line[0] == 61 and RULE.match(line):
                 self._pending = None
             elif self._pending is None and CODE_STARTS.match(line):
-                self._pending = []
+                self._pending = deque(maxlen=MOST_PENDING)
             return
         self._hyperparameters_next = line.startswith(b"--- Hyperparameters")
         if self._pending is None:
             self._take(raw.number, line, raw.ended)
-        elif len(self._pending) < MOST_PENDING:
+        else:
             self._pending.append((raw.number, line, raw.ended))
 
     def finish(self) -> list[LogRun]:
-        pending, self._pending = self._pending or [], None
-        for number, line, ended in pending:
+        for number, line, ended in self._pending or ():  # no rule came: it was the log after all
             self._take(number, line, ended)
         self._close()
         return self._done
@@ -113,6 +115,8 @@ class _FileReader:
             for name in ("model", "code", "total"):
                 self._run.facts[f"artifact_{name}_mb"] = Fact(match[name], number)
         elif (parsed := parse(number, text)) and (ended or not cut_off(parsed)):
+            if _HYPERPARAMETERS.match(text):
+                parsed = parsed._replace(label="")
             if self._run.restarts(parsed):
                 self._close()
             self._run.take(parsed)

@@ -7,9 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from . import choice, conventions, folder, forensics
-from .choice import Claimed, final_of, seed_of_log
+from .choice import Claimed, seed_of_log
 from .conventions import StdConvention
 from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
+from .final_line import HEADLINES, final_of
 from .folder import ReadRecord
 from .forensics import Bytes
 from .numbers import Status
@@ -18,7 +19,6 @@ from .runs import described, nats_per_bpb
 from .text import safe
 from .unpack import Script, script
 
-HEADLINES = ("claim", "mean")  # statistics of a score that is not one seed's
 AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"
 
 

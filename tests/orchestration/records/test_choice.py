@@ -162,3 +162,17 @@ def test_bytes_of_the_script_in_the_folder(tmp_path: Path) -> None:
     assert found.verdict == "agrees" and "train_gpt.py has 9,000 bytes; the logs counted 89,458" in " ".join(
         found.notes
     )
+
+
+def test_a_seed_that_only_its_score_gives_away(tmp_path: Path) -> None:
+    logs = {f"train_run{index}.log": baseline_log(replace(n, seed=1337)) for index, n in enumerate(SEEDS)}
+    found = examined(tmp_path, logs, {"val_bpb": round(MEAN, 6)}, narrow_readme(SEEDS))
+    assert (found.verdict, found.score.seeds, found.claimed.missing) == ("agrees", (1337, 42, 2025), ())
+    assert "the score of seed 42 is in train_run1.log, which prints seed 1337" in found.notes
+
+
+def test_the_limit_of_time_is_no_measurement(tmp_path: Path) -> None:
+    readme = f"**val_bpb: {MEAN:.4f}** | 600s train\n\n| Seed | Train time |\n|-|-|\n| 42 | 600s |\n| 1337 | 598s |\n"
+    logs = {f"train_seed{n.seed}.log": baseline_log(replace(n, train_ms=588_041)) for n in SEEDS}
+    found = examined(tmp_path, logs, {"val_bpb": round(MEAN, 6)}, readme)
+    assert [one.figure.number.raw for one in found.mismatches] == ["598s"]

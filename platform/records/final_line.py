@@ -1,0 +1,71 @@
+"""Which line of a log is the score.
+
+The last evaluation of a log can be a diagnostic or a diverged trial, the best one is one before quantization. So the
+likeliest kind of line counts (TTT, then sliding, then round trip; eight decimals before four), unless what the record
+claims is another line.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from .figure import Figure
+from .numbers import Status, agreement
+from .runs import KINDS, Evaluation, LogRun
+
+HEADLINES = ("claim", "mean")  # statistics of a score that is not one seed's
+
+
+def is_claimed(bpb: Decimal, figures: Iterable[Figure]) -> bool:
+    """Whether one of ``figures`` prints ``bpb``: to its digits, so one off is another score."""
+    same = (Status.EXACT, Status.ROUNDED, Status.TRUNCATED)
+    return any(agreement(figure.number, bpb) in same for figure in figures)
+
+
+def any_claimed(evaluations: Iterable[Evaluation], figures: Sequence[Figure]) -> bool:
+    return any(is_claimed(one.bpb.decimal, figures) for one in evaluations)
+
+
+def mean_is_claimed(runs: Sequence[LogRun], scores: Sequence[Figure]) -> bool:
+    """Whether the mean of the runs, under any label that all of them have, is a mean that the record claims."""
+    means = [figure for figure in scores if figure.statistic == "mean"]
+    headlines = means or [figure for figure in scores if figure.statistic == "claim"]
+    return any(is_claimed(_mean(finals), headlines) for finals in by_label(runs).values() if len(finals) == len(runs))
+
+
+def by_label(runs: Sequence[LogRun]) -> dict[str, list[Evaluation]]:
+    """The last line of each label of each run, the likeliest label first."""
+    found: dict[str, list[Evaluation]] = {}
+    for run in runs:
+        seen = set()
+        for one in run.candidates:
+            if one.label not in seen:
+                seen.add(one.label)
+                found.setdefault(one.label, []).append(one)
+    return dict(sorted(found.items(), key=lambda item: (KINDS.index(item[1][0].kind), -item[1][0].decimals)))
+
+
+def label_of(runs: Sequence[LogRun], scores: Sequence[Figure]) -> str | None:
+    """The kind of line that is the score: the likeliest that most runs have, unless the claim is another one."""
+    labels = by_label(runs)
+    if not labels:
+        return None
+    most = max(len(finals) for finals in labels.values())
+    likeliest = next(label for label, finals in labels.items() if len(finals) == most)
+    headlines = [figure for figure in scores if figure.statistic in HEADLINES]
+    if not headlines or _supported(labels[likeliest], headlines):
+        return likeliest
+    return next((label for label, finals in labels.items() if _supported(finals, headlines)), likeliest)
+
+
+def _supported(finals: Sequence[Evaluation], headlines: Sequence[Figure]) -> bool:
+    return is_claimed(_mean(finals), headlines) or any_claimed(finals, headlines)
+
+
+def _mean(finals: Sequence[Evaluation]) -> Decimal:
+    return sum((one.bpb.decimal for one in finals), Decimal(0)) / len(finals)
+
+
+def final_of(run: LogRun, label: str | None, scores: Sequence[Figure] = ()) -> Evaluation | None:
+    """The score of ``run`` under the record's label, the claimed one of several; else its own likeliest line."""
+    own = [one for one in run.candidates if one.label == label] or list(run.candidates[:1])
+    return next((one for one in own if is_claimed(one.bpb.decimal, scores)), own[0] if own else None)
