@@ -12,6 +12,7 @@ from .errors import UserError
 from .paths import ROOT, RunPaths, shown
 from .plan import Plan, Trial
 from .size import Size
+from .squeeze import Form
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 
@@ -21,7 +22,8 @@ class Experiment:
     """A recipe at a scale, ready to be planned."""
 
     choices: Choices
-    program: str
+    program: str  # the text that runs
+    readable: str | None  # the program that it was made from, where it is squeezed
     draft: Plan  # without seeds
     arms: tuple[str, ...]  # that this launch scores
     missing: str | None  # what its data lacks, and the remedy
@@ -49,7 +51,10 @@ class Experiment:
                 f"{shown(paths.program)} is not the program that its folder is named after: was it edited? What ran "
                 f"must stay what it was. Move {shown(paths.folder)} away, and put the change into jobs/ or the recipe"
             )
-        for path, text in ((paths.program, self.program), (paths.recipe, recipe.resolved_yaml(self.choices))):
+        texts = {paths.program: self.program, paths.recipe: recipe.resolved_yaml(self.choices)}
+        if self.readable is not None:
+            texts[paths.readable] = self.readable
+        for path, text in texts.items():
             part = path.with_suffix(".part")
             part.write_text(text)
             part.replace(path)
@@ -65,6 +70,8 @@ def prepare(
     data: Path | None = None,
     tokenizer: Path | None = None,
     make_data: bool,
+    form: Form = Form.READABLE,
+    end_to_end: str | None = None,
 ) -> Experiment:
     """The experiment that the recipe ``path`` at ``scale`` describes.
 
@@ -72,13 +79,18 @@ def prepare(
         arms: to be scored; none named: all.
         data, tokenizer: instead of those that the scale names; both or neither.
         make_data: make the embedded corpus where it is needed and not there yet.
+        form: how the program is written that runs, is hashed, counted and shipped.
+        end_to_end: make the program with this arm alone, and train for it anew, as a submission would run.
 
     Raises:
         UserError: the recipe is wrong, an arm is unknown.
     """
     choices = recipe.load(path, scale)
+    if end_to_end is not None:
+        choices = recipe.with_arms(choices, (end_to_end,))
     wanted = tuple(recipe.with_arms(choices, arms).arms) if arms else tuple(choices.arms)
-    program = recipe.program(choices)
+    readable = recipe.program(choices)
+    program = form.of(readable)
     program_sha256 = hashlib.sha256(program.encode()).hexdigest()
     run = RunPaths.of(runs.resolve(), choices.name, program_sha256)
     data_path, tokenizer_path, missing = _data(choices, data, tokenizer, make=make_data)
@@ -87,7 +99,7 @@ def prepare(
         recipe=choices.name,
         scale=choices.scale,
         program_sha256=program_sha256,
-        trunk_text_sha256=hashlib.sha256(recipe.trunk_text(choices).encode()).hexdigest(),
+        trunk_text_sha256=program_sha256 if end_to_end else _trunk_text_sha256(choices, form),
         arms=tuple(choices.arms),
         data_path=data_path,
         tokenizer_path=tokenizer_path,
@@ -96,11 +108,28 @@ def prepare(
         processes=choices.machine.processes,
         gpus=choices.machine.gpus,
         cpus=choices.machine.cpus,
+        end_to_end=end_to_end is not None,
     )
-    if missing and run.plan.exists():  # a dry run can still tell what is done
+    if run.plan.exists():
         known = plan.read(run.folder)
-        draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
-    return Experiment(choices=choices, program=program, draft=draft, arms=wanted, missing=missing)
+        if missing:  # a dry run can still tell what is done
+            draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
+        if known.end_to_end:  # of a recipe with one arm both kinds of run are of one program: what began so goes on so
+            draft = replace(draft, end_to_end=True, trunk_text_sha256=program_sha256)
+    return Experiment(
+        choices=choices,
+        program=program,
+        readable=None if form is Form.READABLE else readable,
+        draft=draft,
+        arms=wanted,
+        missing=missing,
+    )
+
+
+def _trunk_text_sha256(choices: Choices, form: Form) -> str:
+    """The name of the trunk; of each form another, because what is given up to fit depends on the bytes of the code."""
+    text = recipe.trunk_text(choices)
+    return hashlib.sha256((text if form is Form.READABLE else f"{form}\n{text}").encode()).hexdigest()
 
 
 def _data(choices: Choices, data: Path | None, tokenizer: Path | None, *, make: bool) -> tuple[Path, Path, str | None]:

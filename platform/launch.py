@@ -26,6 +26,7 @@ from .experiment import Experiment, prepare
 from .paths import RUNS, shown
 from .plan import Plan, Trial
 from .report import Report
+from .squeeze import Form
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,6 +36,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--seeds", default="3", show_default=True, help="How many of the fixed list, or exactly these: 1337,7")
 @click.option("--scale", help="The machine to run on: a file of recipes/scales/.  [default: eight_h100]")
 @click.option("--arms", default="", help="Score only these arms of the recipe: no_ttt,sgd  [default: all]")
+@click.option("--end-to-end", metavar="ARM", help="The program with this arm alone, trained for it: as a submission.")
+@click.option("--squeeze", is_flag=True, help="Run the program squeezed: it does the same in fewer bytes and lines.")
+@click.option("--packed", is_flag=True, help="Run it squeezed and packed into one that unpacks itself.")
 @click.option("--runs", type=click.Path(path_type=Path), default=RUNS, help="Folder of all results.  [default: runs]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of token shards, instead of the scale's.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="The tokenizer that made them.")
@@ -47,6 +51,9 @@ def main(
     seeds: str,
     scale: str | None,
     arms: str,
+    end_to_end: str | None,
+    squeeze: bool,
+    packed: bool,
     runs: Path,
     data: Path | None,
     tokenizer: Path | None,
@@ -56,8 +63,20 @@ def main(
 ) -> None:
     wanted = plan.seeds_from(seeds)
     chosen = tuple(name.strip() for name in arms.split(",") if name.strip())
+    if chosen and end_to_end:
+        raise UserError("--arms and --end-to-end exclude each other: an end-to-end run has one arm")
     experiments = [
-        prepare(path, scale, arms=chosen, runs=runs, data=data, tokenizer=tokenizer, make_data=not dry_run)
+        prepare(
+            path,
+            scale,
+            arms=chosen,
+            runs=runs,
+            data=data,
+            tokenizer=tokenizer,
+            make_data=not dry_run,
+            form=Form.PACKED if packed else Form.SQUEEZED if squeeze else Form.READABLE,
+            end_to_end=end_to_end,
+        )
         for path in recipes
     ]
     _refuse_twice(experiments)

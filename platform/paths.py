@@ -50,6 +50,11 @@ class RunPaths:
         return self.folder / "train_gpt.py"
 
     @property
+    def readable(self) -> Path:
+        """What the program was squeezed from; not there where it runs as it was written."""
+        return self.folder / "train_gpt_readable.py"
+
+    @property
     def report_md(self) -> Path:
         return self.folder / "report.md"
 

@@ -41,6 +41,7 @@ class Trial:
     processes: int  # of torchrun; all on one node
     gpus: int
     cpus: int
+    end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
 
     @property
     def name(self) -> str:
@@ -78,6 +79,7 @@ class Trial:
             ("program_sha256", self.program_sha256),
             ("data_sha256", self.data_sha256),
             ("tokenizer_sha256", self.tokenizer_sha256),
+            *((("end_to_end", True),) if self.end_to_end else ()),
         ):
             if (found := getattr(result, name)) != wanted:
                 return f"{path.name} has {name} {found}, this trial is {wanted}"
@@ -121,6 +123,7 @@ class Plan:
     processes: int
     gpus: int
     cpus: int
+    end_to_end: bool = False
     planned: tuple[Planned, ...] = ()
 
     @property

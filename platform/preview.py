@@ -46,7 +46,7 @@ def _state(trial: Trial) -> str:
     todo = trial.unscored_arms
     if not todo:
         return f"done: {', '.join(trial.arms)}"
-    trunk = "score" if trial.trunk.record.exists() else "train, then score"
+    trunk = "score" if trial.trunk.record.exists() and not trial.end_to_end else "train, then score"
     failure = read_failure(trial.paths.failure)
     return f"{trunk} {', '.join(todo)}" + (f"  (failed before: {failure.reason})" if failure else "")
 

@@ -43,6 +43,11 @@ class ArmReport:
     val_bpb: Summary | None
 
     @property
+    def end_to_end(self) -> int:
+        """How many of the seeds were trained and scored by one process, as a submission is."""
+        return sum(one.end_to_end for one in self.seeds.values())
+
+    @property
     def aligned_gaps(self) -> list[float]:
         """Final score minus the score in disjoint windows, for each seed that has both. Healthy: below 0."""
         return [one.val_bpb - one.aligned_val_bpb for one in self.seeds.values() if one.aligned_val_bpb is not None]
@@ -263,6 +268,7 @@ def _arm_json(arm: ArmReport) -> dict[str, Any]:
                 "step_ms": one.step_ms_mean,
                 "train_seconds": one.train_seconds,
                 "eval_seconds": one.eval_seconds,
+                "end_to_end": one.end_to_end,
             }
             for seed, one in arm.seeds.items()
         },

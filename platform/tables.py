@@ -171,18 +171,20 @@ def _scores(report: Report, style: Style) -> Table:
                 _interval(summary.interval if summary else None, style),
                 f"{max(one.artifact_bytes for one in results):,}" if results else NOTHING,
                 f"{fmean(one.step_ms_mean for one in results):.2f}" if results else NOTHING,
+                _kind(arm),
                 _claim(arm, style),
             )
         )
     return Table(
         title="Scores",
-        columns=("Arm", "n", "Mean BPB", "Std", "95 % interval", "Artifact bytes", "Step ms", "Claimable"),
+        columns=("Arm", "n", "Mean BPB", "Std", "95 % interval", "Artifact bytes", "Step ms", "Run", "Claimable"),
         rows=tuple(rows),
         note=(
             "Bits per byte, lower is better. Mean, sample std (n - 1) and t interval over the seeds below; bytes: the "
-            "largest of the seeds, code included; step: mean of the seeds' `step_ms_mean`. Claimable: whether a record "
-            "may claim the score, which it may only where nothing learned from a token before it was scored; "
-            f"`{PRE_EVAL}` arms are diagnostics."
+            "largest of the seeds, code included; step: mean of the seeds' `step_ms_mean`. Run: end to end where one "
+            "process trained and scored, as a submission does; otherwise from a trunk trained before. Claimable: "
+            "whether a record may claim the score, which it may only where nothing learned from a token before it was "
+            f"scored; `{PRE_EVAL}` arms are diagnostics."
         ),
     )
 
@@ -370,6 +372,13 @@ def _interval(interval: Interval | None, style: Style, sign: str = "") -> str:
 
 def _p(p: float | None) -> str:
     return NOTHING if p is None else f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _kind(arm: ArmReport) -> str:
+    if not arm.seeds:
+        return NOTHING
+    kinds = {len(arm.seeds): "end to end", 0: "from a trunk"}
+    return kinds.get(arm.end_to_end, f"{arm.end_to_end} of {len(arm.seeds)} end to end")
 
 
 def _claim(arm: ArmReport, style: Style) -> str:

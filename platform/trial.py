@@ -73,7 +73,7 @@ def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patien
         while arms := tuple(arm for arm in trial.unscored_arms if not any(arm in failure.arms for failure in failures)):
             with ExitStack() as attempt:
                 locks = [lock]
-                if not _trunk_is_there(trial):
+                if trial.end_to_end or not _trunk_is_there(trial):
                     # Another recipe of the same trunk text may be about to train this very trunk.
                     locks.append(
                         attempt.enter_context(held(trial.trunk.lock, _waits_for(f"the trunk of {trial.name}", report)))
@@ -196,7 +196,7 @@ def _where_it_failed(trial: Trial, arms: tuple[str, ...]) -> _Failed:
 
 def _clear(trial: Trial, arms: tuple[str, ...]) -> None:
     """Make room: what an earlier attempt left half done would be taken for this one's."""
-    if not _trunk_is_there(trial):
+    if trial.end_to_end or not _trunk_is_there(trial):
         trial.trunk_path.mkdir(parents=True, exist_ok=True)
         _empty(trial.trunk_path, keep={trial.trunk.lock})
     for arm in arms:

@@ -1,0 +1,60 @@
+"""Real runs in seconds: programs trained and scored on the CPU, on the first tokens of the embedded corpus."""
+
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, Assignment
+from platform import corpus
+from platform.corpus import Corpus
+from platform.experiment import Experiment
+from platform.plan import Plan
+
+TRAIN_TOKENS, VAL_TOKENS = 40_000, 3_000
+HEADER_BYTES = 4 * SHARD_HEADER_INTS
+
+
+def small_data(folder: Path) -> tuple[Path, Path]:
+    """A data folder with the beginning of the embedded corpus, and its tokenizer."""
+    whole: Corpus = corpus.embedded()
+    folder.mkdir(parents=True)
+    for pattern, tokens in ((TRAIN_SHARDS, TRAIN_TOKENS), (VAL_SHARDS, VAL_TOKENS)):
+        source = sorted(whole.data_path.glob(pattern))[0]
+        content = bytearray(source.read_bytes()[: HEADER_BYTES + 2 * tokens])
+        struct.pack_into("<i", content, 8, tokens)
+        (folder / source.name).write_bytes(content)
+    return folder, whole.tokenizer_path
+
+
+def run_in_one_process(jobs: Sequence[tuple[Path, Assignment]], folder: Path) -> str:
+    """Run each program with its assignment, one after the other, torch imported once; what they printed."""
+    code = ["import os, runpy, torch", "torch.set_num_threads(1)"]
+    for program, assignment in jobs:
+        code += [f"os.environ.update({assignment.to_environment()!r})"]
+        code += [f"runpy.run_path({str(program)!r}, run_name='__main__')"]
+    command = [sys.executable, "-P", "-c", "\n".join(code)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def finish(experiment: Experiment, seeds: tuple[int, ...]) -> Plan:
+    """Plan ``seeds`` and leave what their jobs leave."""
+    plan = experiment.planned(seeds)
+    jobs = []
+    for trial in experiment.trials(seeds):
+        trial.paths.folder.mkdir(exist_ok=True)
+        assignment = Assignment(
+            seed=trial.seed,
+            data_path=trial.data_path,
+            tokenizer_path=trial.tokenizer_path,
+            output_path=trial.paths.folder,
+            trunk_path=trial.trunk_path,
+            arms=trial.arms,
+            max_wallclock_seconds=None,
+        )
+        jobs.append((plan.paths.program, assignment))
+    run_in_one_process(jobs, plan.run_path)
+    return plan
