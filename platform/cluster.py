@@ -67,6 +67,36 @@ def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
         )
 
 
+def require_closed(address: str) -> None:
+    """Refuse a cluster that answers to anybody who reaches it: that is a shell for everybody, by Ray's design.
+
+    Raises:
+        UserError: it is open, nothing answers there, or it is no address of a cluster.
+    """
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--cluster {address}: Ray Client cannot carry a launch; run it on a node of the cluster with "
+            f"--cluster auto (see jobs/submit/)"
+        )
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        if not host or not port.isdigit():
+            raise UserError(f"--cluster {address}: an address is HOST:PORT, such as 10.0.0.4:6379, or auto")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
+        except OSError as error:
+            raise UserError(f"--cluster {address}: nothing answers there: {error}") from error
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or host.strip("[]") in ("127.0.0.1", "localhost", "::1"):
+        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+        if token.is_file() and token.stat().st_mode & 0o077:
+            raise UserError(f"{token} can be read by others: chmod 600 {token}")
+        return
+    raise UserError(
+        f"--cluster {address}: without a token, whoever reaches this port can run commands as you. Start the cluster "
+        f"with RAY_AUTH_MODE=token, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600) here"
+    )
+
+
 @contextlib.contextmanager
 def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluster]:
     """The cluster at ``address``, or without one a new one on this machine; left, or ended, with the block.
@@ -75,7 +105,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         cpus: that a job needs; our own cluster offers as many, even on a machine with fewer.
 
     Raises:
-        UserError: nothing answers at the address, or it is open to everybody.
+        UserError: the cluster at the address does not let us in.
     """
     folder = _own_folder()
     settings = {
@@ -96,8 +126,6 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             # Ray's word for "this node is 127.0.0.1"; without it, every port is open to the network.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         }
-    else:
-        _require_closed(address)
     with _environment(settings), contextlib.ExitStack() as stack:
         stack.callback(LastOneOut(launch, folder).wait)
         import ray
@@ -151,32 +179,6 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _require_closed(address: str) -> None:
-    """Refuse a cluster that answers to anybody who reaches it: that is a shell for everybody, by Ray's design."""
-    if address.startswith("ray://"):
-        raise UserError(
-            f"--cluster {address}: Ray Client cannot carry a launch; run it on a node of the cluster with "
-            f"--cluster auto (see jobs/submit/)"
-        )
-    host, _, port = address.rpartition(":")
-    if address != "auto":
-        if not host or not port.isdigit():
-            raise UserError(f"--cluster {address}: an address is HOST:PORT, such as 10.0.0.4:6379, or auto")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
-        except OSError as error:
-            raise UserError(f"--cluster {address}: nothing answers there: {error}") from error
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or host.strip("[]") in ("127.0.0.1", "localhost", "::1"):
-        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
-        if token.is_file() and token.stat().st_mode & 0o077:
-            raise UserError(f"{token} can be read by others: chmod 600 {token}")
-        return
-    raise UserError(
-        f"--cluster {address}: without a token, whoever reaches this port can run commands as you. Start the cluster "
-        f"with RAY_AUTH_MODE=token, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600) here"
-    )
 
 
 def _gpus(visible: str | None) -> int:

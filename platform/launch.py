@@ -87,8 +87,8 @@ def main(
         raise UserError(missing)
     trials = [trial for seed in wanted for one in experiments for trial in one.trials((seed,))]
     todo = [trial for trial in trials if not trial.done]
-    if todo and cluster is None:
-        _require_gpus_here(todo)
+    if todo:
+        _require_machine(todo, cluster)
     for one in experiments if todo and not force else ():
         size.require_fit(one.choices, one.size)
     plans = [each.planned(wanted) for each in experiments]
@@ -192,10 +192,13 @@ def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[st
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 
-def _require_gpus_here(todo: Sequence[Trial]) -> None:
-    """Refuse what this machine has not the GPUs for, before anything is started."""
+def _require_machine(todo: Sequence[Trial], address: str | None) -> None:
+    """Refuse what this machine has not the GPUs for, or a cluster that is not one for us, before anything is started."""
     from . import cluster
 
+    if address is not None:
+        cluster.require_closed(address)
+        return
     here = cluster.this_machine()
     enough = max(here.cpus, *(trial.cpus for trial in todo))  # our own cluster hands out as many CPUs as a job wants
     cluster.require_node(todo, [replace(here, cpus=enough)])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.cluster import Cluster, Node, connected, require_node, this_machine
+from platform.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
 from platform.errors import UserError
 from platform.plan import Failure, Trial, read_failure
 from platform.progress import Progress
@@ -154,14 +154,14 @@ def test_a_cluster_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch, t
     with socket.create_server(("0.0.0.0", 0)) as server:
         address = f"{socket.gethostbyname('localhost')}:{server.getsockname()[1]}".replace("127.0.0.1", "127.0.0.2")
         with pytest.raises(UserError, match="without a token, whoever reaches this port can run commands as you"):
-            connected(address, cpus=1, launch="x").__enter__()
+            require_closed(address)
         token = tmp_path / "token"
         token.write_text("secret")
         token.chmod(0o644)
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         with pytest.raises(UserError, match=f"chmod 600 {token}"):
-            connected(address, cpus=1, launch="x").__enter__()
+            require_closed(address)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_cluster_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch, t
 )
 def test_an_address_that_leads_nowhere_is_refused_at_once(address: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        connected(address, cpus=1, launch="x").__enter__()
+        require_closed(address)
 
 
 def test_a_job_must_fit_on_one_node(make_trial: Callable[..., Trial]) -> None:
