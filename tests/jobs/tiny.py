@@ -202,8 +202,8 @@ def write_shard(
     return path
 
 
-def train_tokenizer(folder: Path, documents: list[str], *, vocabulary: int, dummy_prefix: bool = False) -> Path:
-    """A SentencePiece model with byte fallback that changes nothing in a text."""
+def train_tokenizer(folder: Path, documents: list[str], *, vocabulary: int, **options: Any) -> Path:
+    """A SentencePiece model with byte fallback that changes nothing in a text; ``options`` are the trainer's."""
     import sentencepiece
 
     path = folder / "tokenizer.model"
@@ -215,7 +215,7 @@ def train_tokenizer(folder: Path, documents: list[str], *, vocabulary: int, dumm
             vocab_size=vocabulary,
             byte_fallback=True,
             normalization_rule_name="identity",
-            add_dummy_prefix=dummy_prefix,
+            **{"add_dummy_prefix": False, **options},
             remove_extra_whitespaces=False,
             character_coverage=0.98,
             pad_id=0,
