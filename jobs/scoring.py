@@ -178,7 +178,10 @@ def score_documents(
             done = nll_N > 0
             progress(int(done.sum()), bits_per_byte(float(nll_N.double().sum()), int(bytes_N[done.cpu()].sum())))
     world.sum(nll_N)
-    return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
+    scores = Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
+    if progress and world.size > 1:  # until now each rank told of its own documents
+        progress(num_targets, scores.bpb)
+    return scores
 
 
 def _score_and_learn_chunk(
