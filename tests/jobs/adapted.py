@@ -27,6 +27,7 @@ def score_adapted(
     model: Transformer | None = None,
     evaluation: Any = None,
     watched: Callable[[Any], Any] = lambda learner: learner,
+    progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Scores, Transformer]:
     """The scores of ``tokens`` under ``adaptation``, and the model as that leaves it.
 
@@ -44,7 +45,16 @@ def score_adapted(
     bytes_N = torch.ones(len(tokens) - 1, dtype=torch.int64)
     starts = (tokens == BOS_TOKEN).nonzero().flatten().tolist()
     if isinstance(learner, DocumentLearner):
-        return score_documents(tokens, bytes_N, starts, learner=learner, world=world), model
+        return score_documents(tokens, bytes_N, starts, learner=learner, world=world, progress=progress), model
     windows = (evaluation or Aligned()).windows(len(tokens) - 1, LENGTH, starts)
-    scores = score_stream(model, tokens, bytes_N, windows, world=world, batch_tokens=4 * LENGTH, learner=learner)
+    scores = score_stream(
+        model,
+        tokens,
+        bytes_N,
+        windows,
+        world=world,
+        batch_tokens=4 * LENGTH,
+        learner=learner,
+        progress=progress,
+    )
     return scores, model

@@ -56,6 +56,7 @@ def test_two_ranks_score_what_one_scores(two_ranks: Ranks, case: Any, num_target
     first, second = (found["adaptations"][str(case)][str(num_targets)] for found in two_ranks)
     assert first == second, "the scores and the weights are the same on both"
     assert first["targets"] == num_targets
+    assert first["told"] == pytest.approx(first["total"], rel=1e-9), "the running score ends at the total"
     # of the mean loss; AdamW makes steps of equal size of gradients of any size, and so of what is rounding in them
     assert first["difference"] < (1e-4 if getattr(case.made(), "optimizer", "") == "adamw" else 1e-6)
 

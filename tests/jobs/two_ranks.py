@@ -130,12 +130,16 @@ def of_shared_steps(world: World) -> dict[str, Any]:
 def of_adaptation(case: tiny.Case, count: int, world: World) -> dict[str, Any]:
     """The first ``count`` targets of the stream, scored by two and by one."""
     tokens = STREAM[: count + 1]
-    shared, model = score_adapted(case.made(), tokens, world=world)
+    told: list[tuple[int, float]] = []
+    shared, model = score_adapted(
+        case.made(), tokens, world=world, progress=lambda position, bpb: told.append((position, bpb))
+    )
     alone, _ = score_adapted(case.made(), tokens)
     return {
         "difference": float((shared.nll_N - alone.nll_N).abs().max()) / alone.loss_nats,
         "targets": shared.nll_N.numel(),
-        "total": shared.loss_nats,
+        "total": [count, shared.bpb],
+        "told": told[-1],
         "sha256": weights_sha256(model),
     }
 
