@@ -20,7 +20,8 @@ from .runs import KINDS, LogRun
 
 _SIDE_RUN = re.compile(
     r"ablat|baseline"
-    r"|(?:^|[/_. -])(?:debug|smoke|no|without|prev|previous|old|sweep|draft|local|proxy|test|compare|diag)(?=$|[/_. -])",
+    r"|(?:^|[/_. -])(?:debug|smoke|no|without|prev|previous|old|sweep|draft|local|proxy|test|compare|diag)"
+    r"(?=$|[/_. -])",
     re.I,
 )
 _IDENTIFYING = (*SCORES, *LOSSES, "total_bytes", "model_bytes", "steps", "roundtrip", "in_training")

@@ -174,9 +174,15 @@ def _logs(files: RecordFiles, notes: list[str]) -> tuple[tuple[LogFile, ...], di
     for log in found:
         by_content.setdefault(log.sha256, []).append(log)
     for same in by_content.values():
-        original = min(same, key=lambda log: (seed_in_name(log.file) is None, log.file.count("/"), log.file))
+        original = min(same, key=_anonymity)
         copies.update({log.file: original.file for log in same if log is not original})
     return tuple(found), copies
+
+
+def _anonymity(log: LogFile) -> tuple[bool, bool, int, str]:
+    """Lowest for the log whose name says most of it."""
+    name = log.file
+    return seed_in_name(name) is None, number_in_name(name) is None, name.count("/"), name
 
 
 def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Claims:

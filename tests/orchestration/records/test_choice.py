@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from platform.records.record import Examined, examine
-from tests.orchestration.records.written import mean, narrow_readme, record, without_ttt
-from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log
+from tests.orchestration.records.written import COMPACT, mean, narrow_readme, record, without_ttt
+from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log, compact_log
 
 SEEDS = without_ttt()
 ONE = SEEDS[0]
@@ -42,6 +42,14 @@ def test_a_copy_counts_once(tmp_path: Path) -> None:
     found = examined(tmp_path, NAMED | {"train.log": baseline_log(ONE)}, {"val_bpb": round(MEAN, 6)})
     assert found.score.seeds == (1337, 2025, 42) and found.read.copies == {"train.log": "train_seed1337.log"}
     assert {run["file"]: run["copy_of"] for run in found.runs}["train.log"] == "train_seed1337.log"
+
+
+def test_a_copy_of_a_log_with_few_digits_counts_once(tmp_path: Path) -> None:
+    logs = {f"ternary_log_{n.seed}.txt": compact_log(n) for n in COMPACT}
+    claim = {"val_bpb": round(mean([n.score for n in COMPACT]), 5)}
+    found = examined(tmp_path, logs | {"log.txt": compact_log(COMPACT[0])}, claim)
+    assert found.score.files == tuple(sorted(logs))
+    assert found.read.copies == {"log.txt": "ternary_log_1337.txt"}
 
 
 def test_the_console_log_of_a_run_is_no_second_seed(tmp_path: Path) -> None:
