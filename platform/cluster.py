@@ -8,19 +8,22 @@ only our job ends.
 import contextlib
 import os
 import secrets
+import shlex
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UserError
+from .errors import RunFailed, UserError
 from .paths import ROOT
 from .plan import Trial
 from .supervisor import LastOneOut
 
 PORT_SECONDS = 5.0
+WORKER_SECONDS = 180.0  # for the first worker to start: two on a busy laptop, more where a cluster copies files
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it: what trials make, they write to files
 SOCKET_PATH_ROOM = 40  # characters that Ray's socket names leave, of the 107 that a kernel takes, for its folder
 
@@ -101,12 +104,16 @@ def require_closed(address: str) -> None:
 def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluster]:
     """The cluster at ``address``, or without one a new one on this machine; left, or ended, with the block.
 
+    Once in a process, and before anything else imports Ray: it reads its settings when it is imported.
+
     Args:
         cpus: that a job needs; our own cluster offers as many, even on a machine with fewer.
 
     Raises:
         UserError: the cluster at the address does not let us in.
+        RunFailed: its workers do not start.
     """
+    assert "ray" not in sys.modules, "imported before it was told to keep to loopback and to want a token"
     folder = _own_folder()
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -132,14 +139,18 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
 
         stack.callback(ray.shutdown)
         # A copy of our code goes to the workers: an edit during a long launch changes nothing in it.
-        code = {"py_modules": [str(ROOT / "platform"), str(ROOT / "jobs")], "excludes": ["__pycache__"]}
+        code: dict[str, object] = {
+            "py_modules": [str(ROOT / "platform"), str(ROOT / "jobs")],
+            "excludes": ["__pycache__"],
+        }
         if address is None:
             ray.init(
                 address="local",
                 num_cpus=max(cpus, int(this_machine().cpus)),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                runtime_env=code,
+                # Ray puts it into a shell command as it is, and a checkout's folder may have a space in its name.
+                runtime_env={**code, "py_executable": shlex.quote(sys.executable)},
                 log_to_driver=False,
                 logging_level="ERROR",
                 _temp_dir=str(folder / "ray"),
@@ -149,6 +160,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
                 ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, RuntimeError) as error:
                 raise UserError(f"--cluster {address}: cannot connect: {error}") from error
+        _require_workers(folder)
         alive = [node for node in ray.nodes() if node["Alive"]]
         nodes = tuple(
             Node(
@@ -159,6 +171,24 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             for node in alive
         )
         yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
+
+
+def _require_workers(folder: Path) -> None:
+    """Start one worker that imports our code. Where that fails, Ray would try again for ever, and say nothing.
+
+    Raises:
+        RunFailed: no worker started; with the end of Ray's own log.
+    """
+    import ray
+
+    from . import trial
+
+    try:
+        ray.get(ray.remote(num_cpus=0)(trial.hostname).remote(), timeout=WORKER_SECONDS)
+    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError) as error:
+        log = folder / "ray" / "session_latest" / "logs" / "raylet.err"
+        said = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
+        raise RunFailed(f"Ray is there, but its workers cannot be used: {error}\n{said}".rstrip()) from error
 
 
 def _own_folder() -> Path:

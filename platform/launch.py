@@ -193,7 +193,7 @@ def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[st
 
 
 def _require_machine(todo: Sequence[Trial], address: str | None) -> None:
-    """Refuse what this machine has not the GPUs for, or a cluster that is not one for us, before anything is started."""
+    """Refuse a machine without the GPUs, or a cluster that is not one for us, before anything is started."""
     from . import cluster
 
     if address is not None:

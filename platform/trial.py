@@ -93,6 +93,11 @@ def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patien
         raise JobFailed(trial, failures[0])
 
 
+def hostname() -> str:
+    """This machine's name: what a Ray worker is asked first, to see that it starts and has our code."""
+    return socket.gethostname()
+
+
 def _attempt(
     trial: Trial, arms: tuple[str, ...], report: Report, *, locks: list[int], marker: str, patience: Patience
 ) -> Failure | None:
