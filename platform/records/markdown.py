@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    heading: str  # the nearest heading above
+    heading: str  # the nearest heading above, if it is not the title
     line: int
     header: Row
     rows: tuple[Row, ...]
@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Prose:
-    """A line of text; ``level`` above 0: a heading of that level; ``code``: inside a fence."""
+    """A line of text under a heading; ``level`` above 0: a heading of that level; ``code``: inside a fence."""
 
     heading: str
     line: int
@@ -51,7 +51,7 @@ class Prose:
 def blocks(text: str) -> Iterator[Table | Prose]:
     """The blocks of ``text`` in their order."""
     lines = [" ".join(line[:LONGEST_LINE].split()) for line in text.splitlines()[:MOST_LINES]]  # single spaces
-    heading, fence = "", False
+    heading, fence, titled = "", False, False
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -64,8 +64,10 @@ def blocks(text: str) -> Iterator[Table | Prose]:
             yield table
             continue
         elif match := _HEADING.match(line):
-            heading = plain(match[2])
-            yield Prose(heading=heading, line=at + 1, raw=match[2], plain=heading, level=len(match[1]))
+            text_of_it = plain(match[2])
+            heading = text_of_it if titled else ""  # the title is about the whole
+            titled = True
+            yield Prose(heading=heading, line=at + 1, raw=match[2], plain=text_of_it, level=len(match[1]))
         elif line.strip():
             yield Prose(heading=heading, line=at + 1, raw=line.strip(), plain=plain(line))
         at += 1

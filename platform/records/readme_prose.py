@@ -13,7 +13,7 @@ from .grammar import parse
 from .markdown import Prose
 from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
 from .quantities import BPB, BYTES, DIMENSIONS, NATS, TIME, Meaning, meaning
-from .readme_tables import OTHER_RUNS, in_unit, seed_of
+from .readme_tables import OTHER_RUNS, in_unit, is_about_others, seed_of
 
 HEADLINE_LINES = 20  # of the README, from its start
 HEADLINE_START = 60  # characters before the score of a headline
@@ -103,7 +103,7 @@ class _Line:
         self._text = block.plain
         others = OTHER_RUNS.search(self._text)
         self._own = self._text[: others.start()] if others else self._text  # what stands before another run is named
-        self._loose = bool(OTHER_RUNS.search(block.heading)) and block.level == 0
+        self._loose = is_about_others(block.heading) and block.level == 0
         self.about_others = others is not None or "→" in self._text or "->" in self._text
 
     def _figure(self, item: str, number: Printed, quantity: str, statistic: str, **more: object) -> Figure:

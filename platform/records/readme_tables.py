@@ -32,6 +32,8 @@ OTHER_RUNS = re.compile(
     re.I,
 )
 
+_OWN = re.compile(r"\bresults?\b|\bseeds?\b|\bmetrics\b|this (?:run|submission|work)|reproducib", re.I)
+
 _SEED = re.compile(r"(?:(?:random |rng )?seed[\s_=:#]*|s)?(?P<seed>\d{1,9})(?:\s*[(*†‡\[].*)?", re.I)
 _NAMED_SEED = re.compile(r"seed[\s_=:#]*(?P<seed>\d{1,9})", re.I)
 _SEED_HEADER = re.compile(r"(?:random |rng )?seeds?\b|seed$", re.I)
@@ -45,6 +47,11 @@ _STATISTIC_ROWS = (
 )
 
 
+def is_about_others(heading: str) -> bool:
+    """Whether what stands under a heading is about other runs; results are results though they are compared."""
+    return bool(OTHER_RUNS.search(heading)) and not _OWN.search(heading)
+
+
 def seed_of(text: str, *, named: bool = False) -> int | None:
     """The seed that a cell gives; ``named``: only where the cell says the word."""
     match = _NAMED_SEED.search(text) if named else _SEED.fullmatch(text.strip()) or _NAMED_SEED.search(text)
@@ -54,7 +61,7 @@ def seed_of(text: str, *, named: bool = False) -> int | None:
 def table_figures(table: Table, file: str, known_seeds: frozenset[int]) -> Iterator[Figure]:
     """Every figure of ``table`` whose column or row names something that a log has."""
     headers = [cell.plain for cell in table.header.cells]
-    other = bool(OTHER_RUNS.search(table.heading))
+    other = is_about_others(table.heading)
     if (column := _seed_column(table)) is not None:
         yield from _seed_table(table, file, column, other)
     elif len(_header_seeds(headers, known_seeds)) >= 2:

@@ -193,6 +193,8 @@ def test_numbers_of_other_runs_are_left_alone(examined: Callable[..., Examined])
     record = examined(OTHER_RUNS)
     assert (record.verdict, record.mismatches) == ("agrees", [])
     assert [one.figure.number.raw for one in record.checked] == [f"{MEAN:.4f}", f"{SCORES[1]:.4f}", f"{MEAN:.4f}"]
+    wrong = examined(OTHER_RUNS.replace(f"| {SCORES[1]:.4f} |", "| 1.1300 |"))
+    assert [one.figure.item for one in wrong.mismatches] == ["seed 42 · Ours BPB"], "a title names what it beats"
 
 
 @pytest.mark.parametrize(
