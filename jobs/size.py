@@ -9,7 +9,7 @@ from jobs.model import Transformer, tensor_kinds
 from jobs.recipe import Recipe
 
 
-def main(recipe: Recipe, program: str) -> None:
+def print_size(recipe: Recipe, program: str) -> None:
     """Print one line of JSON: every tensor's elements and bits in the artifact, and what a training step holds.
 
     ``tensors``: [kind, elements, bits, smallest_limit] of each; smallest_limit is null where the tensor is not rounded.

@@ -20,7 +20,8 @@ SCORING = ("evaluation", "arms")  # fields of what happens after the trunk, whic
 def entry_program(choices: Choices, main: str = "jobs.train") -> str:
     """The text of ``entry.py``, which runs in a checkout: for people to read, and for ``inline``.
 
-    ``main`` is the module whose ``main(recipe, program)`` it calls: the job, or what looks at a recipe otherwise.
+    ``main`` is the module whose ``main(recipe, program)`` it calls: the job, or what looks at a recipe otherwise;
+    ``module:function`` where the function has another name, as it must in a module that imports the job.
     """
     about = [f"{choices.name} at scale {choices.scale}" + (f", against {choices.against}." if choices.against else ".")]
     about += [_filled(choices.question)]
@@ -45,13 +46,15 @@ def trunk_text(choices: Choices) -> str:
 def _statements(choices: Choices, skip: tuple[str, ...], main: str = "jobs.train") -> str:
     """Imports, one ``Recipe(...)`` without the fields ``skip``, one call of ``main``."""
     fields = [one for one in _fields(choices) if one.label.rstrip("=") not in skip]
-    modules: dict[str, set[str]] = {"jobs.recipe": {"Recipe"}, main: {"main"}}
+    called, _, function = main.partition(":")
+    function = function or "main"
+    modules: dict[str, set[str]] = {"jobs.recipe": {"Recipe"}, called: {function}}
     for field in fields:
         for module, name in field.needs():
             modules.setdefault(module, set()).add(name)
     imports = "\n".join(_import(module, sorted(names)) for module, names in sorted(modules.items()))
     recipe = _Part("Recipe(", fields, ")", one_a_line=True).laid_out(indent=0, before=len("RECIPE = "))
-    return f'{imports}\n\nRECIPE = {recipe}\n\nif __name__ == "__main__":\n    main(RECIPE, __file__)\n'
+    return f'{imports}\n\nRECIPE = {recipe}\n\nif __name__ == "__main__":\n    {function}(RECIPE, __file__)\n'
 
 
 def _filled(text: str) -> str:

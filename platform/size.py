@@ -109,7 +109,7 @@ def _training_bytes(counted: dict, processes: int) -> float:
 
 def _counted(choices: Choices) -> dict:
     """What ``jobs.size`` prints for the recipe; kept in data/sizes/ by the hash of the program that printed it."""
-    text = inline(entry.entry_program(choices, main="jobs.size"), choices.catalog.root)
+    text = inline(entry.entry_program(choices, main="jobs.size:print_size"), choices.catalog.root)
     kept = DATA / "sizes" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if kept.exists():
         return json.loads(kept.read_text())

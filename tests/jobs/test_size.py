@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.model import tensor_kinds
-from jobs.size import main
+from jobs.size import print_size
 from tests.jobs import tiny
 from tests.jobs.tiny import Case, base, every, model_of, small, state_of, technique
 
@@ -15,7 +15,7 @@ from tests.jobs.tiny import Case, base, every, model_of, small, state_of, techni
 def test_every_tensor_is_told_with_the_bits_that_it_gets(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     """Bits that are only chosen by calibration may be one more or one less."""
     recipe = replace(small(), quantizer=case.made())
-    main(recipe, "size.py")
+    print_size(recipe, "size.py")
     told = json.loads(capsys.readouterr().out)
     model = model_of(recipe)
     state, kinds = state_of(model), tensor_kinds(model)
@@ -33,7 +33,7 @@ def test_every_tensor_is_told_with_the_bits_that_it_gets(case: Case, capsys: pyt
 
 def test_a_shape_that_cannot_be_gets_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(replace(base(), shape=replace(tiny.SHAPE, num_heads=3)), "size.py")
+        print_size(replace(base(), shape=replace(tiny.SHAPE, num_heads=3)), "size.py")
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.out == ""
     assert said.err.startswith("tiny: model_dim 64") and said.err.count("\n") == 1
@@ -41,5 +41,5 @@ def test_a_shape_that_cannot_be_gets_one_message(capsys: pytest.CaptureFixture[s
 
 def test_widths_are_those_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     for name, over in (("relu_squared", 2.0), ("star_relu", 3.5), ("swiglu", 4.0)):  # gate and up are two
-        main(replace(small(), feed_forward=technique("feed_forward", name)), "size.py")
+        print_size(replace(small(), feed_forward=technique("feed_forward", name)), "size.py")
         assert json.loads(capsys.readouterr().out)["hidden_over_width"] == over
