@@ -40,6 +40,9 @@ BLOCKS = {
     *("def", "class", "async"),
 }
 
+PACKED_START = 'import base64, lzma\nexec(compile(lzma.decompress(base64.b85decode("'
+PACKED_END = '")), __file__, "exec"))\n'
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Import = ast.Import | ast.ImportFrom
@@ -85,8 +88,19 @@ def pack(program: str) -> str:
     """
     filters = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 20}]
     packed = base64.b85encode(lzma.compress(program.encode(), format=lzma.FORMAT_ALONE, filters=filters)).decode()
-    inside = f'lzma.decompress(base64.b85decode("{packed}"))'
-    return f'import base64, lzma\nexec(compile({inside}, __file__, "exec"))\n'
+    return f"{PACKED_START}{packed}{PACKED_END}"
+
+
+def unpacked(program: str) -> str:
+    """What is inside a program that ``pack`` made; ``program`` itself where it is no such."""
+    if not (program.startswith(PACKED_START) and program.endswith(PACKED_END)):
+        return program
+    return lzma.decompress(base64.b85decode(program[len(PACKED_START) : -len(PACKED_END)])).decode()
+
+
+def is_made_of(program: str, readable: str) -> bool:
+    """Whether ``program`` is a smaller form of ``readable``, by whichever version of Python it was laid out."""
+    return ast.dump(ast.parse(unpacked(program))) == ast.dump(ast.parse(squeeze(readable)))
 
 
 class _Stripper(ast.NodeTransformer):

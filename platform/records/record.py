@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from . import choice, conventions, folder, forensics
+from . import choice, conventions, folder, forensics, own_ledger
 from .choice import Claimed, seed_of_log
 from .conventions import StdConvention
 from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
@@ -124,11 +124,12 @@ def examine(path: Path) -> Examined:
 
 
 def _findings(read: ReadRecord, claimed: Claimed, ratio: float | None) -> list[Finding]:
-    """Everything that is held against the logs. A further kind of check (a ledger of our own records) goes here."""
+    """Everything that is held against the logs, or against the ledger of a record of ours."""
     return [
         *reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)),
         *conventions.conversions(read.claims.conversions, ratio),
         *conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds),
+        *own_ledger.findings(read.files),
     ]
 
 
@@ -190,7 +191,7 @@ def _score(seeds: Sequence[SeedEvidence], ratio: float | None) -> Score:
 
 def _scripts(read: ReadRecord) -> tuple[Script, ...]:
     names = [name for name in read.files.others if name.endswith(".py") and "/" not in name]
-    main = [name for name in names if "train" in name] or names[:1]
+    main = [name for name in names if "train" in name and "readable" not in name] or names[:1]
     found = []
     for name in sorted(main)[:4]:
         try:
@@ -230,6 +231,7 @@ def _bytes(seeds: Sequence[SeedEvidence]) -> list[tuple[str, Bytes]]:
 def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script]) -> list[str]:
     """What a reviewer should know beside the figures, worded as evidence."""
     notes = [*read.notes, *read.claims.notes, *(safe(note) for note in claimed.notes)]
+    notes += filter(None, [own_ledger.note(read.files)])
     for seed in claimed.missing:
         notes.append(f"seed {seed} is claimed and has no log")
     for one, original in read.copies.items():

@@ -1,0 +1,160 @@
+"""An arm of a run as it could be submitted: what was measured of it, and every reason why it must not be.
+
+Nothing is chosen here: all seeds that were ever planned count, and a reason is given for each thing that is wrong, all
+at once, before anything is written.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract import ArmResult, TrunkRecord, file_sha256
+
+from . import claims, results
+from .errors import UserError, nearest
+from .paths import ArmPaths, RunPaths, shown
+from .records.forensics import SPLIT_BYTES
+from .records.log import read_log
+from .records.runs import Evaluation, LogRun
+from .results import Run
+from .squeeze import is_made_of
+
+RULES = "pg-2026-readme"  # whose limits of bytes and seconds count
+RECORD_PROCESSES, RECORD_CARD = 8, "H100"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """One seed of the arm: its result, and the line of its log that prints the score."""
+
+    result: ArmResult
+    paths: ArmPaths
+    log: LogRun
+    final: Evaluation
+    trunk: TrunkRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """The arm, with every seed of it that can be submitted."""
+
+    run: Run
+    arm: str
+    seeds: dict[int, Seed]  # in the order of planning
+    reasons: tuple[str, ...]  # why it cannot be submitted at all
+    not_a_record: tuple[str, ...]  # why it cannot be submitted as a record
+
+    @property
+    def paths(self) -> RunPaths:
+        return self.run.plan.paths
+
+    @property
+    def first(self) -> Seed:
+        return next(iter(self.seeds.values()))
+
+
+def candidate(run_path: Path, arm: str) -> Candidate:
+    """The ``arm`` of the run in this folder, with everything that is wrong with it.
+
+    Raises:
+        UserError: no run there, no such arm, or a file that cannot be read.
+    """
+    run = results.read_run(run_path)
+    if arm not in run.arms:
+        possible = f"possible: {', '.join(run.arms)}{nearest(arm, run.arms)}"
+        raise UserError(f"{shown(run_path)}: --arm {arm}: there is no such arm; {possible}")
+    reasons, seeds = list(_incomplete(run, arm)), {}
+    for seed, result in run.arms[arm].items():
+        found = _seed(run, arm, result)
+        if isinstance(found, Seed):
+            seeds[seed] = found
+        else:
+            reasons.append(found)
+    reasons += _program_flaws(run)
+    reasons += _flaws(run.arms[arm])
+    return Candidate(
+        run=run,
+        arm=arm,
+        seeds=seeds,
+        reasons=tuple(reasons),
+        not_a_record=tuple(_short_of_a_record(run.arms[arm])),
+    )
+
+
+def _incomplete(run: Run, arm: str) -> Iterator[str]:
+    """Seeds that were planned and have no score: leaving them out would be choosing."""
+    for failure in run.failures:
+        if arm in failure.arms or (failure.arm is None and not failure.arms):
+            yield f"seed {failure.seed} failed in {failure.phase}: {failure.reason}"
+    for one in run.open:
+        if one.arm == arm:
+            yield f"seed {one.seed} was planned and is not scored: {one.reason}"
+    if not run.plan.seeds:
+        yield "no seed was ever planned"
+
+
+def _seed(run: Run, arm: str, result: ArmResult) -> Seed | str:
+    """The seed with its log; or what is wrong with the log."""
+    paths = run.plan.paths.seed(result.seed).arm(arm)
+    if not paths.log.is_file():
+        return f"seed {result.seed}: {shown(paths.log)} is not there"
+    log = read_log(paths.log, f"train_seed{result.seed}.log").used
+    score = (f"{result.val_bpb:.8f}", f"{result.val_loss_nats:.8f}")
+    found = [one for one in log.evaluations if (one.bpb.text, one.loss and one.loss.text) == score] if log else []
+    if log is None or not found:
+        return f"seed {result.seed}: {shown(paths.log)} does not print the score of its result, {score[0]} BPB"
+    told = {"seed": (log.seed_logged, result.seed), "steps": (log.whole("steps_done"), result.steps)}
+    for name, (logged, wanted) in told.items():
+        if logged != wanted:
+            return f"seed {result.seed}: {shown(paths.log)} says {name} {logged}, its result says {wanted}"
+    return Seed(result=result, paths=paths, log=log, final=found[-1], trunk=run.trunks.get(result.seed))
+
+
+def _program_flaws(run: Run) -> Iterator[str]:
+    paths = run.plan.paths
+    if not paths.program.is_file():
+        yield f"{shown(paths.program)} is not there"
+    elif file_sha256(paths.program) != run.plan.program_sha256:
+        yield f"{shown(paths.program)} is not the program that ran: it was edited since"
+    elif paths.readable.is_file() and not is_made_of(paths.program.read_text(), paths.readable.read_text()):
+        yield f"{shown(paths.readable)} is not what {shown(paths.program)} was squeezed from"
+
+
+def _flaws(seeds: dict[int, ArmResult]) -> Iterator[str]:
+    """What is wrong with the measured results themselves."""
+    if any(not one.claimable for one in seeds.values()):
+        adaptation = next(one.adaptation for one in seeds.values() if not one.claimable)
+        yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
+    for name, what in (
+        ("program_sha256", "program"),
+        ("data_sha256", "data"),
+        ("tokenizer_sha256", "tokenizer"),
+        ("code_bytes", "number of code bytes"),
+    ):
+        if len(found := {getattr(one, name) for one in seeds.values()}) > 1:
+            yield f"the seeds do not share one {what}: {', '.join(sorted(str(one)[:12] for one in found))}"
+    for check in claims.load(RULES).checks:
+        if check["kind"] != "at_most":
+            continue
+        limit, unit = check["limit"], "bytes" if check["value"].endswith("bytes") else "s"
+        for seed, one in seeds.items():
+            if (measured := getattr(one, check["value"])) > limit + check.get("tolerance", 0):
+                yield f"seed {seed}: {check['rule']}: {measured:,.{0 if unit == 'bytes' else 3}f} of {limit:,} {unit}"
+
+
+def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
+    """What a record has and this has not; a folder of another track may say so and go on."""
+    apart = [seed for seed, one in seeds.items() if not one.end_to_end]
+    if apart:
+        yield (
+            f"not end to end: {len(apart)} of {len(seeds)} seeds were scored from a trunk that was trained before, "
+            "not trained and scored by one process"
+        )
+    others = {
+        one.device: one for one in seeds.values() if one.world_size != RECORD_PROCESSES or RECORD_CARD not in one.device
+    }
+    for device, one in others.items():
+        yield f"not on the challenge's machine: {one.world_size} processes on {device}, at scale {one.scale}"
+    low, high = SPLIT_BYTES
+    if other := sorted({one.scored_bytes for one in seeds.values() if not low <= one.scored_bytes <= high}):
+        yield f"not the challenge's validation text: {other[0]:,} bytes were scored"
