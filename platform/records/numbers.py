@@ -85,7 +85,7 @@ _DIMENSIONS = {
     **dict.fromkeys(("bytes", "KB", "MB", "GB", "KiB", "MiB", "GiB"), "bytes"),
 }
 
-NUMBER = r"[-+]?(?:\d{1,3}(?:[,_]\d{3})+(?:\.\d{1,18})?|\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,2})?"
+NUMBER = r"[-+]?(?:\d{1,3}(?:[,_]\d{3}){1,6}(?:\.\d{1,18})?|\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,2})?"
 PRINTED_NUMBER = rf"(?P<about>[~≈])?\s*(?<![\w.,#])(?P<number>{NUMBER})(?P<open>x\b)?"
 _PRINTED = re.compile(
     rf"{PRINTED_NUMBER}"

@@ -71,7 +71,7 @@ class _Walk:
             if not _SEEDS.fullmatch(key):
                 continue
             if isinstance(value, list):
-                self.seeds += [int(one.text) for one in value if isinstance(one, Leaf) and one.text.isdigit()]
+                self.seeds += [seed for one in value if (seed := _seed(one)) is not None]
             elif isinstance(value, Leaf) and (value.kind == "string" or not re.search("seeds", key, re.I)):
                 self.seeds += map(int, re.findall(r"\d{1,9}", value.text[:200]))  # seeds: 3 is how many
 
@@ -84,7 +84,8 @@ class _Walk:
         elif isinstance(node, dict):
             self._differences(node)
             own = next((value for name, value in node.items() if name.lower() == "seed"), None)
-            seed = int(own.text) if path and isinstance(own, Leaf) and own.text.isdigit() else seed
+            own_seed = _seed(own) if path else None
+            seed = seed if own_seed is None else own_seed
             for name, value in node.items():
                 self._member(name, value, key, seed, path)
         elif isinstance(node, list):
@@ -151,6 +152,11 @@ class _Walk:
                 self.conversions.append(
                     Conversion(file=self.file, line=nats.line, raw=raw, bpb=numbers[0], nats=numbers[1])
                 )
+
+
+def _seed(node: Node | None) -> int | None:
+    known = isinstance(node, Leaf) and re.fullmatch(r"[0-9]{1,9}", node.text)
+    return int(known[0]) if known else None
 
 
 def _number(leaf: Leaf) -> Printed | None:

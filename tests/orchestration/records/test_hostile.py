@@ -1,6 +1,7 @@
 """Files made to hurt: a clear outcome, nothing executed, bounded memory, no power over the terminal or a page."""
 
 import base64
+import io
 import json
 import lzma
 import os
@@ -11,8 +12,15 @@ import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
+from platform.claims import judge_all
+from platform.records.claim import claim_of
+from platform.records.data import as_data, dumps
 from platform.records.record import examine
+from platform.records.show import show
 from platform.records.text import LINE_BYTES, raw_lines, safe
 from platform.records.unpack import MOST_UNPACKED_BYTES, script
 from tests.orchestration.records.written import narrow_readme, record, without_ttt
@@ -202,3 +210,62 @@ def test_lines_that_make_patterns_slow(tmp_path: Path, line: str) -> None:
     start = os.times().user
     assert examine(tmp_path).score.bpb == (ONE.score,)
     assert os.times().user - start < 5
+
+
+# Pieces of logs, READMEs and submission files; put together at random they are what a careless or unkind author writes.
+PIECES = [
+    *baseline_log(ONE, dump=False).splitlines()[-22:],
+    *baseline_log(ONE).splitlines()[:20],
+    *narrow_readme(SEEDS).splitlines(),
+    "=" * 100,
+    "--- Hyperparameters ---",
+    "Hyperparameters:",
+    "| Metric | Seed 1337 | 42 | Mean | Std |",
+    "| Seed | Pre-TTT BPB | Post-TTT BPB | TTT gain | Eval time | Artifact (MB) | ms/step |",
+    "| 42 | 1.1 | 1.0 | -0.1 | 410 | 15.9 | 83.3 |",
+    "| **Mean ± Std** | | 1.0 ± 0.1 | | | | |",
+    "|---|---|---|---|---|",
+    "bpb: [1.1, 1.2, 1.1217]",
+    "one-sample t-test against 1.2: t=3.0 with df=2, p=0.01",
+    "- `final_int6_sliding_window_exact val_loss:1.1 val_bpb:1.1`",
+    "-0.1 BPB / -0.2 nats",
+    "0.0 BPB / 0.0 nats",
+    "```",
+    "SEED=42: 1.1227",
+    "Inter-seed variance: 0.0",
+    "std: 0",
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=30), max_size=25),
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=30), max_size=25),
+    st.dictionaries(
+        st.sampled_from(
+            ["val_bpb", "seeds", "seed_results", "42", "seed", "bytes_total", "val_bpb_std", "x_nats", "x_bpb"]
+        ),
+        st.recursive(
+            st.sampled_from([1.1217, 0, -1, 42, "", None, "1.1 (std 0.1)", 1e300]),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["42", "seed", "val_bpb", "mean", "delta_nats", "delta_bpb"]), inner, max_size=3
+                )
+            ),
+            max_leaves=8,
+        ),
+        max_size=5,
+    ),
+)
+def test_nothing_that_is_put_together_at_random_breaks_the_judge(
+    tmp_path: Path, log: list[str], readme: list[str], data: dict[str, object]
+) -> None:
+    (tmp_path / "train.log").write_bytes("\n".join(log).encode("utf-8", "surrogatepass"))
+    (tmp_path / "README.md").write_bytes("\n".join(readme).encode("utf-8", "surrogatepass"))
+    (tmp_path / "submission.json").write_text(json.dumps(data), encoding="utf-8")
+    record = examine(tmp_path)
+    claim = claim_of(record)
+    told = dumps([as_data(record, judge_all(claim), claim, claim if claim.seeds else None)])
+    assert json.loads(told)[0]["verdict"] in ("agrees", "rounding only", "mismatch", "no log")
+    show(record, judge_all(claim), Console(file=io.StringIO(), width=120))

@@ -163,7 +163,14 @@ def test_nesting_without_end(tmp_path: Path) -> None:
 
 
 def test_numbers_without_end(tmp_path: Path) -> None:
-    examined(tmp_path, '{"val_bpb": 1e400, "bytes_total": ' + "9" * 5000 + ', "val_loss": 1e999999, "steps": -0.0}')
+    long = "9" * 5000
+    numbers = f'"val_bpb": 1e400, "bytes_total": {long}, "val_loss": 1e999999, "steps": -0.0'
+    text = f'{{{numbers}, "seeds": ["{long}", "²", {long}]}}'
+    assert examined(tmp_path, text).claimed.missing == ()
+    (tmp_path / "README.md").write_text(
+        "| Seed | Artifact |\n|-|-|\n| 42 | ~9" + ",999" * 3000 + " |\n", encoding="utf-8"
+    )
+    assert examine(tmp_path).verdict == "mismatch"
 
 
 json_values = st.recursive(
