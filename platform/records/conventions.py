@@ -76,14 +76,17 @@ def _ddof(number: Printed, sample: float, population: float) -> str:
     return "neither"
 
 
-def conversions(printed: Iterable[Conversion], nats_per_bpb: float | None) -> list[Finding]:
+def conversions(
+    printed: Iterable[Conversion], nats_per_bpb: float | None, seeds: Sequence[SeedEvidence]
+) -> list[Finding]:
     """Differences printed in BPB and in nats per token: their ratio must be that of the record's own logs."""
     if nats_per_bpb is None:
         return []
-    return [_conversion(one, nats_per_bpb) for one in printed]
+    where = next((f"{one.run.file}:{one.final.line}" for one in seeds if one.final and one.final.loss), "")
+    return [_conversion(one, nats_per_bpb, where) for one in printed]
 
 
-def _conversion(one: Conversion, ratio: float) -> Finding:
+def _conversion(one: Conversion, ratio: float, where: str) -> Finding:
     sign = -1 if one.nats.value < 0 else 1
     measured = sign * abs(one.bpb.value) * Decimal(repr(ratio))
     figure = Figure(
@@ -107,7 +110,7 @@ def _conversion(one: Conversion, ratio: float) -> Finding:
         note = f"converted with {float(abs(one.nats.value) / abs(one.bpb.value)):.4f} nats per BPB"
         note += f" ({used})" if used else ""
         note += f"; these logs have {ratio:.4f}"
-    return Finding(figure=figure, status=status, measured=measured, field="delta_nats", note=note)
+    return Finding(figure=figure, status=status, measured=measured, field="delta_nats", log=where, note=note)
 
 
 def _possible(one: Conversion, ratio: float) -> bool:

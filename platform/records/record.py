@@ -127,7 +127,7 @@ def _findings(read: ReadRecord, claimed: Claimed, ratio: float | None) -> list[F
     """Everything that is held against the logs, or against the ledger of a record of ours."""
     return [
         *reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)),
-        *conventions.conversions(read.claims.conversions, ratio),
+        *conventions.conversions(read.claims.conversions, ratio, claimed.seeds),
         *conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds),
         *own_ledger.findings(read.files),
     ]
