@@ -40,15 +40,19 @@ DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "FAIRWAY_", "PY
 DROPPED_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY")  # a job needs none, and logs travel
 
 
-def job_environment(
-    trial: Trial, arms: tuple[str, ...], *, scratch: Path, inherited: Mapping[str, str]
-) -> dict[str, str]:
-    """The environment of a job of ``trial`` that scores ``arms``, on a machine whose own is ``inherited``."""
-    kept = {
+def kept(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What a program gets of the environment of its machine."""
+    return {
         name: value
         for name, value in inherited.items()
         if name not in DROPPED and not name.startswith(DROPPED_PREFIXES) and not name.upper().endswith(DROPPED_SUFFIXES)
     }
+
+
+def job_environment(
+    trial: Trial, arms: tuple[str, ...], *, scratch: Path, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a job of ``trial`` that scores ``arms``, on a machine whose own is ``inherited``."""
     settings = {
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a program is one file: what lies beside it is not for import
@@ -70,4 +74,4 @@ def job_environment(
         arms=arms,
         max_wallclock_seconds=None,
     )
-    return {**kept, **settings, **assignment.to_environment()}
+    return {**kept(inherited), **settings, **assignment.to_environment()}

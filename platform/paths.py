@@ -3,7 +3,7 @@
 runs/
   trunks/<trunk text sha256[:12]>-<data sha256[:8]>/seed_1337/    one training run, shared by every recipe that has it
   leaky_cosine-991bb5f2/                                          a run: recipe and program
-    plan.json recipe.yaml train_gpt.py report.md report.json results.csv figures/
+    plan.json recipe.yaml train_gpt.py audit.json report.md report.json results.csv figures/
     seed_1337/                                                    a trial
       job.log failure.json
       no_ttt/                                                     an arm: the files that jobs/contract.py names
@@ -53,6 +53,11 @@ class RunPaths:
     def readable(self) -> Path:
         """What the program was squeezed from; not there where it runs as it was written."""
         return self.folder / "train_gpt_readable.py"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit says of each arm's legality."""
+        return self.folder / "audit.json"
 
     @property
     def report_md(self) -> Path:

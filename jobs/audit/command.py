@@ -1,7 +1,7 @@
 """The program that audits a recipe: its own evaluation of every arm, made small, under all detectors.
 
-It asks for no data. The model is the recipe's, with a vocabulary of 64 and sequences of 32; streams have 300 targets in
-three documents, the canary 1,024. Streams are made up, weights are chance, packed as the recipe packs.
+It asks for no data. The model is the recipe's, with a vocabulary of 64 and sequences of 32; streams have 150 targets in
+three documents are made up, weights are chance, packed as the recipe packs.
 """
 
 import json
@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from jobs.adaptation.no_adaptation import NoAdaptation
 from jobs.audit.detectors import CANARY_TARGETS, Examination, Finding, probe_tokens
-from jobs.audit.ranks import Pair, follow
+from jobs.audit.ranks import Joint, agreements, follow, partner
 from jobs.audit.toy import (
     CANARY_SIZES,
     LENGTH,
@@ -30,7 +31,7 @@ from jobs.audit.toy import (
     toy_recipe,
 )
 from jobs.contract import PRE_EVAL, SCORE_FIRST, Assignment
-from jobs.recipe import Recipe
+from jobs.recipe import Adaptation, Recipe
 
 SEEING = frozenset({"D2", "D3", "D5", "D6", "D8", "D9"})  # what fails where weights saw the stream before its scores
 PLAIN = "audit: no adaptation"  # an arm that the audit adds, to compare with; no recipe can call one so
@@ -39,7 +40,7 @@ PLAIN = "audit: no adaptation"  # an arm that the audit adds, to compare with; n
 def audit(recipe: Recipe, program: str) -> None:
     """Print one line of JSON: of every arm what each detector found, the verdict, and the protocol that it declares.
 
-    ARMS in the environment chooses arms. Started again by itself with a folder and a rank, it is one of two processes.
+    ARMS in the environment chooses arms. Started by itself with a folder behind it, it is the second of two ranks.
     Exits with 2, after one clear message, where the recipe or the environment is wrong.
     """
     torch.set_num_threads(1)
@@ -49,11 +50,9 @@ def audit(recipe: Recipe, program: str) -> None:
         if unknown:
             raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
         arms = assignment.arms or tuple(recipe.arms)
-        if len(sys.argv) == 3:
-            folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-            follow(
-                {arm: evaluation_of(arm) for arm in arms}, probe_trunk(recipe, folder, assignment.seed), folder, rank
-            )
+        if len(sys.argv) > 1:
+            folder = Path(sys.argv[1])
+            follow(_joint(arms, probe_trunk(recipe, folder, assignment.seed)), folder, rank=1)
             return
         with tempfile.TemporaryDirectory(prefix="fairway-audit-") as name:
             print(json.dumps(audited(recipe, arms, program, Path(name), seed=assignment.seed)), flush=True)
@@ -66,8 +65,10 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
     """The audit of these arms, for JSON."""
     begun = time.perf_counter()
     probe, canary = probe_trunk(recipe, folder, seed), canary_trunk(recipe, folder, seed)
-    probe.make(noise=NOISE)
-    canary.make(noise=0.0)
+    with partner([sys.executable, "-P", program], folder):
+        probe.make(noise=NOISE)
+        canary.make(noise=0.0)
+        ranks = agreements(_joint(arms, probe), folder)
     parameters = sum(parameter.numel() for parameter in probe.new_model().parameters())
     sizes = {
         "parameters": parameters,
@@ -77,11 +78,8 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
         "canary_targets": CANARY_TARGETS,
     }
     found: dict[str, dict] = {}
-    with Pair([sys.executable, "-P", program, str(folder)], folder) as pair:
-        alone = {arm: examined(arm, probe, canary) for arm in arms}
-        agreements = pair.findings(arms)
     for arm in arms:
-        findings = {**alone[arm], "D13": agreements[arm]}
+        findings = {**examined(arm, probe, canary), "D13": ranks[arm]}
         declared = declared_protocol(probe, arm)
         found[arm] = {
             "verdict": (said := verdict(findings)),
@@ -108,8 +106,12 @@ def probe_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
 
 
 def canary_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
-    small = toy_recipe(recipe, CANARY_SIZES)
-    return Trunk(replace(small, arms={**small.arms, PLAIN: NoAdaptation()}), folder / "canary", seed=seed)
+    small, plain = toy_recipe(recipe, CANARY_SIZES), cast(Adaptation, NoAdaptation())
+    return Trunk(replace(small, arms={**small.arms, PLAIN: plain}), folder / "canary", seed=seed)
+
+
+def _joint(arms: tuple[str, ...], trunk: Trunk) -> Joint:
+    return {arm: (evaluation_of(arm), trunk) for arm in arms}
 
 
 def verdict(findings: Mapping[str, Finding]) -> str:

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import subprocess
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -13,13 +12,15 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from jobs.audit.detectors import Finding, evaluated, probe_tokens
+from jobs.audit.detectors import Evaluated, Finding, evaluated, probe_tokens
 from jobs.audit.toy import Evaluate, Trunk
 from jobs.world import World
 
 RANKS = 2
-PATIENCE_SECONDS = 120.0  # for what takes seconds; a rank that waits for a step that the other never takes is ended
+PATIENCE_SECONDS = 120.0  # for the other rank; one that waits for a step that the other never takes gives up
 ABOUT = "steps after which the weights of two ranks differ, and whether their losses do"
+
+Joint = Mapping[str, tuple[Evaluate, Trunk]]  # by name, in one order on both ranks; the trunks are made before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,40 @@ class Followed:
 
     weights: list[str]  # names of the model's weights, each time they were others than before
     losses: str  # name of all losses
-    complaint: str  # of the program itself; empty where it had none
+    complaint: str = ""  # where it came to no end
+
+    @staticmethod
+    def of(run: Evaluated) -> "Followed":
+        names = [*run.ledger.step_weights, run.ledger.present_weights()]
+        losses = hashlib.sha256(run.losses.numpy().tobytes()).hexdigest()
+        return Followed(weights=[one for one, _ in groupby(names)], losses=losses)
 
 
 @contextmanager
-def joined_pair(rank: int, folder: Path) -> Iterator[World]:
-    """The world of two processes on this machine that meet at a file in ``folder``."""
+def partner(command: Sequence[str], folder: Path) -> Iterator[None]:
+    """Beside the block a second process, ``command`` with ``folder`` behind it, which is to call ``follow`` as rank 1.
+
+    It waits there for rank 0; when the block ends, so does it.
+    """
+    process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def agreements(evaluations: Joint, folder: Path) -> dict[str, Finding]:
+    """What D13 says of each evaluation; beside the ``partner`` of this ``folder``."""
+    mine = follow(evaluations, folder, rank=0)
+    answers = _answers(folder)
+    its = {name: Followed(**one) for name, one in json.loads(answers.read_text()).items()} if answers.exists() else {}
+    return {name: agreement([mine.get(name), its.get(name)]) for name in evaluations}
+
+
+def follow(evaluations: Joint, folder: Path, *, rank: int) -> dict[str, Followed]:
+    """Be one of the ranks: run each evaluation together with the other. Rank 1 leaves what it saw in ``folder``."""
+    seen: dict[str, Followed] = {}
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder.resolve() / 'meeting'}",
@@ -41,79 +70,36 @@ def joined_pair(rank: int, folder: Path) -> Iterator[World]:
         world_size=RANKS,
         timeout=timedelta(seconds=PATIENCE_SECONDS),
     )
+    world = World(rank=rank, size=RANKS)
     try:
-        yield World(rank=rank, size=RANKS)
+        for name, (evaluate, trunk) in evaluations.items():
+            try:
+                seen[name] = Followed.of(evaluated(evaluate, trunk, probe_tokens(), world=world))
+            except ValueError as error:  # the program's own word, the same on both ranks
+                seen[name] = Followed(weights=[], losses="", complaint=str(error))
+        if not world.is_main:
+            part = _answers(folder).with_suffix(".part")
+            part.write_text(json.dumps({name: asdict(one) for name, one in seen.items()}))
+            part.replace(_answers(folder))
         dist.barrier()
+    except RuntimeError as error:  # the other rank is gone or elsewhere; whatever comes next comes to no end either
+        seen[name] = Followed(weights=[], losses="", complaint=str(error))
     finally:
         dist.destroy_process_group()
-
-
-def follow(evaluations: Mapping[str, Evaluate], trunk: Trunk, folder: Path, rank: int) -> None:
-    """Be one of the ranks: run each evaluation with the other one, and leave in ``folder`` what this one saw."""
-    with joined_pair(rank, folder) as world, _answer(folder, rank).open("w") as answers:
-        for name, evaluate in evaluations.items():
-            weights, losses, complaint = [""], "", ""
-            try:
-                run = evaluated(evaluate, trunk, probe_tokens(), world=world)
-                names = [*run.ledger.step_weights, run.ledger.present_weights()]
-                weights = [one for one, _ in groupby(names)]
-                losses = hashlib.sha256(run.losses.numpy().tobytes()).hexdigest()
-            except ValueError as error:
-                complaint = str(error)
-            seen = Followed(weights=weights, losses=losses, complaint=complaint)
-            answers.write(json.dumps({"evaluation": name, **asdict(seen)}) + "\n")
-            answers.flush()
-
-
-class Pair:
-    """Two processes, started at once; each is ``command`` followed by its rank, and ends in ``follow``."""
-
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
-        self._folder = folder
-        self._processes = [
-            subprocess.Popen([*command, str(rank)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            for rank in range(RANKS)
-        ]
-
-    def __enter__(self) -> "Pair":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-    def findings(self, evaluations: Iterable[str]) -> dict[str, Finding]:
-        """What D13 says of each evaluation, once both processes have ended."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        for process in self._processes:
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                break
-        seen = [_answers(_answer(self._folder, rank)) for rank in range(RANKS)]
-        return {name: agreement([one.get(name) for one in seen]) for name in evaluations}
+    return seen
 
 
 def agreement(ranks: Sequence[Followed | None]) -> Finding:
-    """D13, from what each rank saw; None of a rank that came to no end."""
+    """D13, from what each rank saw; None of one that came to no end."""
     there = [one for one in ranks if one is not None]
-    if len(there) < len(ranks):
-        about = f"{ABOUT}; a rank came to no end: they wait for different steps, or one crashed"
-        return Finding(passed=False, figure=None, threshold=0.0, about=about)
-    if complaint := next((one.complaint for one in there if one.complaint), None):
-        return Finding(passed=False, figure=None, threshold=0.0, about=f"{ABOUT}; {complaint}")
+    complaints = [one.complaint for one in there if one.complaint]
+    if complaints or len(there) < len(ranks):
+        why = complaints[0].strip().partition("\n")[0] if complaints else "a rank came to no end"
+        return Finding(passed=False, figure=None, threshold=0.0, about=f"{ABOUT}; {why}")
     steps = sum(len(set(names)) > 1 for names in zip_longest(*(one.weights for one in there)))
     different = steps + (len({one.losses for one in there}) > 1)
     return Finding(passed=not different, figure=float(different), threshold=0.0, about=ABOUT)
 
 
-def _answer(folder: Path, rank: int) -> Path:
-    return folder / f"rank_{rank}.jsonl"
-
-
-def _answers(path: Path) -> dict[str, Followed]:
-    """By evaluation what a rank has written; a line that a kill cut short counts for nothing."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    found = [json.loads(line) for line in lines if line.endswith("\n")]
-    return {one.pop("evaluation"): Followed(**one) for one in found}
+def _answers(folder: Path) -> Path:
+    return folder / "rank_1.json"

@@ -60,21 +60,21 @@ class Sizes:
 
 
 PROBE_SIZES = Sizes(
-    stride=8,
-    chunk_targets=64,
-    context_tokens=64,
+    stride=16,
+    chunk_targets=32,
+    context_tokens=32,
     batch_sequences=2,
     batch_documents=2,
     epochs=2,
     learning_rate_times=1.0,
 )
 CANARY_SIZES = Sizes(  # what a full stream allows in hundreds of steps a small one must allow in few
-    stride=16,
+    stride=32,
     chunk_targets=128,
     context_tokens=128,
     batch_sequences=4,
     batch_documents=64,
-    epochs=8,
+    epochs=5,
     learning_rate_times=10.0,
 )
 
@@ -91,7 +91,7 @@ def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
 
 
 def made_small(technique: Any, sizes: Sizes) -> Any:
-    """``technique`` with its knobs, and those of the techniques inside it, cut down to ``sizes``; others as they are."""
+    """``technique`` with its knobs, and those of the techniques inside it, cut down to ``sizes``."""
     caps = asdict(sizes)
     changes: dict[str, Any] = {}
     for field in fields(technique):
@@ -107,7 +107,7 @@ def made_small(technique: Any, sizes: Sizes) -> Any:
 
 
 class Trunk:
-    """A trunk of a small recipe in ``folder``, with a data folder that holds whatever validation tokens are on trial."""
+    """A trunk of a small recipe in ``folder``, and a data folder that holds the validation tokens of the moment."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, seed: int) -> None:
         self.recipe, self.folder, self.seed = recipe, folder, seed
