@@ -220,3 +220,6 @@ def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_
     assert (told.seed, told.arms, told.max_wallclock_seconds) == (1337, ("sgd",), None)
     assert (told.output_path, told.trunk_path) == (trial.paths.folder, trial.trunk_path)
     assert found["OMP_NUM_THREADS"] == "2" and found["PYTHONUNBUFFERED"] == "1"
+    assert found["CUDA_VISIBLE_DEVICES"] == "", "a job that asks for no GPU sees none"
+    on_gpus = job_environment(replace(trial, gpus=2), (), scratch=Path("/s"), inherited={"CUDA_VISIBLE_DEVICES": "4,5"})
+    assert on_gpus["CUDA_VISIBLE_DEVICES"] == "4,5", "those that Ray gave it"
