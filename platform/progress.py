@@ -63,5 +63,11 @@ class Progress:
             parts.append(f"epoch {self.epoch}")
         if self.phases[-1:] == ("score",) and self.scored_tokens and self.running_bpb is not None:
             parts.append(f"{self.scored_tokens:,} tokens, {self.running_bpb:.4f} bpb")
-        where = [*([self.arm] if self.arm else []), *(self.phases[-1:] or ["scored" if self.arm_ended else "starting"])]
+        where = [self.arm] if self.arm else []
+        if self.phases:
+            where.append(self.phases[-1])
+        elif self.arm_ended:
+            where.append("scored")
+        elif not self.arm:
+            where.append("starting" if self.step is None else "trained")
         return ": ".join([*where, *([", ".join(parts)] if parts else [])])
