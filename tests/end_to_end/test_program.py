@@ -28,14 +28,13 @@ from jobs.contract import (
 from platform.inline import inline
 from platform.recipe import entry_program, load, program
 from platform.records.log import read_log
-from tests.jobs.conftest import ENGLISH, TEXTS, VOCABULARY
-from tests.jobs.tiny import ROOT, tokenized, train_tokenizer, write_shard
+from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.
 RECIPE = f"""
 question: Does the program run?
 against: leaky_cosine
-shape: {{vocab_size: {VOCABULARY}}}
+shape: {{vocab_size: {TEXT_VOCABULARY}}}
 evaluation: {{sliding: {{stride: 16}}}}
 arms:
   no_ttt: no_adaptation
@@ -79,7 +78,7 @@ class Done:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("a corpus")
-    tokenizer = train_tokenizer(folder, ENGLISH, vocabulary=VOCABULARY)
+    tokenizer = train_tokenizer(folder, ENGLISH, vocabulary=TEXT_VOCABULARY)
     validation = tokenized(tokenizer, TEXTS)
     write_shard(folder / "text_train_000000.bin", tokenized(tokenizer, TEXTS[::-1]))
     write_shard(folder / "text_val_000000.bin", validation)
@@ -263,7 +262,7 @@ def test_the_score_is_that_of_the_artifact_read_back(first: Done, texts: dict[st
         job.names["load_into"](model, job.names["unpack"](first.folder / "trunk" / "artifact.bin"))
         tokens = job.names["validation_tokens"](corpus.data_path)
         windows = recipe.evaluation.windows(len(tokens) - 1, 64, [])
-        counts = job.names["ByteCounts"].of_tokenizer(corpus.tokenizer_path, VOCABULARY)
+        counts = job.names["ByteCounts"].of_tokenizer(corpus.tokenizer_path, TEXT_VOCABULARY)
         scores = job.names["score_stream"](
             model, tokens, counts.of_targets(tokens), windows, world=job.names["World"](), batch_tokens=128
         )
@@ -412,7 +411,7 @@ def test_without_training_the_score_is_that_of_chance(again: Any, tmp_path: Path
     )
     assert status == 0 and "stopping_early: wallclock_cap" in out
     result = read_result(tmp_path / "out" / "no_ttt" / "result.json")
-    assert result.steps == 0 and abs(result.val_loss_nats - math.log(VOCABULARY)) < 0.02
+    assert result.steps == 0 and abs(result.val_loss_nats - math.log(TEXT_VOCABULARY)) < 0.02
 
 
 def test_a_recipe_of_one_arm_is_end_to_end(again: Any, tmp_path: Path) -> None:

@@ -17,17 +17,6 @@ from tests.jobs import tiny
 hypothesis.settings.register_profile("jobs", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jobs")
 
-VOCABULARY = 330  # 4 special pieces, 256 bytes, and what is left for letters and words
-ENGLISH = ["The quick brown fox jumps over the lazy dog; the dog does not mind at all.\n" * 9, "the fox, a dog " * 9]
-TEXTS = [  # most of what is in them only bytes can write
-    *ENGLISH,
-    "def scale(step):\n    return 1 - step / 10  # two  spaces,   three,\tand a tab\n" * 3,
-    "Größe, naïve façade, Ærøskøbing – “quoted” … 東京は大きい。 😀👩‍👩‍👧 e\u0301\u0302 \u200b end",
-    "x",
-    "ends with spaces   ",
-    "counting 0123456789 to a 10000000 " * 5,
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TextCorpus:
@@ -48,9 +37,9 @@ def one_thread() -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> TextCorpus:
     """Two training shards and one of validation; V 330, documents with BOS in front."""
     folder = tmp_path_factory.mktemp("corpus")
-    tokenizer = tiny.train_tokenizer(folder, ENGLISH, vocabulary=VOCABULARY)
-    training = tiny.tokenized(tokenizer, TEXTS)
-    val_texts = [*TEXTS[::-1], "A new one, with words unseen: Ωμέγα\n"]
+    tokenizer = tiny.train_tokenizer(folder, tiny.ENGLISH, vocabulary=tiny.TEXT_VOCABULARY)
+    training = tiny.tokenized(tokenizer, tiny.TEXTS)
+    val_texts = [*tiny.TEXTS[::-1], "A new one, with words unseen: Ωμέγα\n"]
     validation = tiny.tokenized(tokenizer, val_texts)
     half = len(training) // 2
     tiny.write_shard(folder / "text_train_000000.bin", training[:half])

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.data.byte_counts import SPACE, ByteCounts
 from jobs.data.shards import validation_tokens
-from tests.jobs.conftest import ENGLISH, TEXTS, VOCABULARY
-from tests.jobs.tiny import tokenized, train_tokenizer
+from tests.jobs.tiny import ENGLISH, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer
 
 TOKENIZERS: dict[str, dict[str, bool]] = {
     "ours": {},
@@ -26,12 +25,12 @@ TOKENIZERS: dict[str, dict[str, bool]] = {
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     texts = [text + "run   of    spaces " * 5 for text in ENGLISH]
-    return train_tokenizer(folder, texts, vocabulary=VOCABULARY, **TOKENIZERS[request.param])
+    return train_tokenizer(folder, texts, vocabulary=TEXT_VOCABULARY, **TOKENIZERS[request.param])
 
 
 @lru_cache
 def counts_of(tokenizer: Path) -> ByteCounts:
-    return ByteCounts.of_tokenizer(tokenizer, VOCABULARY)
+    return ByteCounts.of_tokenizer(tokenizer, TEXT_VOCABULARY)
 
 
 def counted(tokenizer: Path, documents: list[str]) -> int:
@@ -39,7 +38,7 @@ def counted(tokenizer: Path, documents: list[str]) -> int:
 
 
 def test_the_corpus_counts_as_many_bytes_as_its_text_has(corpus: Any) -> None:
-    counts = ByteCounts.of_tokenizer(corpus.tokenizer_path, VOCABULARY)
+    counts = ByteCounts.of_tokenizer(corpus.tokenizer_path, TEXT_VOCABULARY)
     tokens = validation_tokens(corpus.data_path)
     assert int(counts.of_targets(tokens).sum()) == corpus.val_bytes
     assert any(counts.base_V[tokens] > 1) and any(tokens < 260), "there are pieces and bytes in it"
@@ -62,7 +61,7 @@ def test_any_text_counts_its_bytes(corpus: Any, texts: list[str]) -> None:
 
 def test_a_space_right_after_bos_is_not_text(tokenizer: Path) -> None:
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer))
-    counts = ByteCounts.of_tokenizer(tokenizer, VOCABULARY)
+    counts = ByteCounts.of_tokenizer(tokenizer, TEXT_VOCABULARY)
     word = next(
         token
         for token in range(pieces.piece_size())
@@ -94,7 +93,7 @@ def test_each_kind_of_piece(tokenizer: Path) -> None:
 
 
 def test_control_tokens_among_text_count_nothing(tokenizer: Path) -> None:
-    counts = ByteCounts.of_tokenizer(tokenizer, VOCABULARY)
+    counts = ByteCounts.of_tokenizer(tokenizer, TEXT_VOCABULARY)
     assert counts.of_targets(torch.tensor([1, 1, 0, 2, 3, 1])).tolist() == [0, 0, 0, 0, 0]
 
 
@@ -104,6 +103,6 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, corpus: Any) -> Non
     empty.write_bytes(b"")
     for path in (missing, garbage, empty, tmp_path):
         with pytest.raises(ValueError, match=path.name):
-            ByteCounts.of_tokenizer(path, VOCABULARY)
+            ByteCounts.of_tokenizer(path, TEXT_VOCABULARY)
     with pytest.raises(ValueError, match="330 pieces"):
-        ByteCounts.of_tokenizer(corpus.tokenizer_path, VOCABULARY - 1)
+        ByteCounts.of_tokenizer(corpus.tokenizer_path, TEXT_VOCABULARY - 1)

@@ -9,17 +9,16 @@ import pytest
 from jobs.contract import Assignment, read_result
 from jobs.train import main
 from platform.recipe import entry_program, load
-from tests.jobs.conftest import ENGLISH, VOCABULARY
-from tests.jobs.tiny import ROOT, recipe_of, stream, train_tokenizer, write_shard
+from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, recipe_of, stream, train_tokenizer, write_shard
 
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of shards of random tokens, documents of a hundred, and a tokenizer."""
     folder = tmp_path_factory.mktemp("random tokens")
-    train_tokenizer(folder, ENGLISH, vocabulary=VOCABULARY)
+    train_tokenizer(folder, ENGLISH, vocabulary=TEXT_VOCABULARY)
     for kind, count in (("train", 5000), ("val", 400)):
-        write_shard(folder / f"random_{kind}_000000.bin", stream(count, vocabulary=VOCABULARY).tolist())
+        write_shard(folder / f"random_{kind}_000000.bin", stream(count, vocabulary=TEXT_VOCABULARY).tolist())
     return folder
 
 

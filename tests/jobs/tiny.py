@@ -61,6 +61,16 @@ WITHOUT_MODEL = {  # families that leave the model's function alone; every other
     "compressor", "evaluation", "adaptation",
 }  # fmt: skip
 ALONE = World()
+TEXT_VOCABULARY = 330  # 4 special pieces, 256 bytes, and what is left for letters and words
+ENGLISH = ["The quick brown fox jumps over the lazy dog; the dog does not mind at all.\n" * 9, "the fox, a dog " * 9]
+TEXTS = [  # most of what is in them only bytes can write
+    *ENGLISH,
+    "def scale(step):\n    return 1 - step / 10  # two  spaces,   three,\tand a tab\n" * 3,
+    "Größe, naïve façade, Ærøskøbing – “quoted” … 東京は大きい。 😀👩‍👩‍👧 e\u0301\u0302 \u200b end",
+    "x",
+    "ends with spaces   ",
+    "counting 0123456789 to a 10000000 " * 5,
+]
 
 
 @lru_cache(maxsize=1)
