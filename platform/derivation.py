@@ -129,7 +129,7 @@ def derive(expression: Expression, folder: Folder, depth: int = 0) -> Value:
     if isinstance(expression, int | float) and not isinstance(expression, bool):
         return expression
     if not isinstance(expression, list) or not expression or depth > MOST_DEPTH:
-        raise LedgerError(f"{expression!r:.80} is no expression")
+        raise LedgerError(f"{shown(expression)} is no expression")
     operation, *operands = expression
     match operation, operands:
         case "limit", [str(name)] if name in LIMITS:
@@ -139,7 +139,7 @@ def derive(expression: Expression, folder: Folder, depth: int = 0) -> Value:
         case "sha256", [str(name)]:
             return file_sha256(folder.file(name))
     if not isinstance(operation, str) or operation not in _OPERATIONS:
-        raise LedgerError(f"there is no operation {operation!r:.80}")
+        raise LedgerError(f"there is no operation {shown(operation)}")
     values = [derive(one, folder, depth + 1) for one in operands]
     try:
         result = _OPERATIONS[operation](*values)
@@ -158,9 +158,17 @@ def formatted(value: Value, form: str) -> str:
     """
     if isinstance(value, str) and not form:
         return value
-    if not _FORMAT.fullmatch(form) or isinstance(value, str | tuple):
-        raise LedgerError(f"{value!r:.80} cannot be printed as {form!r:.20}")
-    return format(round(value) if form.endswith("d") else value, form)
+    try:
+        if _FORMAT.fullmatch(form) and not isinstance(value, str | tuple):
+            return format(round(value) if form.endswith("d") else value, form)
+    except (ValueError, OverflowError):
+        pass
+    raise LedgerError(f"{shown(value)} cannot be printed as {form!r:.20}")
+
+
+def shown(value: Any) -> str:
+    """A value of a foreign file for a message, whatever it is."""
+    return f"{value!r:.80}" if isinstance(value, str | float | bool) else f"something of type {type(value).__name__}"
 
 
 def _t(name: str) -> Callable[..., float | None]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.contract import file_sha256
 
-from .derivation import Expression, Folder, LedgerError, derive, formatted
+from .derivation import Expression, Folder, LedgerError, derive, formatted, shown
 
 LEDGER_FILE, README_FILE, SUBMISSION_FILE = "ledger.json", "README.md", "submission.json"
 SCHEMA = "fairway ledger 1"
@@ -63,7 +63,7 @@ class Entry:
     def read(data: Any) -> "Entry":
         """Raises LedgerError where ``data`` is none."""
         if not isinstance(data, dict) or not isinstance(data.get("printed"), str):
-            raise LedgerError(f"{data!r:.80} is no entry")
+            raise LedgerError(f"{shown(data)} is no entry")
         return Entry(printed=data["printed"], origin=data.get("from"), form=str(data.get("format", "")))
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +76,9 @@ class Entry:
                 return None
             if isinstance(self.origin, list) and self.origin[:1] == ["in"] and len(self.origin) == 2:
                 text = derive(self.origin[1], folder)
-                return None if _bare(self.printed) in _bare(str(text)) else f"nothing like it at {self.origin[1]}"
+                return (
+                    None if _bare(self.printed) in _bare(str(text)) else f"nothing like it at {shown(self.origin[1])}"
+                )
             derived = formatted(derive(self.origin, folder), self.form)
         except LedgerError as error:
             return str(error)
@@ -97,6 +99,14 @@ class Draft:
     def number(self, origin: Expression, form: str) -> str:
         """The mark of a number that is worked out from the files of the folder."""
         return self._mark(Entry(printed=formatted(derive(origin, self.folder), form), origin=origin, form=form))
+
+    def has(self, origin: Expression) -> bool:
+        """Whether the files give a value; a test of scores without spread does not."""
+        try:
+            derive(origin, self.folder)
+        except LedgerError:
+            return False
+        return True
 
     def text(self, origin: Expression) -> str:
         """The mark of a text of the files, as it stands there."""

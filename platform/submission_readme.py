@@ -275,7 +275,7 @@ def _ablation(page: Page) -> str | None:
         for arm in arms
         if arm != base
     }
-    tested = [arm for arm, found in differences.items() if len(found) > 1]
+    tested = [arm for arm, found in differences.items() if draft.has(["t_p", *found])]
     rows = [["Arm", "May be claimed", *(f"seed {_seed_mark(draft, names, run, seed)}" for seed in seeds)]]
     interval = f"{draft.number(['limit', 'confidence_percent'], 'd')} % interval"
     rows[0] += ["Mean", f"Delta to `{_arm_mark(page, base)}`", interval, "p (Holm)"]
@@ -328,8 +328,8 @@ def _comparison(page: Page, measured: Measured) -> str | None:
         f"Gain: {draft.number(gain, '+.6f')} BPB, which are "
         f"{draft.number(['product', gain, measured.nats_per_bpb], '+.6f')} nats per token of this tokenizer."
     )
-    if len(ours) > 1 and len(theirs) > 1:
-        groups = [["list", *ours], ["list", *theirs]]
+    groups = [["list", *ours], ["list", *theirs]]
+    if draft.has(["welch_t", *groups]):
         margin = ["quotient", ["limit", "margin_nats"], measured.nats_per_bpb]
         text += (
             f" Welch's one-sided test: t = {draft.number(['welch_t', *groups], '.4f')} with "
