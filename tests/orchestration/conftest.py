@@ -23,6 +23,8 @@ def fault(place):
         raise ArithmeticError(f"the loss of {{place}} is not a number")
     if FAULT == f"segfault in {{place}}" and rank == 1:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if FAULT == f"slow in {{place}}":
+        time.sleep(3)
     if FAULT == f"hang in {{place}}":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(300)

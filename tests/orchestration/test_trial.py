@@ -151,13 +151,15 @@ def test_two_launches_run_a_trial_once(make_trial: Callable[..., Trial]) -> None
 
 
 def test_two_recipes_of_one_trunk_train_it_once(make_trial: Callable[..., Trial]) -> None:
-    first, second = make_trial(), make_trial("none, but another program")
+    first, second, seen = make_trial("slow in train"), make_trial(), list[Progress]()
     assert first.trunk_path == second.trunk_path and first.run_path != second.run_path
-    threads = [threading.Thread(target=run, args=(trial, silent)) for trial in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    other = threading.Thread(target=run, args=(first, silent))
+    other.start()
+    while not first.trunk.metrics.exists():
+        time.sleep(0.01)
+    run(second, seen.append)
+    other.join()
+    assert seen[0].waiting and seen[0].waiting.startswith(f"the trunk of {second.name} is being run by process")
     results = [contract.read_result(one.paths.arm("plain").result) for one in (first, second)]
     assert results[0].trunk_sha256 == results[1].trunk_sha256
 
