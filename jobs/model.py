@@ -171,7 +171,23 @@ def tensor_kinds(model: nn.Module) -> dict[str, str]:
 
 
 def _check_shape(recipe: Recipe) -> None:
-    shape = recipe.shape
+    """Refuse sizes that no model has. Raises ValueError, naming the knob, what was found and what is possible."""
+    shape, budget = recipe.shape, recipe.budget
+    counts = {
+        "shape.vocab_size": shape.vocab_size,
+        "shape.num_layers": shape.num_layers - 1,  # U-Net skips and value mixing need two
+        "shape.model_dim": shape.model_dim,
+        "shape.num_heads": shape.num_heads,
+        "shape.num_kv_heads": shape.num_kv_heads,
+        "budget.iterations": budget.iterations,
+        "budget.batch_tokens": budget.batch_tokens,
+        "budget.sequence_length": budget.sequence_length,
+        "budget.log_every": budget.log_every,
+    }
+    for name, count in counts.items():
+        if count < 1:
+            least = 2 if name == "shape.num_layers" else 1
+            raise ValueError(f"{name}: found {count + least - 1}, it must be at least {least}")
     if shape.model_dim % shape.num_heads or shape.head_dim % 2:
         raise ValueError(
             f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width"

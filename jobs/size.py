@@ -23,9 +23,10 @@ def print_size(recipe: Recipe, program: str) -> None:
         sys.exit(2)
     kinds = tensor_kinds(model)
     tensors = []
+    control_bits = 16 if getattr(recipe.quantizer, "control_dtype", "float32") == "float16" else 32
     for name, tensor in model.state_dict().items():
         grid = recipe.quantizer.grid(name, tensor, kinds[name])
-        bits = grid.bits if grid else 32 if kinds[name] == "control" else 16
+        bits = grid.bits if grid else control_bits if kinds[name] == "control" else 16
         tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
     widths = [
         tensor.size(0)

@@ -226,8 +226,8 @@ def train_trunk(job: Job) -> TrunkRecord:
     if recipe.averaging:
         with log.phase("validate_averaged"):
             loss, bpb = validate()
-        milliseconds = 1000 * log.phases["validate_averaged"]
-        log.line(f"DIAGNOSTIC post_ema val_loss:{loss:.4f} val_bpb:{bpb:.4f} eval_time:{milliseconds:.0f}ms")
+        milliseconds, average = 1000 * log.phases["validate_averaged"], snake_case(type(recipe.averaging).__name__)
+        log.line(f"DIAGNOSTIC post_{average} val_loss:{loss:.4f} val_bpb:{bpb:.4f} eval_time:{milliseconds:.0f}ms")
     with log.phase("pack"):
         if world.is_main:
             part = path / f"{WEIGHTS_FILE}.part"

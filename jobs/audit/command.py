@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from jobs.adaptation.no_adaptation import NoAdaptation
 from jobs.audit.detectors import CANARY_TARGETS, Examination, Finding, probe_tokens
-from jobs.audit.ranks import Joint, agreements, follow, partner
+from jobs.audit.ranks import Joint, Partner, accompany
 from jobs.audit.toy import (
     CANARY_SIZES,
     LENGTH,
@@ -34,6 +35,7 @@ from jobs.contract import PRE_EVAL, SCORE_FIRST, Assignment
 from jobs.recipe import Adaptation, Recipe
 
 SEEING = frozenset({"D2", "D3", "D5", "D6", "D8", "D9"})  # what fails where weights saw the stream before its scores
+FAILED = "failed"  # how the verdict of an arm begins whose evaluation came to no end
 PLAIN = "audit: no adaptation"  # an arm that the audit adds, to compare with; no recipe can call one so
 
 
@@ -52,7 +54,7 @@ def audit(recipe: Recipe, program: str) -> None:
         arms = assignment.arms or tuple(recipe.arms)
         if len(sys.argv) > 1:
             folder = Path(sys.argv[1])
-            follow(_joint(arms, probe_trunk(recipe, folder, assignment.seed)), folder, rank=1)
+            accompany(_joint(arms, probe_trunk(recipe, folder, assignment.seed)), folder)
             return
         with tempfile.TemporaryDirectory(prefix="fairway-audit-") as name:
             print(json.dumps(audited(recipe, arms, program, Path(name), seed=assignment.seed)), flush=True)
@@ -65,10 +67,18 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
     """The audit of these arms, for JSON."""
     begun = time.perf_counter()
     probe, canary = probe_trunk(recipe, folder, seed), canary_trunk(recipe, folder, seed)
-    with partner([sys.executable, "-P", program], folder):
+    alone: dict[str, dict[str, Finding]] = {}
+    failed: dict[str, str] = {}
+    with Partner([sys.executable, "-P", program], folder) as partner:
         probe.make(noise=NOISE)
         canary.make(noise=0.0)
-        ranks = agreements(_joint(arms, probe), folder)
+        for arm in arms:
+            try:
+                alone[arm] = examined(arm, probe, canary)
+            except Exception as error:  # whatever an arm's code may raise, where the others can still be audited
+                traceback.print_exc()
+                failed[arm] = f"{type(error).__name__}: {error}".partition("\n")[0]
+        ranks = partner.agreements(_joint(tuple(alone), probe))
     parameters = sum(parameter.numel() for parameter in probe.new_model().parameters())
     sizes = {
         "parameters": parameters,
@@ -77,18 +87,18 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
         "probe_targets": probe_tokens().numel() - 1,
         "canary_targets": CANARY_TARGETS,
     }
-    found: dict[str, dict] = {}
-    for arm in arms:
-        findings = {**examined(arm, probe, canary), "D13": ranks[arm]}
-        declared = declared_protocol(probe, arm)
-        found[arm] = {
-            "verdict": (said := verdict(findings)),
-            "declared": declared,
-            "agrees": said == declared,
-            "detectors": {name: asdict(finding) for name, finding in findings.items()},
-        }
+    found = {arm: _told(f"{FAILED}: {failed[arm]}", recipe.arms[arm].protocol, {}) for arm in failed}
+    for arm, findings in alone.items():
+        findings["D13"] = ranks[arm]
+        found[arm] = _told(verdict(findings), declared_protocol(probe, arm), findings)
     seconds = time.perf_counter() - begun
-    return {"recipe": recipe.name, "scale": recipe.scale, "sizes": sizes, "seconds": seconds, "arms": found}
+    return {
+        "recipe": recipe.name,
+        "scale": recipe.scale,
+        "sizes": sizes,
+        "seconds": seconds,
+        "arms": {arm: found[arm] for arm in arms},
+    }
 
 
 def examined(arm: str, probe: Trunk, canary: Trunk) -> dict[str, Finding]:
@@ -108,6 +118,11 @@ def probe_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
 def canary_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
     small, plain = toy_recipe(recipe, CANARY_SIZES), cast(Adaptation, NoAdaptation())
     return Trunk(replace(small, arms={**small.arms, PLAIN: plain}), folder / "canary", seed=seed)
+
+
+def _told(said: str, declared: str, findings: Mapping[str, Finding]) -> dict:
+    detectors = {name: asdict(finding) for name, finding in findings.items()}
+    return {"verdict": said, "declared": declared, "agrees": said == declared, "detectors": detectors}
 
 
 def _joint(arms: tuple[str, ...], trunk: Trunk) -> Joint:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import groupby, zip_longest
@@ -38,26 +38,40 @@ class Followed:
         return Followed(weights=[one for one, _ in groupby(names)], losses=losses)
 
 
-@contextmanager
-def partner(command: Sequence[str], folder: Path) -> Iterator[None]:
-    """Beside the block a second process, ``command`` with ``folder`` behind it, which is to call ``follow`` as rank 1.
+class Partner:
+    """A second process beside this one: ``command`` with ``folder`` behind it, which is to call ``accompany``.
 
-    It waits there for rank 0; when the block ends, so does it.
+    It may start long before it is needed, and ends with the block.
     """
-    process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self._folder = folder
+        self._process = subprocess.Popen(
+            [*command, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+
+    def __enter__(self) -> "Partner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def agreements(self, evaluations: Joint) -> dict[str, Finding]:
+        """What D13 says of each evaluation, made by this process and the other together."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(list(evaluations)) + "\n")
+        self._process.stdin.flush()
+        mine, its = follow(evaluations, self._folder, rank=0), _answers(self._folder)
+        theirs = {name: Followed(**one) for name, one in json.loads(its.read_text()).items()} if its.exists() else {}
+        return {name: agreement([mine.get(name), theirs.get(name)]) for name in evaluations}
 
 
-def agreements(evaluations: Joint, folder: Path) -> dict[str, Finding]:
-    """What D13 says of each evaluation; beside the ``partner`` of this ``folder``."""
-    mine = follow(evaluations, folder, rank=0)
-    answers = _answers(folder)
-    its = {name: Followed(**one) for name, one in json.loads(answers.read_text()).items()} if answers.exists() else {}
-    return {name: agreement([mine.get(name), its.get(name)]) for name in evaluations}
+def accompany(known: Joint, folder: Path) -> None:
+    """Be the partner: wait for the names of evaluations on standard input, and run those of ``known`` as rank 1."""
+    names = json.loads(sys.stdin.readline() or "[]")  # nothing, where the other process has ended
+    if names:
+        follow({name: known[name] for name in names}, folder, rank=1)
 
 
 def follow(evaluations: Joint, folder: Path, *, rank: int) -> dict[str, Followed]:
