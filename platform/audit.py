@@ -34,6 +34,7 @@ from .paths import ROOT, RunPaths, shown
 SMALL_SCALE = "smoke"  # of the model
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms
 MAIN = "jobs.audit.command:audit"
+FAILED = "failed"  # how the verdict of an arm begins whose evaluation came to no end
 ERROR_LINES = 12  # of a program that crashed
 
 
@@ -49,20 +50,36 @@ class Audit:
     arms: Mapping[str, Mapping[str, Any]]
 
     @property
+    def unaudited(self) -> tuple[str, ...]:
+        """The arms whose evaluation came to no end."""
+        return tuple(name for name, arm in self.arms.items() if arm["verdict"].startswith(f"{FAILED}:"))
+
+    @property
     def disagreeing(self) -> tuple[str, ...]:
         """The arms whose verdict is not what their program declares."""
-        return tuple(name for name, arm in self.arms.items() if not arm["agrees"])
+        return tuple(name for name, arm in self.arms.items() if not arm["agrees"] and name not in self.unaudited)
+
+    def said(self, arm: str) -> str:
+        """The verdict in words."""
+        found = self.arms[arm]
+        declares = f", but its program declares {found['declared']}" if arm in self.disagreeing else ""
+        return f"{arm}: {found['verdict']}{declares}"
 
 
-def audit_program(path: Path, scale: str, root: Path = ROOT) -> str:
-    """The text of the program that audits the recipe ``path``: its small model, the scale's evaluation and arms.
+def audited_choices(path: Path, scale: str, root: Path = ROOT) -> Choices:
+    """What is audited of the recipe ``path``: its model at the small scale, its evaluation and arms at ``scale``.
 
     Raises:
         UserError: something in the recipe is wrong.
     """
     small, own = recipe.load(path, SMALL_SCALE, root), recipe.load(path, scale, root)
     picks = {**small.picks, "evaluation": own.picks["evaluation"]}
-    return _text(replace(small, scale=own.scale, picks=picks, arms=own.arms))
+    return replace(small, scale=own.scale, picks=picks, arms=own.arms)
+
+
+def audit_program(choices: Choices) -> str:
+    """The text of the program that audits ``choices``."""
+    return inline(entry.entry_program(choices, main=MAIN), choices.catalog.root)
 
 
 def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
@@ -113,7 +130,7 @@ def of_run(path: Path, scale: str, arms: tuple[str, ...], run_path: Path) -> Aud
     Raises:
         UserError, RunFailed: as ``run`` does.
     """
-    program, file = audit_program(path, scale), RunPaths(run_path).audit
+    program, file = audit_program(audited_choices(path, scale)), RunPaths(run_path).audit
     known = _read(file)
     if known is None or known.program_sha256 != _sha256(program):
         known = None
@@ -132,12 +149,8 @@ def of_run(path: Path, scale: str, arms: tuple[str, ...], run_path: Path) -> Aud
 def require_agreement(audit: Audit) -> None:
     """Raises RunFailed where the verdict of an arm is not what its program declares."""
     if audit.disagreeing:
-        lines = [
-            f"{audit.recipe}: {name}: the program declares {audit.arms[name]['declared']}, the audit says "
-            f"{audit.arms[name]['verdict']}"
-            for name in audit.disagreeing
-        ]
-        raise RunFailed("\n".join(lines))
+        said = "\n  ".join(audit.said(arm) for arm in audit.disagreeing)
+        raise RunFailed(f"the audit of {audit.recipe} disagrees with its program:\n  {said}")
 
 
 def _read(file: Path) -> Audit | None:
@@ -145,10 +158,6 @@ def _read(file: Path) -> Audit | None:
         return Audit(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         return None  # none, or not one of this version: it is made again
-
-
-def _text(choices: Choices) -> str:
-    return inline(entry.entry_program(choices, main=MAIN), choices.catalog.root)
 
 
 def _sha256(text: str) -> str:
@@ -162,16 +171,15 @@ def _sha256(text: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="{recipe, arms: {name: {verdict, detectors: {D2: {passed, ...")
 @explained()
 def main(recipe_path: Path, arms: tuple[str, ...], scale: str, as_json: bool) -> None:
-    if arms:
-        recipe.with_arms(recipe.load(recipe_path, scale), arms)
-    found = run(audit_program(recipe_path, scale), arms)
+    choices = audited_choices(recipe_path, scale)
+    found = run(audit_program(choices), tuple(recipe.with_arms(choices, arms).arms) if arms else ())
     if as_json:
         print(json.dumps(vars(found), indent=2))
     else:
         _print(found, recipe_path)
-    if found.disagreeing:
-        print(f"failed: {', '.join(found.disagreeing)}: not what the program declares", file=sys.stderr)
-        sys.exit(1)
+    require_agreement(found)
+    if found.unaudited:
+        raise RunFailed(f"{', '.join(found.unaudited)}: not audited, the evaluation came to no end")
 
 
 def _print(found: Audit, path: Path) -> None:
@@ -180,7 +188,7 @@ def _print(found: Audit, path: Path) -> None:
     print(f"{sizes['vocab_size']} tokens, sequences of {sizes['sequence_length']}; ", end="")
     print(f"streams of {sizes['probe_targets']} and {sizes['canary_targets']:,} targets; {found.seconds:.1f} s")
     for name, arm in found.arms.items():
-        print(f"\n{name}: {arm['verdict']}" + ("" if arm["agrees"] else f", but it declares {arm['declared']}"))
+        print(f"\n{found.said(name)}")
         for detector, finding in arm["detectors"].items():
             figure = "none" if finding["figure"] is None else f"{finding['figure']:.6g}"
             mark = "passed" if finding["passed"] else "FIRED "

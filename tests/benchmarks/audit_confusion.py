@@ -13,7 +13,7 @@ import torch
 
 from jobs.audit.command import PLAIN, verdict
 from jobs.audit.detectors import Examination, Finding
-from jobs.audit.ranks import agreements, follow, partner
+from jobs.audit.ranks import Partner, accompany
 from jobs.audit.toy import evaluation_of
 from jobs.contract import SCORE_FIRST
 from tests.jobs.audit_cases import AuditCase, cases
@@ -26,10 +26,9 @@ def confusion(folder: Path, tell: Callable[[AuditCase, Findings], None] = lambda
     """By case what each detector found. Runs a second process beside this one."""
     command = [sys.executable, "-m", "tests.benchmarks.audit_confusion"]
     found: dict[str, Findings] = {}
-    with partner(command, folder):
+    with Partner(command, folder) as partner:
         trunks = {name: case.made(folder) for name, case in cases().items()}
-        joint = {name: (case.evaluate, trunks[name][0]) for name, case in cases().items()}
-        ranks = agreements(joint, folder)
+        ranks = partner.agreements({name: (case.evaluate, trunks[name][0]) for name, case in cases().items()})
     for name, case in cases().items():
         probe, canary = trunks[name]
         alone = Examination(evaluate=case.evaluate, plain=evaluation_of(PLAIN), probe=probe, canary=canary).findings()
@@ -50,7 +49,7 @@ def main() -> int:
     torch.set_num_threads(1)  # sums over several threads are not the same twice
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
-        follow({name: (case.evaluate, case.trunks(folder)[0]) for name, case in cases().items()}, folder, rank=1)
+        accompany({name: (case.evaluate, case.trunks(folder)[0]) for name, case in cases().items()}, folder)
         return 0
     begun = time.perf_counter()
     wrong: list[str] = []

@@ -168,7 +168,7 @@ def logs_before_packing(models: Models, stream: Stream, ledger: Ledger) -> Tenso
 
 def trains_before_packing(models: Models, stream: Stream, ledger: Ledger) -> Tensor:
     model = models.averaged()
-    _train(model, stream.tokens, steps=20)
+    _train(model, stream.tokens, steps=8)
     _round_and_pack(model, ledger)
     return _plain(model, stream, ledger)
 
@@ -193,7 +193,7 @@ def scores_again(models: Models, stream: Stream, ledger: Ledger, *, tells: bool)
     """The last of several passes counts."""
     model, tokens = models.packed(), stream.tokens
     ledger.scoring(model)
-    for _ in range(3):
+    for _ in range(2):
         _by_chunks(model, tokens, ledger if tells else Ledger(world=ledger.world), scores_first=True, trains_last=True)
     losses = _scored(model, tokens, 0, stream.num_targets)
     ledger.scored(0, stream.num_targets)
@@ -342,7 +342,7 @@ def _by_chunks(model: Any, tokens: Tensor, ledger: Ledger, *, scores_first: bool
             losses.append(_scored(model, tokens, begin, end))
             ledger.scored(begin, end)
         if end < size or trains_last or not scores_first:
-            _train(model, tokens[begin : end + 1], steps=3)
+            _train(model, tokens[begin : end + 1], steps=2)
             ledger.trained(begin, end)
         if not scores_first:
             losses.append(_scored(model, tokens, begin, end))

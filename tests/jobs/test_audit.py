@@ -1,0 +1,262 @@
+"""The audit: every wrong evaluation is caught by the detectors made for it, no legal one is flagged by any."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jobs import train
+from jobs.adaptation.document_lora import DocumentLora
+from jobs.adaptation.pre_eval import PreEval
+from jobs.adaptation.score_first import ScoreFirst
+from jobs.adaptation.sharpness_aware import SharpnessAware
+from jobs.adaptation.two_phase import TwoPhase
+from jobs.audit.command import PLAIN, verdict
+from jobs.audit.detectors import Examination, Finding, evaluated, probe_tokens
+from jobs.audit.ledger import Ledger, Stream
+from jobs.audit.ranks import Followed, agreement
+from jobs.audit.streams import chance, changed_from, documents, with_token
+from jobs.audit.toy import CANARY_SIZES, PROBE_SIZES, VOCABULARY, declared_protocol, evaluation_of, made_small
+from jobs.contract import BOS_TOKEN, PRE_EVAL, SCORE_FIRST
+from jobs.evaluation.sliding import Sliding
+from jobs.scoring import Event, Scores
+from jobs.world import World
+from tests.benchmarks.audit_confusion import DETECTORS, Findings, confusion, flaws
+from tests.jobs.audit_cases import AuditCase, cases
+
+PASSED = Finding(passed=True, figure=0.0, threshold=0.0, about="")
+FIRED = Finding(passed=False, figure=1.0, threshold=0.0, about="")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
+    """What every detector found of every case."""
+    return confusion(tmp_path_factory.mktemp("confusion"))
+
+
+@pytest.mark.parametrize("case", cases().values(), ids=lambda case: case.name)
+def test_confusion(case: AuditCase, found: dict[str, Findings]) -> None:
+    assert not flaws(case, found[case.name]), found[case.name]
+
+
+def test_every_detector_fires_somewhere_and_says_its_figure(found: dict[str, Findings]) -> None:
+    for name in DETECTORS:
+        assert any(not findings[name].passed for findings in found.values()), name
+    for findings in found.values():
+        assert list(findings) == list(DETECTORS)
+        for finding in findings.values():
+            assert finding.about and math.isfinite(finding.threshold)
+            assert finding.figure is None or finding.passed <= (finding.figure <= finding.threshold)
+
+
+def test_figures_are_what_they_say(found: dict[str, Findings]) -> None:
+    """By hand, from what the wrong evaluations do."""
+    hits = found["target in key"]["D4"].figure
+    assert hits is not None and 0.3 < hits < 1.0  # one pair seen: half its own chance is lost, a half is gained
+    extra = found["unnormalised"]["D4"].figure
+    assert extra is not None and extra == pytest.approx(0.01 * (VOCABULARY + 1), abs=0.011)  # 0.01 a token and count
+    skipped = found["first window skipped"]["D7"]
+    assert skipped.figure == 32 and "32 not scored" in skipped.about  # its window
+    twice = found["tail counted twice"]["D7"]
+    assert twice.figure == 8 and "8 scored more than once" in twice.about  # its stride
+    assert found["scores after training"]["D7"].figure == 150
+    assert found["pre-quantization by hand"]["D6"].figure == 8  # its steps
+
+
+# The real loop, broken
+
+
+@pytest.fixture
+def score_first(tmp_path: Path) -> Callable[[], Findings]:
+    """Examines the recipe's own score-first evaluation, as jobs/ is now."""
+    case = cases()["score first, SGD"]
+    probe, canary = case.made(tmp_path)
+    return lambda: Examination(
+        evaluate=case.evaluate, plain=evaluation_of(PLAIN), probe=probe, canary=canary
+    ).findings()
+
+
+def test_a_loop_that_learns_a_chunk_before_it_scores_it(
+    score_first: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = train.score_stream
+
+    def broken(model: Any, tokens: Tensor, *given: Any, learner: Any, **options: Any) -> Scores:
+        if learner is None:
+            return honest(model, tokens, *given, learner=None, **options)
+        size = tokens.numel() - 1
+        for begin in range(0, size, 32):
+            learner.learn(tokens[begin : min(begin + 32, size) + 1], chunk=0, num_chunks=9)
+        scores = honest(model, tokens, *given, learner=None, **options)
+        return replace(scores, events=[Event(kind="train", begin=0, end=size), *scores.events])
+
+    monkeypatch.setattr(train, "score_stream", broken)
+    findings = score_first()
+    assert {"D2", "D3", "D7"} <= {name for name, finding in findings.items() if not finding.passed}
+    assert verdict(findings).startswith("violates")
+
+
+def test_a_loop_that_scores_the_tail_twice(
+    score_first: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = train.score_stream
+
+    def broken(*given: Any, **options: Any) -> Scores:
+        scores = honest(*given, **options)
+        return replace(scores, events=[*scores.events, Event(kind="score", begin=140, end=150)])
+
+    monkeypatch.setattr(train, "score_stream", broken)
+    assert verdict(score_first()) == "violates D7"
+
+
+def test_an_adaptation_that_learns_early_is_a_diagnostic_whatever_it_declares(
+    score_first: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its learner finds the validation tokens in the data folder, beside both doors."""
+    honest = ScoreFirst.learner
+
+    def sly(self: ScoreFirst, model: nn.Module, setting: Any) -> Any:
+        tokens = train.validation_tokens(setting.log.folder.parent / "data")
+        PreEval(optimizer="sgd", learning_rate=0.1, epochs=3, batch_sequences=4).adapt(model, tokens, setting)
+        return honest(self, model, setting)
+
+    monkeypatch.setattr(ScoreFirst, "learner", sly)
+    findings = score_first()
+    assert verdict(findings) == PRE_EVAL
+    assert {"D2", "D5", "D8", "D9"} <= {name for name, finding in findings.items() if not finding.passed}
+
+
+def test_the_protocol_is_that_of_the_result(tmp_path: Path) -> None:
+    for name in ("pre-eval SGD", "score first, SGD"):
+        case = cases()[name]
+        probe, _ = case.made(tmp_path)
+        evaluated(case.evaluate, probe, probe_tokens())
+        assert declared_protocol(probe, "arm") == case.verdict
+
+
+def test_losses_that_are_no_losses(tmp_path: Path) -> None:
+    case = cases()["aligned"]
+    probe, canary = case.made(tmp_path)
+
+    def diverged(models: Any, stream: Stream, ledger: Ledger) -> Tensor:
+        losses: Tensor = case.evaluate(models, stream, ledger)
+        losses[7] = math.nan
+        losses[9] = 0.0
+        return losses
+
+    examination = Examination(evaluate=diverged, plain=case.evaluate, probe=probe, canary=canary)
+    assert examination.intervals().figure == 2
+    for finding in (examination.causality(), examination.random_canary(), examination.repeated_stream()):
+        assert not finding.passed and finding.figure is None
+    with pytest.raises(ValueError, match=r"150 targets gave losses of shape \[149\]"):
+        evaluated(lambda *given: case.evaluate(*given)[1:], probe, probe_tokens())
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("fired", "said"),
+    [
+        ([], SCORE_FIRST),
+        (["D2", "D5"], PRE_EVAL),
+        (["D2", "D6"], PRE_EVAL),
+        (["D2", "D3", "D5", "D6", "D8", "D9"], PRE_EVAL),
+        (["D2"], "violates D2"),  # and yet the weights are the artifact's: not what a pre_eval arm does
+        (["D5"], "violates D5"),
+        (["D2", "D5", "D7"], "violates D2, D5, D7"),
+        (["D2", "D5", "D13"], "violates D2, D5, D13"),
+        (["D1", "D2", "D5"], "violates D1, D2, D5"),
+        (["D4"], "violates D4"),
+    ],
+)
+def test_verdict(fired: list[str], said: str) -> None:
+    assert verdict({name: FIRED if name in fired else PASSED for name in DETECTORS}) == said
+
+
+def test_ranks_agree_or_not() -> None:
+    one = Followed(weights=["a", "b", "c"], losses="l")
+    assert agreement([one, one]) == replace(agreement([one, one]), passed=True, figure=0.0)
+    assert agreement([one, replace(one, weights=["a", "x", "c"])]).figure == 1
+    assert agreement([one, replace(one, weights=["a", "b"])]).figure == 1
+    assert agreement([one, replace(one, losses="m")]).figure == 1
+    assert "no end" in agreement([one, None]).about and not agreement([one, None]).passed
+    complaint = agreement([one, replace(one, complaint="the ranks' weights differ\nsome more")])
+    assert not complaint.passed and complaint.about.endswith("; the ranks' weights differ")
+
+
+@pytest.mark.parametrize("position", [1, 75, 76, 149, 150])
+def test_other_tokens_from_a_position_on(position: int) -> None:
+    tokens = probe_tokens()
+    other = changed_from(tokens, position, vocab_size=VOCABULARY, seed=3)
+    assert torch.equal(other[:position], tokens[:position])
+    bos = tokens == BOS_TOKEN
+    assert torch.equal(other == BOS_TOKEN, bos)
+    assert bool((other != tokens)[position:][~bos[position:]].all())
+    assert int(other.min()) == BOS_TOKEN and int(other.max()) < VOCABULARY
+
+
+def test_streams() -> None:
+    tokens = documents((3, 1, 4), vocab_size=8, seed=0)
+    assert tokens.numel() == 9 and (tokens == BOS_TOKEN).nonzero().flatten().tolist() == [0, 3, 4]
+    assert torch.equal(tokens, documents((3, 1, 4), vocab_size=8, seed=0))
+    assert not torch.equal(tokens, documents((3, 1, 4), vocab_size=8, seed=1))
+    counts = torch.bincount(chance(64_000, vocab_size=64, seed=2), minlength=64)
+    assert counts.numel() == 64 and int((counts - 1000).abs().max()) < 6 * math.sqrt(1000)
+    changed = with_token(tokens, 2, 7)
+    assert changed[2] == 7 and int((changed != tokens).sum()) <= 1 and changed is not tokens
+
+
+def test_made_small() -> None:
+    """Sizes fall, also inside; the recipe's own where they are smaller; choices and shares stay."""
+    sam = SharpnessAware(inner=ScoreFirst(optimizer="adamw", chunk_targets=16, epochs=9), radius=0.3)
+    small = made_small(sam, PROBE_SIZES)
+    assert (small.radius, small.inner.optimizer, small.inner.chunk_targets) == (0.3, "adamw", 16)
+    assert (small.inner.epochs, small.inner.learning_rate, small.inner.sequence_length) == (2, 0.002, None)
+    canary = made_small(PreEval(epochs=30, learning_rate_groups={"up": 3.0}), CANARY_SIZES)
+    assert (canary.epochs, canary.learning_rate, canary.learning_rate_groups) == (5, 5e-3, {"up": 3.0})
+    phases = made_small(TwoPhase(), CANARY_SIZES)
+    assert (phases.first_epochs, phases.second_epochs, phases.last_blocks) == (5, 5, 3)
+    assert (phases.first_learning_rate, phases.second_learning_rate) == (0.1, 0.05)
+    lora = made_small(DocumentLora(), PROBE_SIZES)
+    assert lora.chunk_targets <= lora.context_tokens
+    assert made_small(Sliding(stride=64, length=2048), PROBE_SIZES) == Sliding(stride=16, length=32)
+
+
+def test_the_ledger_counts_what_happens_to_tokens() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    ledger = Ledger(world=World())
+    stream = Stream(documents((4, 4), vocab_size=8, seed=0), ledger)
+
+    def step() -> None:
+        weight.grad = torch.ones(2)
+        torch.optim.SGD([weight], lr=0.1).step()
+
+    with ledger.observing():
+        step()
+        assert (stream.num_targets, stream.document_starts) == (8, [0, 4])
+        assert not ledger.handed_out and ledger.steps_on_tokens == 0
+        assert stream.tokens.numel() == 9
+        step()
+        ledger.packed(nn.Linear(2, 2))
+        step()
+    step()
+    assert (ledger.steps_on_tokens, ledger.steps_before_artifact, len(ledger.artifacts)) == (2, 1, 2)
+
+
+def test_the_probes_reach_what_they_are_for(tmp_path: Path) -> None:
+    """Tokens change inside a chunk, at its border and in the last window; documents have one, two and three chunks."""
+    case = cases()["document LoRA"]
+    probe, canary = case.made(tmp_path)
+    examination = Examination(evaluate=case.evaluate, plain=case.evaluate, probe=probe, canary=canary)
+    scored = [event for event in examination.base.ledger.events if event.kind == "score"]
+    assert sorted(event.end - event.begin for event in scored) == [11, 20, 23, 32, 32, 32]
+    positions = list(examination.changed)
+    assert any(k - 1 in {event.end for event in scored} for k in positions)
+    assert any(event.begin + 1 < k <= event.end for event in scored for k in positions)
+    assert max(positions) == 148 and all(1 < k < 150 for k in positions)

@@ -1,0 +1,215 @@
+"""The command that audits a recipe, as a person types it, and what a launch keeps of it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform import audit
+from platform.audit import Audit, audited_choices
+from platform.errors import RunFailed, UserError
+from platform.paths import ROOT
+
+DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
+RECIPE = """
+question: Is each arm what it says?
+against: naive_baseline
+arms:
+  no_ttt: no_adaptation
+  diagnostic: {pre_eval: {epochs: 2, before_quantization: true}}
+  legal: {score_first: {epochs: 1}}
+"""
+LEARNS_FIRST = """
+        if learner and number + 1 < len(chunks):
+            learner.learn(tokens[begin : end + 1].clone(), chunk=number, num_chunks=len(chunks))
+"""
+
+
+def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "platform.audit", *words]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe in a folder of its own, with a space in its name."""
+    path = tmp_path_factory.mktemp("my recipes") / "arms.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(recipe: Path) -> subprocess.CompletedProcess[str]:
+    return command(str(recipe), "--scale", "smoke", "--json")
+
+
+def test_it_says_of_every_arm_what_it_is(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["recipe"], found["scale"]) == ("arms", "smoke")
+    assert {name: arm["verdict"] for name, arm in found["arms"].items()} == {
+        "no_ttt": "score_first",
+        "diagnostic": "pre_eval",
+        "legal": "score_first",
+    }
+    for arm in found["arms"].values():
+        assert arm["agrees"] and arm["declared"] == arm["verdict"]
+        assert list(arm["detectors"]) == DETECTORS
+        for finding in arm["detectors"].values():
+            assert set(finding) == {"passed", "figure", "threshold", "about"}
+    fired = {name for name, finding in found["arms"]["diagnostic"]["detectors"].items() if not finding["passed"]}
+    assert fired == {"D2", "D3", "D6", "D8", "D9"}
+    sizes = found["sizes"]
+    assert sizes["parameters"] > 50_000 and sizes["probe_targets"] == 150 and sizes["canary_targets"] == 1024
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["no_ttt", "diagnostic", "legal"]
+
+
+def test_how_it_looks(done: subprocess.CompletedProcess[str], recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = Audit(**json.loads(done.stdout))
+    audit._print(found, recipe)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("arms at scale smoke, made small: ") and "150 and 1,024 targets" in lines[0]
+    assert "diagnostic: pre_eval" in lines and sum(line.startswith("  D13 passed") for line in lines) == 3
+    assert sum("FIRED" in line for line in lines) == 5
+    arms = {**found.arms, "legal": {**found.arms["legal"], "verdict": "violates D7", "agrees": False}}
+    audit._print(replace(found, arms=arms), recipe)
+    assert "legal: violates D7, but its program declares score_first" in capsys.readouterr().out
+
+
+def test_an_arm_that_is_not_what_it_declares(tmp_path: Path, recipe: Path) -> None:
+    """A checkout whose scoring loop hands out a chunk before it is scored."""
+    for folder in ("jobs", "platform", "recipes"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    loop = tmp_path / "jobs" / "scoring.py"
+    text = loop.read_text()
+    begins = "        begin, end = chunk[0].score_from, chunk[-1].end\n"
+    assert begins in text and LEARNS_FIRST in text
+    loop.write_text(text.replace(LEARNS_FIRST, "\n        if False:\n").replace(begins, begins + LEARNS_FIRST))
+    ended = command(str(recipe), "--scale", "smoke", "--arm", "no_ttt", "--arm", "legal", cwd=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    assert "\nno_ttt: score_first\n" in ended.stdout
+    assert "\nlegal: violates D2, D3" in ended.stdout and ", but its program declares score_first" in ended.stdout
+    assert "failed: the audit of arms disagrees with its program:\n  legal: violates D2, D3" in ended.stderr
+
+
+def test_an_arm_that_cannot_be_audited(recipe: Path, tmp_path: Path) -> None:
+    """It fails, with its reason; the others are audited."""
+    path = tmp_path / "broken.yaml"
+    knobs = "{epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}"
+    path.write_text(RECIPE.replace("{epochs: 2, before_quantization: true}", knobs).replace("  legal:", "  #"))
+    ended = command(str(path), "--scale", "smoke")
+    assert ended.returncode == 1
+    assert "diagnostic: failed: ValueError: learning_rate_groups: 'no.such.layer' is part of no" in ended.stdout
+    assert "\nno_ttt: score_first\n" in ended.stdout and ended.stdout.count("  D13 passed") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["RECIPE", "--arm", "leggal"], "arms: no arm 'leggal'; possible: no_ttt, diagnostic, legal; did you mean"),
+        (["RECIPE", "--arm", "legal", "--arm", "legal"], "arms: legal is asked for twice"),
+        (["RECIPE", "--scale", "desktop"], "no scale 'desktop'; possible: eight_h100"),
+        (["nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_mistakes(recipe: Path, words: list[str], message: str) -> None:
+    ended = command(*(str(recipe) if word == "RECIPE" else word for word in words))
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith("error: ") and message in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, platform.audit as a; a.audit_program(a.audited_choices(a.Path('recipes/two_phase.yaml'), 'smoke'))"
+    )
+    check = f"{code}; print({{'torch', 'ray', 'mlflow', 'pandas', 'numpy'}} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.strip() == "set()", ended.stderr
+
+
+def test_what_is_audited_is_the_scale_s_own() -> None:
+    choices = audited_choices(ROOT / "recipes" / "leaky_cosine.yaml", "eight_h100")
+    assert choices.arms["adamw_50"].value("epochs") == 50 and choices.scale == "eight_h100"
+    assert choices.setting("shape", "model_dim") == 64
+    text = audit.audit_program(choices)
+    assert "epochs=50" in text and text.endswith("    audit(RECIPE, __file__)\n")
+
+
+# What it does with a program that ends badly
+
+
+def test_a_program_that_refuses() -> None:
+    with pytest.raises(UserError, match="two_phase: the model has no scales"):
+        audit.run("import sys\nprint('1 s\\ntwo_phase: the model has no scales', file=sys.stderr)\nsys.exit(2)\n")
+
+
+def test_a_program_that_crashes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RunFailed, match=r"(?s)the audit ended with status 1:.*ZeroDivisionError"):
+        audit.run("print('{')\n1 / 0\n")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_a_program_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret and no import path of ours; one thread, no GPU, the arms asked for."""
+    for name in ("HF_TOKEN", "PYTHONPATH", "SEED", "ARMS", "MLFLOW_RUN_ID"):
+        monkeypatch.setenv(name, "x")
+    text = (
+        "import json, os\n"
+        "print(json.dumps(dict(recipe='r', scale='s', sizes={}, seconds=0.0, arms={'env': dict(os.environ)})))\n"
+    )
+    told = audit.run(text, ("a", "b")).arms["env"]
+    assert told["ARMS"] == "a,b" and told["OMP_NUM_THREADS"] == "1" and told["CUDA_VISIBLE_DEVICES"] == ""
+    assert not {"HF_TOKEN", "PYTHONPATH", "SEED", "MLFLOW_RUN_ID"} & set(told)
+
+
+# What a launch keeps
+
+
+def test_a_run_is_audited_once(
+    done: subprocess.CompletedProcess[str], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: dict[str, Any] = json.loads(done.stdout)
+    asked: list[tuple[str, ...]] = []
+
+    def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
+        asked.append(arms)
+        sha256 = audit._sha256(program)
+        return Audit(**{**whole, "program_sha256": sha256, "arms": {arm: whole["arms"][arm] for arm in arms}})
+
+    monkeypatch.setattr(audit, "run", run)  # what it gives was made by the real one
+    first = audit.of_run(recipe, "smoke", ("no_ttt",), tmp_path)
+    assert list(first.arms) == ["no_ttt"] and asked == [("no_ttt",)]
+    assert audit.of_run(recipe, "smoke", ("no_ttt",), tmp_path) == first and len(asked) == 1
+    both = audit.of_run(recipe, "smoke", ("no_ttt", "legal"), tmp_path)
+    assert list(both.arms) == ["no_ttt", "legal"] and asked[1:] == [("legal",)]
+    assert json.loads((tmp_path / "audit.json").read_text())["arms"] == dict(both.arms)
+    changed = tmp_path / "arms.yaml"
+    changed.write_text(RECIPE.replace("{epochs: 1}", "{epochs: 1, learning_rate: 0.01}"))
+    other = audit.of_run(changed, "smoke", ("legal",), tmp_path)
+    assert other.program_sha256 != both.program_sha256 and list(other.arms) == ["legal"] and asked[2:] == [("legal",)]
+    (tmp_path / "audit.json").write_text("{")
+    audit.of_run(recipe, "smoke", ("legal",), tmp_path)
+    assert len(asked) == 4
+
+
+def test_a_disagreement_fails(done: subprocess.CompletedProcess[str]) -> None:
+    found = Audit(**json.loads(done.stdout))
+    audit.require_agreement(found)
+    arms = {**found.arms, "legal": {**found.arms["legal"], "verdict": "violates D7", "agrees": False}}
+    with pytest.raises(RunFailed, match="legal: violates D7, but its program declares score_first"):
+        audit.require_agreement(replace(found, arms=arms))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+@pytest.mark.parametrize("scale", ["laptop", "smoke", "eight_h100"])
+def test_every_recipe_of_the_field(name: str, scale: str) -> None:
+    ended = command(f"recipes/{name}.yaml", "--scale", scale, "--json")
+    assert ended.returncode == 0, ended.stderr
+    for arm in json.loads(ended.stdout)["arms"].values():
+        assert arm["verdict"] in ("score_first", "pre_eval")
