@@ -114,7 +114,10 @@ def main(
     if failures:
         raise RunFailed("\n".join(["", *failures]))
     for written in reports:
-        print(f"report:    python -m platform.report {shlex.quote(shown(written.run.path))}")
+        where = shlex.quote(shown(written.run.path))
+        print(f"report:    python -m platform.report {where}")
+        if written.run.plan.end_to_end:
+            print(f"submit:    python -m platform.submit {where} --arm {written.run.plan.arms[0]}")
     if len(wanted) < len(plan.SEEDS):
         print(f"more:      {_command(seeds=len(wanted) + 1)}")
 

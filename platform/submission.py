@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract import ArmResult, TrunkRecord, file_sha256
+from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
 from . import claims, results
 from .errors import UserError, nearest
@@ -122,8 +122,7 @@ def _program_flaws(run: Run) -> Iterator[str]:
 
 def _flaws(seeds: dict[int, ArmResult]) -> Iterator[str]:
     """What is wrong with the measured results themselves."""
-    if any(not one.claimable for one in seeds.values()):
-        adaptation = next(one.adaptation for one in seeds.values() if not one.claimable)
+    for adaptation in {one.adaptation: one for one in seeds.values() if one.protocol != SCORE_FIRST}:
         yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
     for name, what in (
         ("program_sha256", "program"),

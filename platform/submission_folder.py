@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import figures, ledger, report, submission_readme
-from .derivation import Expression
+from .derivation import Expression, LedgerError
 from .errors import RunFailed, UserError
 from .ledger import README_FILE, SUBMISSION_FILE, Draft
 from .paths import shown
@@ -76,7 +76,7 @@ def write(found: Candidate, out: Path, about: About, *, ablation: Run, against: 
     """Write the folder ``out``, which must not be there yet.
 
     Raises:
-        UserError: something is there.
+        UserError: something is there, or what the author gives or a file of the run holds cannot be printed.
         RunFailed: what was written does not verify, or its program does not start; it is kept for a look.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -86,6 +86,9 @@ def write(found: Candidate, out: Path, about: About, *, ablation: Run, against: 
     try:
         _fill(part, found, about, ablation=ablation, against=against, record=record)
         problems = flaws(part)
+    except LedgerError as error:
+        shutil.rmtree(part)
+        raise UserError(f"{shown(found.run.path)}, arm {found.arm}: {error}") from error
     except BaseException:
         shutil.rmtree(part)
         raise

@@ -181,8 +181,8 @@ def _results(page: Page, measured: Measured) -> str:
         Column(title="Steps", of=measured.of_log("steps_done", "step"), form=",d"),
         Column(title="ms/step", of=measured.of_log("step_avg_ms", "step_avg"), form=".2f"),
     ]
-    if measured.every(lambda seed: seed.log.post_ema):
-        pre_quant = measured.of_line(lambda seed: seed.log.post_ema, "val_bpb")
+    if measured.every(_before_packing):
+        pre_quant = measured.of_line(_before_packing, "val_bpb")
         columns.append(Column(title="Pre-quant BPB", of=pre_quant, form=".4f", std=True))
     if measured.every(_roundtrip):
         columns.append(Column(title="Post-quant BPB", of=measured.of_line(_roundtrip, "val_bpb"), form=".8f", std=True))
@@ -204,6 +204,11 @@ def _results(page: Page, measured: Measured) -> str:
             f"first at {when} (`{PLAN_FILE}`). Mean and sample standard deviation are of the values in the logs.",
         ]
     )
+
+
+def _before_packing(seed: Seed) -> Evaluation | None:
+    """The weights that are packed: after averaging, where there is any, else after the last step."""
+    return seed.log.post_ema or seed.log.in_training
 
 
 def _roundtrip(seed: Seed) -> Evaluation | None:

@@ -8,6 +8,7 @@ other track, which says so.
 Exit status: 0 the folder is written and verifies; 1 what was written does not; 2 it must not be written.
 """
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from .errors import UserError, explained
+from .errors import EXIT_WRONG_INPUT, UserError, explained
 from .paths import ROOT, shown
 from .plan import Plan
 
@@ -34,6 +35,7 @@ UNKNOWN = "unknown"
 @click.option("--non-record", is_flag=True, help="A folder of the other track: any machine, not end to end.")
 @click.option("--author", help="[default: of git]")
 @click.option("--github-id", help="The author's name on GitHub.")
+@click.option("--json", "as_json", is_flag=True, help="Print the folder, or the reasons against it, as JSON.")
 @click.option("--name", help="Title of the submission.  [default: the recipe and the arm]")
 @explained()
 def main(
@@ -47,11 +49,15 @@ def main(
     author: str | None,
     github_id: str | None,
     name: str | None,
+    as_json: bool,
 ) -> None:
     from . import ledger, results, submission, submission_files, submission_folder
 
     found = submission.candidate(run_dir, arm)
     reasons = [*found.reasons, *(() if non_record else found.not_a_record)]
+    if reasons and as_json:
+        print(json.dumps({"folder": None, "reasons": reasons}))
+        sys.exit(EXIT_WRONG_INPUT)
     if reasons:
         hint = "" if found.reasons else "\n--non-record writes a folder of the other track, which says so"
         listed = "".join(f"\n  - {one}" for one in reasons)
@@ -69,6 +75,9 @@ def main(
         if value == UNKNOWN:
             print(f"{what} is {UNKNOWN}; --{what} says who submits", file=sys.stderr)
     numbers = ledger.entries(folder)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "numbers": numbers, "reasons": []}))
+        return
     print(f"{shown(folder)}: {numbers} numbers, each from a file of the folder; the program starts; every log agrees")
     print(f"verify:    python -m platform.verify {shlex.quote(shown(folder))}")
 

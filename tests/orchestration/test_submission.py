@@ -348,7 +348,8 @@ def test_every_reason_is_told_at_once(copied: Plan, tmp_path: Path) -> None:
     changed(copied, 1337, artifact_bytes=17_000_000, eval_seconds=700.0)
     copied.paths.program.write_text("A = 1\n")
     done = submitted(copied, "--out", tmp_path / "out")
-    assert done.exit_code == 2
+    listed = submitted(copied, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == listed.exit_code == 2 and len(json.loads(listed.stdout)["reasons"]) == 6
     for reason in (
         "seed 42 failed",
         "17,000,000 of 16,000,000",
@@ -387,8 +388,10 @@ def test_a_record(copied: Plan, tmp_path: Path) -> None:
 
 
 def test_one_seed_packed(runs: dict[str, Plan], tmp_path: Path) -> None:
-    done = submitted(runs["packed"], "--non-record", "--out", tmp_path / "out")
+    done = submitted(runs["packed"], "--non-record", "--out", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["folder"] == str(tmp_path / "out") and told["numbers"] > 80 and told["reasons"] == []
     readme, found = (
         (tmp_path / "out" / "README.md").read_text(),
         json.loads((tmp_path / "out" / "submission.json").read_text()),
@@ -409,6 +412,7 @@ def test_mistakes(runs: dict[str, Plan], folder: Path, tmp_path: Path) -> None:
         (["--against", tmp_path / "nowhere"], "no such folder"),
         (["--against", runs["arms"].run_path, "--against-arm", "sgd"], "--against-arm says which"),
         (["--ablation", tmp_path], "no such file"),
+        (["--name", "two\nlines"], "cannot be printed on one line"),
     ):
         done_here = submitted(plan, "--non-record", "--out", tmp_path / "out", *options)
         assert done_here.exit_code == 2 and told in done_here.output, done_here.output
