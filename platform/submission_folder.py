@@ -23,7 +23,7 @@ from .records.record import AGREES, examine
 from .results import Run
 from .submission import Candidate, Seed
 from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, Against, copy_all, result_file
-from .submission_readme import Measured, Page
+from .submission_page import Measured, Page
 
 TRACK, NON_RECORD_TRACK = "10min_16mb", "non-record-16mb"
 START_SECONDS = 120.0
