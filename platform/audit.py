@@ -104,7 +104,13 @@ def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
         with (Path(folder) / "answer.json").open("w+") as answer:
             command = [sys.executable, str(file)]
             process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for this command, which ends the other
             )
             assert process.stderr is not None
             said = []

@@ -3,8 +3,9 @@
     python -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
 
 What runs is written down first (plan.json), what is done already is not run again, and what was interrupted continues
-with the same command. Progress goes to standard error, results to standard output. Exit status: 0 every trial asked
-for is done, 1 some failed, 2 something in the command or a recipe is wrong, 130 stopped with Ctrl-C.
+with the same command. Before the first trial every arm is audited, and one that is not what its program declares ends
+the launch. Progress goes to standard error, results to standard output. Exit status: 0 every trial asked for is done, 1
+some failed, 2 something in the command or a recipe is wrong, 130 stopped with Ctrl-C.
 """
 
 import os
@@ -20,7 +21,7 @@ from types import FrameType
 
 import click
 
-from . import plan, preview, report, size, tables
+from . import audit, plan, preview, report, size, tables
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
@@ -95,6 +96,9 @@ def main(
     for started in plans:
         done = sum(trial.done for trial in trials if trial.run_path == started.run_path)
         _note(f"{shown(started.run_path)}: {len(wanted)} trials, {done} of them done already")
+    audits = [audit.of_run(one.choices.path, one.choices.scale, one.arms, one.draft.run_path) for one in experiments]
+    for found in audits:
+        audit.require_agreement(found)
     if todo:
         begun = time.monotonic()
         _run(todo, cluster)
@@ -104,7 +108,10 @@ def main(
     reports = [report.write(one.run_path) for one in plans]
     for written in reports:
         tables.show(written)
-    failures = list(_failures(trials, reports))
+    failures = [
+        *_failures(trials, reports),
+        *(f"  audit: {found.said(arm)}" for found in audits for arm in found.unaudited),
+    ]
     if failures:
         failures += ["What is done is kept; the same command runs only what is missing:", f"  {_command()}"]
     try:
@@ -140,6 +147,7 @@ def _run(todo: Sequence[Trial], address: str | None) -> None:
                 if address is not None:
                     cluster.require_node(todo, connected.nodes)
                 tuning.run_trials(todo, connected, display)
+                recorder.wait()
     except KeyboardInterrupt:
         _note("stopped. What is done is kept, nothing is left running. The same command continues:")
         _note(f"  {_command()}")
@@ -157,6 +165,10 @@ class _Recorder:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def wait(self) -> None:
+        """Until all that ended is recorded."""
+        self._thread.shutdown(wait=True)
 
     def record(self, trial: Trial) -> None:
         from . import tracker

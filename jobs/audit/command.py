@@ -75,8 +75,9 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
         for arm in arms:
             try:
                 alone[arm] = examined(arm, probe, canary)
-            except Exception as error:  # whatever an arm's code may raise, where the others can still be audited
-                traceback.print_exc()
+            except Exception as error:  # whatever an arm's code may raise: the others can still be audited
+                if not isinstance(error, ValueError):  # which is a mistake in the recipe, told in its message
+                    traceback.print_exc()
                 failed[arm] = f"{type(error).__name__}: {error}".partition("\n")[0]
         ranks = partner.agreements(_joint(tuple(alone), probe))
     parameters = sum(parameter.numel() for parameter in probe.new_model().parameters())
@@ -107,7 +108,7 @@ def examined(arm: str, probe: Trunk, canary: Trunk) -> dict[str, Finding]:
     findings = Examination(
         evaluate=evaluation_of(arm), plain=evaluation_of(PLAIN), probe=probe, canary=canary
     ).findings()
-    print(f"{arm}: {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+    print(f"audited {arm} in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
     return findings
 
 

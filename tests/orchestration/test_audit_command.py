@@ -66,7 +66,11 @@ def test_it_says_of_every_arm_what_it_is(done: subprocess.CompletedProcess[str])
     assert fired == {"D2", "D3", "D6", "D8", "D9"}
     sizes = found["sizes"]
     assert sizes["parameters"] > 50_000 and sizes["probe_targets"] == 150 and sizes["canary_targets"] == 1024
-    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["no_ttt", "diagnostic", "legal"]
+    assert [line.partition(" in ")[0] for line in done.stderr.splitlines()] == [
+        "audited no_ttt",
+        "audited diagnostic",
+        "audited legal",
+    ]
 
 
 def test_how_it_looks(done: subprocess.CompletedProcess[str], recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
