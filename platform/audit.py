@@ -152,6 +152,12 @@ def of_run(path: Path, scale: str, arms: tuple[str, ...], run_path: Path) -> Aud
     return made
 
 
+def verdicts(run_path: Path) -> dict[str, str]:
+    """The verdict of every arm of a run that has been audited."""
+    known = _read(RunPaths(run_path).audit)
+    return {name: arm["verdict"] for name, arm in known.arms.items()} if known else {}
+
+
 def require_agreement(audit: Audit) -> None:
     """Raises RunFailed where the verdict of an arm is not what its program declares."""
     if audit.disagreeing:

@@ -19,7 +19,7 @@ import click
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
 
-from . import document
+from . import audit, document
 from .errors import explained
 from .paths import RunPaths
 from .plan import Failure
@@ -39,6 +39,7 @@ class ArmReport:
     adaptation: str | None
     protocol: str | None
     claimable: bool | None
+    verdict: str | None  # of the audit; None where there was none
     seeds: dict[int, ArmResult]
     val_bpb: Summary | None
 
@@ -118,7 +119,8 @@ class Report:
 
 def build(run: Run) -> Report:
     """The report of what ``run`` holds now."""
-    arms = tuple(_arm_report(name, seeds) for name, seeds in run.arms.items())
+    verdicts = audit.verdicts(run.path)
+    arms = tuple(_arm_report(name, seeds, verdicts.get(name)) for name, seeds in run.arms.items())
     warnings = tuple(_warnings(arms))
     return Report(run=run, question=_question(run), arms=arms, deltas=_deltas(run), warnings=warnings)
 
@@ -181,13 +183,14 @@ def _question(run: Run) -> str | None:
     return str(node.value) if node else None
 
 
-def _arm_report(name: str, seeds: dict[int, ArmResult]) -> ArmReport:
+def _arm_report(name: str, seeds: dict[int, ArmResult], verdict: str | None) -> ArmReport:
     first = next(iter(seeds.values()), None)
     return ArmReport(
         name=name,
         adaptation=first.adaptation if first else None,
         protocol=first.protocol if first else None,
-        claimable=first.claimable if first else None,
+        claimable=first.claimable and verdict in (None, first.protocol) if first else None,
+        verdict=verdict,
         seeds=seeds,
         val_bpb=summarize([one.val_bpb for one in seeds.values()]) if first else None,
     )
@@ -237,6 +240,8 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         )
     for arm in scored:
         results = arm.seeds.values()
+        if arm.verdict not in (None, arm.protocol):
+            warnings.append(f"{arm.name}: its program declares {arm.protocol}, the audit says {arm.verdict}.")
         gaps = arm.aligned_gaps
         if arm.adaptation != "no_adaptation" and (inverted := sum(gap > 0 for gap in gaps)):
             warnings.append(

@@ -132,6 +132,8 @@ def _facts(report: Report) -> list[str]:
         f"seeds {', '.join(map(str, plan.seeds))}, first planned {plan.created}",
         f"data {plan.data_sha256[:12]}, tokenizer {plan.tokenizer_sha256[:12]}",
     ]
+    if audited := [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.verdict]:
+        facts.append(f"audit: {', '.join(audited)}")
     return facts + [f"world size {size} on {device}, torch {version}" for size, device, version in machines]
 
 
@@ -384,7 +386,7 @@ def _kind(arm: ArmReport) -> str:
 def _claim(arm: ArmReport, style: Style) -> str:
     if arm.claimable is None:
         return NOTHING
-    return "yes" if arm.claimable else f"no: {arm.protocol}" if style is FILE else "no"
+    return "yes" if arm.claimable else f"no: {arm.verdict or arm.protocol}" if style is FILE else "no"
 
 
 def _markdown(text: str) -> str:
