@@ -72,8 +72,8 @@ def test_functions_answer_as_the_original_does(ours: object, original: object, f
 
 
 def test_in_a_checkout_it_is_ours_and_has_submodules() -> None:
-    code = "import platform, platform.errors, uuid, asyncio; print(platform.__path__[0], platform.system())"
-    assert python(code).split()[:2] == [str(ROOT / "platform"), os.uname().sysname]
+    code = "import platform, platform.errors, uuid, asyncio; print(platform.__path__[0], platform.system(), sep=chr(10))"
+    assert python(code).splitlines()[:2] == [str(ROOT / "platform"), os.uname().sysname]
 
 
 def test_uname_survives_a_pickle() -> None:
@@ -97,10 +97,10 @@ def test_spawned_processes_find_submodules(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    sys.modules.pop('platform', None)\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "        print(*pool.map(ask, [0])[0])\n"
+        "        print(*pool.map(ask, [0])[0], sep=chr(10))\n"
     )
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == [str(ROOT / "platform" / "errors.py"), os.uname().sysname], done.stderr
+    assert done.stdout.splitlines() == [str(ROOT / "platform" / "errors.py"), os.uname().sysname], done.stderr
 
 
 @pytest.mark.parametrize("launcher", [["pytest"], ["python", "-m", "pytest"]], ids=["bare", "module"])
@@ -136,10 +136,11 @@ def test_a_job_sees_the_standard_module(tmp_path: Path) -> None:
 def test_ray_workers_find_submodules(tmp_path: Path) -> None:
     """Ray starts its workers with the standard module loaded, unless our folder comes with ``py_modules``."""
     code = """
-import ray, sys
+import ray, shlex, sys
 root, folder = sys.argv[1:]
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
-         runtime_env={"py_modules": [f"{root}/platform", f"{root}/jobs"]})
+         runtime_env={"py_modules": [f"{root}/platform", f"{root}/jobs"],
+                      "py_executable": shlex.quote(sys.executable)})
 @ray.remote
 def ask():
     import platform, platform.paths

@@ -1,5 +1,6 @@
 """YAML to checked choices: parents, scales, and one clear message for every mistake."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -341,7 +342,7 @@ def test_a_wrong_command(arguments: list[str], message: str) -> None:
 
 
 def test_a_reader_that_has_seen_enough() -> None:
-    line = f"{sys.executable} -m platform.recipe recipes/leaky_cosine.yaml --program | head -1"
+    line = f"{shlex.quote(sys.executable)} -m platform.recipe recipes/leaky_cosine.yaml --program | head -1"
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout.startswith('"""leaky_cosine') and done.stderr == ""
 
