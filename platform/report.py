@@ -273,7 +273,6 @@ def _arm_json(arm: ArmReport) -> dict[str, Any]:
                 "step_ms": one.step_ms_mean,
                 "train_seconds": one.train_seconds,
                 "eval_seconds": one.eval_seconds,
-                "end_to_end": one.end_to_end,
             }
             for seed, one in arm.seeds.items()
         },

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
-from . import claims, results
+from . import audit, claims, results
 from .errors import UserError, nearest
 from .paths import ArmPaths, RunPaths, shown
 from .records.forensics import SPLIT_BYTES
@@ -71,7 +71,7 @@ def candidate(run_path: Path, arm: str) -> Candidate:
         else:
             reasons.append(found)
     reasons += _program_flaws(run)
-    reasons += _flaws(run.arms[arm])
+    reasons += _flaws(run.arms[arm], audit.verdicts(run.path).get(arm))
     return Candidate(
         run=run,
         arm=arm,
@@ -120,10 +120,13 @@ def _program_flaws(run: Run) -> Iterator[str]:
         yield f"{shown(paths.readable)} is not what {shown(paths.program)} was squeezed from"
 
 
-def _flaws(seeds: dict[int, ArmResult]) -> Iterator[str]:
-    """What is wrong with the measured results themselves."""
+def _flaws(seeds: dict[int, ArmResult], verdict: str | None) -> Iterator[str]:
+    """What is wrong with the measured results themselves; ``verdict``: of the audit, where there was one."""
     for adaptation in {one.adaptation: one for one in seeds.values() if one.protocol != SCORE_FIRST}:
         yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
+    if verdict is not None and any(one.protocol != verdict for one in seeds.values()):
+        declared = ", ".join(sorted({one.protocol for one in seeds.values()}))
+        yield f"the audit says of the arm: {verdict}; its program declares {declared}"
     for name, what in (
         ("program_sha256", "program"),
         ("data_sha256", "data"),

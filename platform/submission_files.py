@@ -5,6 +5,7 @@ Everything that a number is worked out from is copied, so that the folder needs 
     train_gpt.py  train_gpt_readable.py     the program that ran, and what it was squeezed from
     train_seed42.log                        the arm's log
     plan.json  recipe.yaml                  the seeds as they were planned; every choice with its value
+    audit.json                              what the audit of the evaluator found, where there was one
     results/seed_42/<arm>.json  trunk.json  what the job measured of each arm, and of the training
     ablation/seed_42/<arm>.json             the same, where the arms are of another run
     against.json  lineage.json              the scores to beat, and where they stand; recipes with their sources
@@ -23,7 +24,7 @@ from typing import Any
 
 from jobs.contract import file_sha256
 
-from . import document
+from . import audit, document
 from .errors import UserError, nearest
 from .paths import RECIPES, RunPaths, shown
 from .records.record import examine
@@ -33,7 +34,7 @@ from .submission import Candidate
 
 PROGRAM_FILE, READABLE_FILE = "train_gpt.py", "train_gpt_readable.py"
 PLAN_FILE, RECIPE_FILE, LINEAGE_FILE = "plan.json", "recipe.yaml", "lineage.json"
-AGAINST_FILE, REQUIREMENTS_FILE = "against.json", "requirements.txt"
+AUDIT_FILE, AGAINST_FILE, REQUIREMENTS_FILE = "audit.json", "against.json", "requirements.txt"
 ABLATION = "ablation"
 LONGEST_LINEAGE = 50
 SAME_TEXT = 0.001  # share; evaluators leave out up to 0.0004 of the challenge's text
@@ -149,6 +150,8 @@ def copy_all(found: Candidate, ablation: Run, other: Against | None, folder: Pat
         copied(paths.readable, READABLE_FILE, paths.folder)
     copied(paths.plan, PLAN_FILE, paths.folder)
     copied(paths.recipe, RECIPE_FILE, paths.folder)
+    if found.arm in audit.verdicts(paths.folder):
+        copied(paths.audit, AUDIT_FILE, paths.folder)
     for seed, one in found.seeds.items():
         copied(one.paths.log, log_file(seed), paths.folder)
         copied(one.paths.result, result_file(seed, found.arm), paths.folder)

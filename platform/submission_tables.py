@@ -9,7 +9,7 @@ from .ledger import Draft
 from .records.runs import Evaluation
 from .results import Run
 from .submission import Seed
-from .submission_files import AGAINST_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
+from .submission_files import AGAINST_FILE, AUDIT_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
 from .submission_page import Column, Measured, Page, hardware, planned, table
 
 SCORE_NAMES = {"ttt": "Post-TTT BPB", "sliding": "Sliding BPB", "roundtrip": "Post-quant BPB"}  # by kind of evaluation
@@ -42,9 +42,18 @@ def results(page: Page, measured: Measured) -> str:
             f"## Results ({hardware(draft, page.found)}, PyTorch {version})",
             _seed_table(draft, measured, columns),
             f"Seeds {seeds} are all that were ever planned, in this order; they were written down before they ran, the "
-            f"first at {when} (`{PLAN_FILE}`). Mean and sample standard deviation are of the values in the logs.",
+            f"first at {when} (`{PLAN_FILE}`). Mean and sample standard deviation are of the values in the logs."
+            + _audited(page),
         ]
     )
+
+
+def _audited(page: Page) -> str:
+    """What the audit of the evaluator says of the arm; nothing where there was none."""
+    if not (page.draft.folder.path / AUDIT_FILE).exists():
+        return ""
+    verdict = page.draft.text(f"{AUDIT_FILE} arms.{page.found.arm}.verdict")
+    return f" The audit of the evaluator finds the arm to be `{verdict}` (`{AUDIT_FILE}`)."
 
 
 def _before_packing(seed: Seed) -> Evaluation | None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from jobs.contract import Assignment, file_sha256, read_result, write_record
 from platform import ledger, submit, verify
+from platform.audit import Audit
 from platform.experiment import prepare
 from platform.plan import Failure, Plan, write_failure
 from platform.records.record import AGREES, MISMATCH, examine
@@ -306,6 +307,13 @@ def log_changed(plan: Plan, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
+def audited(plan: Plan, verdict: str) -> None:
+    """Leave an audit with this verdict."""
+    arms = {ARM: {"verdict": verdict, "declared": "score_first", "agrees": verdict == "score_first", "detectors": {}}}
+    made = Audit(program_sha256="", recipe="late_2", scale="smoke", sizes={}, seconds=1.0, arms=arms)
+    plan.paths.audit.write_text(json.dumps(vars(made)))
+
+
 def failed(plan: Plan) -> None:
     plan.paths.seed(42).arm(ARM).result.unlink()
     failure = Failure(seed=42, phase="score", arm=ARM, reason="a crash", log_tail="", arms=(ARM,))
@@ -334,6 +342,7 @@ def failed(plan: Plan) -> None:
         (lambda plan: plan.paths.program.write_text("A = 1\n"), "is not the program that ran: it was edited since"),
         (lambda plan: plan.paths.readable.write_text("A = 1\n"), "train_gpt_readable.py is not what"),
         (lambda plan: plan.paths.program.unlink(), "train_gpt.py is not there"),
+        (lambda plan: audited(plan, "violates score_first"), "the audit says of the arm: violates score_first"),
     ],
 )
 def test_what_must_not_be_submitted(copied: Plan, tmp_path: Path, edit: Edit, reason: str) -> None:
@@ -377,12 +386,14 @@ def test_a_record(copied: Plan, tmp_path: Path) -> None:
     for seed in SEEDS:
         changed(copied, seed, device="8x NVIDIA H100 80GB HBM3", world_size=8, scored_bytes=151_080_363)
     changed(copied, 42, train_seconds=600.2)  # a step late, within the tolerance
+    audited(copied, "score_first")
     out = tmp_path / "track_10min_16mb" / "mine"
     done = submitted(copied, "--out", out, "--name", "Late learning, 10 steps")
     assert done.exit_code == 0, done.output
     readme, found = (out / "README.md").read_text(), json.loads((out / "submission.json").read_text())
     assert readme.startswith("# Late learning, 10 steps\n") and "Not a record" not in readme
     assert "8x NVIDIA H100 80GB HBM3" in readme and "## Ablation" not in readme and "Comparison" not in readme
+    assert "The audit of the evaluator finds the arm to be `score_first` (`audit.json`)" in readme
     assert (found["track"], found["name"], found["comparison"]) == ("10min_16mb", "Late learning, 10 steps", None)
     assert verified(out)[0] == 0
 
