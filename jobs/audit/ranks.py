@@ -59,6 +59,8 @@ class Partner:
 
     def agreements(self, evaluations: Joint) -> dict[str, Finding]:
         """What D13 says of each evaluation, made by this process and the other together."""
+        if not evaluations:
+            return {}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(list(evaluations)) + "\n")
         self._process.stdin.flush()
@@ -77,29 +79,31 @@ def accompany(known: Joint, folder: Path) -> None:
 def follow(evaluations: Joint, folder: Path, *, rank: int) -> dict[str, Followed]:
     """Be one of the ranks: run each evaluation together with the other. Rank 1 leaves what it saw in ``folder``."""
     seen: dict[str, Followed] = {}
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder.resolve() / 'meeting'}",
-        rank=rank,
-        world_size=RANKS,
-        timeout=timedelta(seconds=PATIENCE_SECONDS),
-    )
-    world = World(rank=rank, size=RANKS)
+    going = ""
     try:
-        for name, (evaluate, trunk) in evaluations.items():
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{folder.resolve() / 'meeting'}",
+            rank=rank,
+            world_size=RANKS,
+            timeout=timedelta(seconds=PATIENCE_SECONDS),
+        )
+        world = World(rank=rank, size=RANKS)
+        for going, (evaluate, trunk) in evaluations.items():
             try:
-                seen[name] = Followed.of(evaluated(evaluate, trunk, probe_tokens(), world=world))
+                seen[going] = Followed.of(evaluated(evaluate, trunk, probe_tokens(), world=world))
             except ValueError as error:  # the program's own word, the same on both ranks
-                seen[name] = Followed(weights=[], losses="", complaint=str(error))
+                seen[going] = Followed(weights=[], losses="", complaint=str(error))
         if not world.is_main:
             part = _answers(folder).with_suffix(".part")
             part.write_text(json.dumps({name: asdict(one) for name, one in seen.items()}))
             part.replace(_answers(folder))
         dist.barrier()
-    except RuntimeError as error:  # the other rank is gone or elsewhere; whatever comes next comes to no end either
-        seen[name] = Followed(weights=[], losses="", complaint=str(error))
+    except RuntimeError as error:  # the other rank is gone or elsewhere; what comes after comes to no end either
+        seen[going] = Followed(weights=[], losses="", complaint=str(error))
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
     return seen
 
 
