@@ -6,6 +6,7 @@ only our job ends.
 """
 
 import contextlib
+import gc
 import os
 import secrets
 import shlex
@@ -89,7 +90,7 @@ def require_closed(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
         except OSError as error:
             raise UserError(f"--cluster {address}: nothing answers there: {error}") from error
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or host.strip("[]") in ("127.0.0.1", "localhost", "::1"):
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or _is_here(address):
         token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
         if token.is_file() and token.stat().st_mode & 0o077:
             raise UserError(f"{token} can be read by others: chmod 600 {token}")
@@ -137,20 +138,22 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         stack.callback(LastOneOut(launch, folder).wait)
         import ray
 
-        stack.callback(ray.shutdown)
+        stack.callback(_shut_down)
         # A copy of our code goes to the workers: an edit during a long launch changes nothing in it.
         code: dict[str, object] = {
             "py_modules": [str(ROOT / "platform"), str(ROOT / "jobs")],
             "excludes": ["__pycache__"],
         }
+        if address is None or _is_here(address):
+            # Ray puts it into a shell command as it is, and a checkout's folder may have a space in its name.
+            code["py_executable"] = shlex.quote(sys.executable)
         if address is None:
             ray.init(
                 address="local",
                 num_cpus=max(cpus, int(this_machine().cpus)),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                # Ray puts it into a shell command as it is, and a checkout's folder may have a space in its name.
-                runtime_env={**code, "py_executable": shlex.quote(sys.executable)},
+                runtime_env=code,
                 log_to_driver=False,
                 logging_level="ERROR",
                 _temp_dir=str(folder / "ray"),
@@ -171,6 +174,23 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             for node in alive
         )
         yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
+
+
+def _is_here(address: str) -> bool:
+    """Whether the address is of this machine alone."""
+    return address.rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1")
+
+
+def _shut_down() -> None:
+    """Leave Ray. Seen once: another thread's garbage collection freed a handle of Ray's meanwhile, and Ray ended us."""
+    import ray
+
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _require_workers(folder: Path) -> None:

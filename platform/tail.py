@@ -16,7 +16,7 @@ _ROOT_CAUSE = re.compile(  # as torchrun words it at its end
     r".*?\n\s*exitcode\s*:\s*(?P<status>-?\d+)\s*\(pid: \d+\)(?P<name>[^\n]*)",
     re.S,
 )
-_TORCHRUN = re.compile(r"[WE]\d{4} [\d:.]+ \d+ torch/distributed/elastic/")
+_TORCHRUN = re.compile(r"[WE]\d{4} [\d:.]+ \d+ .*torch/distributed/elastic/")
 
 
 class Events:

@@ -32,7 +32,7 @@ def run_trials(trials: Sequence[Trial], cluster: Cluster, observer: Observer) ->
     tuner = tune.Tuner(
         tune.with_resources(_trainable, lambda config: _bundle(config["trial"])),
         param_space={"trial": tune.grid_search(list(trials)), "launch": cluster.launch},
-        tune_config=tune.TuneConfig(trial_dirname_creator=str),
+        tune_config=tune.TuneConfig(trial_dirname_creator=str, reuse_actors=True),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(cluster.scratch),

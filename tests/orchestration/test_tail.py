@@ -10,7 +10,7 @@ from platform.tail import Events, end_of, reason_in
 
 PROGRAM = Path("/runs/some run/train_gpt.py")
 TORCHRUN = """W1120 05:57:09.729000 12524 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 12528
-E1120 05:57:09.745000 12524 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 1
+E1120 05:57:09.745000 12524 {place}torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) rank 1
 Traceback (most recent call last):
   File "<frozen runpy>", line 198, in _run_module_as_main
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
@@ -30,10 +30,12 @@ Root Cause (first observed failure):
 """
 
 
-def log_of(folder: Path, said: str, status: int = 1, name: str = "") -> Path:
+def log_of(folder: Path, said: str, status: int = 1, name: str = "", place: str = "") -> Path:
     log = folder / "job.log"
     log.write_text(
-        "of an earlier attempt\nOSError: the disk is full\n" + said + TORCHRUN.format(status=status, name=name)
+        "of an earlier attempt\nOSError: the disk is full\n"
+        + said
+        + TORCHRUN.format(status=status, name=name, place=place)
     )
     return log
 
@@ -66,8 +68,9 @@ def start_of(log: Path) -> int:
 def test_the_reason_is_the_rank_s_that_failed_first(
     tmp_path: Path, said: str, status: int, name: str, reason: str
 ) -> None:
-    log = log_of(tmp_path, said, status, name)
-    assert reason_in(log, start_of(log), status=1, program=PROGRAM) == reason
+    for place in ("", "/home/a b/.venv/lib/python3.11/site-packages/"):  # a virtual environment behind a link
+        log = log_of(tmp_path, said, status, name, place)
+        assert reason_in(log, start_of(log), status=1, program=PROGRAM) == reason
 
 
 def test_without_a_word_of_torchrun_its_status_has_to_do(tmp_path: Path) -> None:
