@@ -35,6 +35,7 @@ SMALL_SCALE = "smoke"  # of the model
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms
 MAIN = "jobs.audit.command:audit"
 FAILED = "failed"  # how the verdict of an arm begins whose evaluation came to no end
+PROGRESS = "audited "  # how the program's lines of progress begin
 ERROR_LINES = 12  # of a program that crashed
 
 
@@ -116,13 +117,16 @@ def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
             said = []
             try:
                 for line in process.stderr:
-                    said.append(line)
-                    print(line, end="", file=sys.stderr, flush=True)
+                    if line.startswith(PROGRESS):
+                        print(line, end="", file=sys.stderr, flush=True)
+                    else:
+                        said.append(line)
                 status = process.wait()
             finally:
                 process.kill()
                 process.wait()
             if status == 0:
+                print("".join(said), end="", file=sys.stderr)  # what an arm that failed had to say
                 answer.seek(0)
                 return Audit(program_sha256=_sha256(program), **json.load(answer))
     if status == 2:

@@ -22,6 +22,7 @@ from types import FrameType
 import click
 
 from . import audit, plan, preview, report, size, tables
+from .audit import Audit
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
@@ -96,9 +97,7 @@ def main(
     for started in plans:
         done = sum(trial.done for trial in trials if trial.run_path == started.run_path)
         _note(f"{shown(started.run_path)}: {len(wanted)} trials, {done} of them done already")
-    audits = [audit.of_run(one.choices.path, one.choices.scale, one.arms, one.draft.run_path) for one in experiments]
-    for found in audits:
-        audit.require_agreement(found)
+    audits = [found for one in experiments if (found := _audited(one))]
     if todo:
         begun = time.monotonic()
         _run(todo, cluster)
@@ -127,6 +126,23 @@ def main(
             print(f"submit:    python -m platform.submit {where} --arm {written.run.plan.arms[0]}")
     if len(wanted) < len(plan.SEEDS):
         print(f"more:      {_command(seeds=len(wanted) + 1)}")
+
+
+def _audited(experiment: Experiment) -> Audit | None:
+    """The audit of what is to run; None, and a word why, where the recipe cannot be made small enough to be audited.
+
+    Raises:
+        RunFailed: an arm is not what its program declares.
+    """
+    choices = experiment.choices
+    try:
+        found = audit.of_run(choices.path, choices.scale, experiment.arms, experiment.draft.run_path)
+    except (UserError, RunFailed) as error:
+        _note(f"{choices.name}: not audited: {error}")
+        _note("How it is made small can be said in the recipe, under scales: {smoke: ...}")
+        return None
+    audit.require_agreement(found)
+    return found
 
 
 def _run(todo: Sequence[Trial], address: str | None) -> None:

@@ -132,8 +132,8 @@ def _facts(report: Report) -> list[str]:
         f"seeds {', '.join(map(str, plan.seeds))}, first planned {plan.created}",
         f"data {plan.data_sha256[:12]}, tokenizer {plan.tokenizer_sha256[:12]}",
     ]
-    if audited := [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.verdict]:
-        facts.append(f"audit: {', '.join(audited)}")
+    audited = [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.verdict]
+    facts.append(f"audit: {', '.join(audited) or 'none'}")
     return facts + [f"world size {size} on {device}, torch {version}" for size, device, version in machines]
 
 
