@@ -10,14 +10,12 @@ some failed, 2 something in the command or a recipe is wrong, 130 stopped with C
 
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -29,8 +27,7 @@ from .paths import RUNS, shown
 from .plan import Plan, Trial
 from .report import Report
 from .squeeze import Form
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from .stop import Stop
 
 
 @click.command(help="Train and score each recipe with each seed, then report. Continues where it was stopped.")
@@ -85,47 +82,50 @@ def main(
     if dry_run:
         preview.show(experiments, wanted, cluster)
         return
-    for missing in (one.missing for one in experiments if one.missing):
-        raise UserError(missing)
     trials = [trial for seed in wanted for one in experiments for trial in one.trials((seed,))]
     todo = [trial for trial in trials if not trial.done]
-    if todo:
-        _require_machine(todo, cluster)
-    for one in experiments if todo and not force else ():
-        size.require_fit(one.choices, one.size)
-    plans = [each.planned(wanted) for each in experiments]
-    for started in plans:
-        done = sum(trial.done for trial in trials if trial.run_path == started.run_path)
-        _note(f"{shown(started.run_path)}: {len(wanted)} trials, {done} of them done already")
-    audits = [found for one in experiments if (found := _audited(one))]
-    if todo:
-        begun = time.monotonic()
-        _run(todo, cluster)
-        _note(f"{len(todo)} trials in {_minutes(time.monotonic() - begun)}")
-    else:
-        _note("all trials are done: nothing to run")
-    reports = [report.write(one.run_path) for one in plans]
-    for written in reports:
-        tables.show(written)
-    failures = [
-        *_failures(trials, reports),
-        *(f"  audit: {found.said(arm)}" for found in audits for arm in found.unaudited),
-    ]
-    if failures:
-        failures += ["What is done is kept; the same command runs only what is missing:", f"  {_command()}"]
+    _preflight(experiments, todo, cluster, force=force)
+    plans = [one.planned(wanted) for one in experiments]
+    for one in plans:
+        done = sum(trial.done for trial in trials if trial.run_path == one.run_path)
+        _note(f"{shown(one.run_path)}: {len(wanted)} trials, {done} of them done already")
+    stop = Stop(note=_note)
     try:
-        _record(plans)
-    except RunFailed as error:
-        failures += [str(error)]
+        audits = [found for one in experiments if (found := _audited(one))]
+        _run(todo, cluster, stop)
+        reports = _report(plans)
+        failures = [*_failures(trials, reports), *_unaudited(audits), *_record(plans)]
+    except KeyboardInterrupt:
+        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
+        _note(f"  {_command()}")
+        sys.exit(128 + stop.number)
     if failures:
-        raise RunFailed("\n".join(["", *failures]))
-    for written in reports:
-        where = shlex.quote(shown(written.run.path))
-        print(f"report:    python -m platform.report {where}")
-        if written.run.plan.end_to_end:
-            print(f"submit:    python -m platform.submit {where} --arm {written.run.plan.arms[0]}")
-    if len(wanted) < len(plan.SEEDS):
-        print(f"more:      {_command(seeds=len(wanted) + 1)}")
+        again = "What is done is kept; the same command runs only what is missing:"
+        raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
+    _say_what_next(reports, len(wanted))
+
+
+def _preflight(experiments: Sequence[Experiment], todo: Sequence[Trial], address: str | None, *, force: bool) -> None:
+    """Refuse, in seconds and before anything is written, what cannot run.
+
+    Raises:
+        UserError: data, GPUs or the cluster are missing, or the artifact cannot fit; says what to do.
+    """
+    from . import cluster
+
+    for missing in (one.missing for one in experiments if one.missing):
+        raise UserError(missing)
+    if not todo:
+        return
+    if address is not None:
+        cluster.require_closed(address)
+    else:
+        here = cluster.this_machine()
+        # Our own cluster hands out as many CPUs as a job wants; its GPUs are those of the machine.
+        cpus = max(here.cpus, *(trial.cpus for trial in todo))
+        cluster.require_node(todo, [replace(here, cpus=cpus)])
+    for one in experiments if not force else ():
+        size.require_fit(one.choices, one.size)
 
 
 def _audited(experiment: Experiment) -> Audit | None:
@@ -145,29 +145,29 @@ def _audited(experiment: Experiment) -> Audit | None:
     return found
 
 
-def _run(todo: Sequence[Trial], address: str | None) -> None:
-    """Run the trials; each that ends is recorded while the others go on.
+def _unaudited(audits: Sequence[Audit]) -> Iterator[str]:
+    return (f"  audit: {found.said(arm)}" for found in audits for arm in found.unaudited)
 
-    Exits the process where it is stopped by a signal, with nothing left running.
-    """
+
+def _run(todo: Sequence[Trial], address: str | None, stop: Stop) -> None:
+    """Run the trials; each that ends is recorded while the others go on."""
+    if not todo:
+        _note("all trials are done: nothing to run")
+        return
     from . import cluster, tuning
     from .display import Display
 
-    stop = _Stop()
+    begun = time.monotonic()
     launch = f"{os.getpid()}-{os.urandom(6).hex()}"
-    try:
-        with stop, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
-            cpus = max(trial.cpus for trial in todo)
-            with cluster.connected(address, cpus=cpus, launch=launch) as connected:
-                stop.listen()  # again: Ray has put its own handlers in the place of ours
-                if address is not None:
-                    cluster.require_node(todo, connected.nodes)
-                tuning.run_trials(todo, connected, display)
-                recorder.wait()
-    except KeyboardInterrupt:
-        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
-        _note(f"  {_command()}")
-        sys.exit(128 + stop.number)
+    with stop, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
+        cpus = max(trial.cpus for trial in todo)
+        with cluster.connected(address, cpus=cpus, launch=launch) as connected:
+            stop.listen()  # again: Ray has put its own handlers in the place of ours
+            if address is not None:
+                cluster.require_node(todo, connected.nodes)
+            tuning.run_trials(todo, connected, display)
+            recorder.wait()
+    _note(f"{len(todo)} trials in {_minutes(time.monotonic() - begun)}")
 
 
 class _Recorder:
@@ -193,22 +193,23 @@ class _Recorder:
         self._thread.submit(tracker.record, trial.run_path)
 
 
-def _record(plans: Sequence[Plan]) -> None:
-    """Bring MLflow to what the files say, and print how to open it.
+def _report(plans: Sequence[Plan]) -> list[Report]:
+    """Write and print the report of each run."""
+    reports = [report.write(one.run_path) for one in plans]
+    for one in reports:
+        tables.show(one)
+    return reports
 
-    Raises:
-        RunFailed: it cannot be written.
-    """
+
+def _record(plans: Sequence[Plan]) -> Iterator[str]:
+    """Bring MLflow to what the files say, and print how to open it; what went wrong with that, if anything did."""
     from . import tracker
 
     try:
-        recorded = [tracker.record(one.run_path) for one in plans]
+        found = tracker.comparison([tracker.record(one.run_path) for one in plans])
+        print(f"compare:   {found.command or 'open'}\n           {found.link}")
     except Exception as error:  # of MLflow, its database or its server: any kind
-        raise RunFailed(
-            f"MLflow could not be written: {error}\nThe results are safe in their files; the same command records them."
-        ) from error
-    found = tracker.comparison(recorded)
-    print(f"compare:   {found.command or 'open'}\n           {found.link}")
+        yield f"  MLflow could not be written, the results are safe in their files: {error}"
 
 
 def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[str]:
@@ -223,16 +224,15 @@ def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[st
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 
-def _require_machine(todo: Sequence[Trial], address: str | None) -> None:
-    """Refuse a machine without the GPUs, or a cluster that is not one for us, before anything is started."""
-    from . import cluster
-
-    if address is not None:
-        cluster.require_closed(address)
-        return
-    here = cluster.this_machine()
-    enough = max(here.cpus, *(trial.cpus for trial in todo))  # our own cluster hands out as many CPUs as a job wants
-    cluster.require_node(todo, [replace(here, cpus=enough)])
+def _say_what_next(reports: Sequence[Report], seeds: int) -> None:
+    """The last lines."""
+    for one in reports:
+        where = shlex.quote(shown(one.run.path))
+        print(f"report:    python -m platform.report {where}")
+        if one.run.plan.end_to_end:
+            print(f"submit:    python -m platform.submit {where} --arm {one.run.plan.arms[0]}")
+    if seeds < len(plan.SEEDS):
+        print(f"more:      {_command(seeds=seeds + 1)}")
 
 
 def _refuse_twice(experiments: Sequence[Experiment]) -> None:
@@ -241,37 +241,6 @@ def _refuse_twice(experiments: Sequence[Experiment]) -> None:
         if other := seen.get(one.draft.run_path):
             raise UserError(f"{shown(one.choices.path)} and {shown(other.choices.path)} are the same run; name it once")
         seen[one.draft.run_path] = one
-
-
-class _Stop:
-    """Ctrl-C, SIGTERM and SIGHUP end the block with KeyboardInterrupt, once; ``number`` is the signal.
-
-    A signal that somebody had us ignore (nohup) stays ignored.
-    """
-
-    def __init__(self) -> None:
-        self.number = signal.SIGINT
-        self._before = {one: signal.getsignal(one) for one in STOP_SIGNALS}
-        self._heeded = [one for one, handler in self._before.items() if handler is not signal.SIG_IGN]
-
-    def __enter__(self) -> "_Stop":
-        self.listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
-
-    def listen(self) -> None:
-        for one in self._heeded:
-            signal.signal(one, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        for one in self._heeded:
-            signal.signal(one, signal.SIG_IGN)  # an impatient second Ctrl-C would cut the end short
-        self.number = signal.Signals(number)
-        _note(f"{self.number.name}: ending the jobs, some seconds")
-        raise KeyboardInterrupt
 
 
 def _command(seeds: int | None = None) -> str:
