@@ -72,7 +72,7 @@ class Display:
 
     def started(self, trial: Trial) -> None:
         row = self._rows[trial.name]
-        row.begun, row.style = time.monotonic(), ""
+        row.begun, row.style, row.phase = time.monotonic(), "", (None, ())
         self._say(trial, "starts")
 
     def advanced(self, trial: Trial, progress: Progress) -> None:

@@ -42,6 +42,7 @@ arms:
 LONG = """
 question: Does it stop when it is told to?
 against: tiny
+arms: {no_ttt: no_adaptation}
 scales: {laptop: {budget: {iterations: 100000, train_seconds: 600}}}
 """
 HEAVY = {"ray", "mlflow", "torch", "pandas", "numpy", "scipy", "matplotlib", "sentencepiece"}
