@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -230,7 +231,7 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
 ) -> None:
     process = start(folder, "long")
     wait_for_training(folder, process)
-    before = {path for path in Path("/tmp").glob("fairway-*") if users_of(str(path)) & {process.pid}}
+    before = {path for path in Path(tempfile.gettempdir()).glob("fairway-*") if users_of(str(path)) & {process.pid}}
     assert before, "the private folder of its Ray cluster"
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does with Ctrl-C: to everything in the foreground

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,20 @@ from platform.paths import RunPaths
 from platform.plan import Trial, read_failure
 from platform.progress import Progress
 from platform.supervisor import GUARD_MARKER, MARKER, marked
-from platform.trial import JobFailed, Patience, run
+from platform.trial import JobFailed, Patience
+from platform.trial import run as run_trial
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+LAUNCH = f"tests-{os.getpid()}"  # other tests of trials may run on this machine
+run = partial(run_trial, launch=LAUNCH)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     yield
-    assert not marked(MARKER, "alone/test/") and not marked(GUARD_MARKER, "alone/test/")
+    assert not marked(MARKER, LAUNCH) and not marked(GUARD_MARKER, LAUNCH)
 
 
 def silent(_: Progress) -> None:
@@ -179,7 +185,7 @@ def test_a_killed_worker_leaves_nothing_running_and_no_stale_lock(
     trial = make_trial("hang in train")
     worker = (
         "from pathlib import *; from platform.plan import *; from platform.trial import *\n"
-        f"run({trial!r}, lambda progress: None, launch='killed', patience=Patience(grace_seconds=0.5))"
+        f"run({trial!r}, lambda progress: None, launch={LAUNCH!r}, patience=Patience(grace_seconds=0.5))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", worker], env=environment)
@@ -188,7 +194,7 @@ def test_a_killed_worker_leaves_nothing_running_and_no_stale_lock(
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 10
-    while marked(MARKER, "killed/") or marked(GUARD_MARKER, "killed/"):
+    while marked(MARKER, LAUNCH) or marked(GUARD_MARKER, LAUNCH):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     run(make_trial(), silent)
