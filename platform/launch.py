@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,7 +160,12 @@ def _run(todo: Sequence[Trial], address: str | None, stop: Stop) -> None:
 
     begun = time.monotonic()
     launch = f"{os.getpid()}-{os.urandom(6).hex()}"
-    with stop, _Recorder() as recorder, Display(todo, ended=recorder.record) as display:
+    with (
+        redirect_stdout(sys.stderr),  # Ray prints what it has to say to the place that is for results
+        stop,
+        _Recorder() as recorder,
+        Display(todo, ended=recorder.record) as display,
+    ):
         cpus = max(trial.cpus for trial in todo)
         with cluster.connected(address, cpus=cpus, launch=launch) as connected:
             stop.listen()  # again: Ray has put its own handlers in the place of ours

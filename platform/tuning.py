@@ -28,7 +28,7 @@ def run_trials(trials: Sequence[Trial], cluster: Cluster, observer: Observer) ->
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it warns of is what we told it not to do
-    heard: set[str] = set()  # the trials that said themselves how they failed
+    heard: dict[str, Progress | None] = {}  # the latest of each trial; None once it said itself how it failed
     tuner = tune.Tuner(
         tune.with_resources(_trainable, lambda config: _bundle(config["trial"])),
         param_space={"trial": tune.grid_search(list(trials)), "launch": cluster.launch},
@@ -43,8 +43,9 @@ def run_trials(trials: Sequence[Trial], cluster: Cluster, observer: Observer) ->
     )
     for result in tuner.fit():
         trial = (result.config or {})["trial"]
-        if result.error and trial.name not in heard:
-            observer.failed(trial, _failure_of_worker(trial, str(result.error)))
+        latest = heard.get(trial.name, Progress())
+        if result.error and latest:
+            observer.failed(trial, _failure_of_worker(trial, latest, str(result.error)))
 
 
 def _trainable(config: dict[str, Any]) -> None:
@@ -66,13 +67,13 @@ def _bundle(trial: Trial) -> Any:
     return tune.PlacementGroupFactory([{"CPU": trial.cpus, "GPU": trial.gpus}])
 
 
-def _callback(observer: Observer, heard: set[str]) -> Any:
+def _callback(observer: Observer, heard: dict[str, Progress | None]) -> Any:
     from ray.tune import Callback
 
     class Watch(Callback):
         """Tune's events in our words."""
 
-        def __init__(self, observer: Observer, heard: set[str]) -> None:
+        def __init__(self, observer: Observer, heard: dict[str, Progress | None]) -> None:
             self.observer, self.heard = observer, heard
 
         def __getstate__(self) -> dict[str, Any]:
@@ -86,10 +87,11 @@ def _callback(observer: Observer, heard: set[str]) -> Any:
         ) -> None:
             ours = trial.config["trial"]
             if "failure" in result:
-                self.heard.add(ours.name)
+                self.heard[ours.name] = None
                 self.observer.failed(ours, Failure(**result["failure"]))
             else:
-                self.observer.advanced(ours, Progress(**result["progress"]))
+                self.heard[ours.name] = latest = Progress(**result["progress"])
+                self.observer.advanced(ours, latest)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.observer.finished(trial.config["trial"])
@@ -97,13 +99,14 @@ def _callback(observer: Observer, heard: set[str]) -> Any:
     return Watch(observer, heard)
 
 
-def _failure_of_worker(trial: Trial, error: str) -> Failure:
+def _failure_of_worker(trial: Trial, latest: Progress, error: str) -> Failure:
     """Write down that the worker died before it could; ``error`` is Ray's text."""
+    phase = "score" if latest.arm else "train" if latest.phases else "start"
     last = next((line.strip() for line in reversed(error.splitlines()) if line.strip()), "no reason given")
     failure = Failure(
         seed=trial.seed,
-        phase="start",
-        arm=None,
+        phase=phase,
+        arm=latest.arm,
         reason=f"its Ray worker died: {last}",
         log_tail=error,
         arms=trial.unscored_arms,

@@ -92,7 +92,7 @@ def test_trials_run_side_by_side_and_each_ends_as_its_files_say(
     seen = Seen()
 
     def kill() -> None:
-        while not killed.paths.arm("plain").metrics.exists():
+        while not any("plain" in one for one in seen.said.get(killed.name, [])):
             time.sleep(0.02)
         owner = killed.paths.lock.read_text().split()[1]
         os.kill(int(owner), signal.SIGKILL)
@@ -106,6 +106,7 @@ def test_trials_run_side_by_side_and_each_ends_as_its_files_say(
     assert "ArithmeticError: the loss of sgd is not a number" in seen.failures[bad.name].reason
     assert seen.failures[bad.name] == read_failure(bad.paths.failure)
     assert "its Ray worker died" in seen.failures[killed.name].reason
+    assert (seen.failures[killed.name].phase, seen.failures[killed.name].arm) == ("score", "plain")
     assert seen.failures[killed.name] == read_failure(killed.paths.failure)
     deadline = time.monotonic() + 15
     while marked(MARKER, LAUNCH) or marked(GUARD_MARKER, LAUNCH):
