@@ -157,18 +157,19 @@ def _attempt(
 
 def _follow(guard: Guard, events: Events, files: list[Path], report: Report, stall_seconds: float) -> ExitReport | None:
     """Pass on what the job says until it ends; None once it has said nothing for ``stall_seconds``."""
-    progress, reported = Progress(), 0.0
-    report(progress)
+    progress = told = Progress()
+    report(told)
+    told_at = time.monotonic()
     size, silent_since = 0, time.monotonic()
     while True:
         ended = guard.wait(POLL_SECONDS)
-        before = progress
         for event in events.new():
             progress = progress.after(event)
         now = time.monotonic()
-        if progress != before and (progress.phases != before.phases or now - reported > REPORT_SECONDS):
+        moved_on = (progress.arm, progress.phases) != (told.arm, told.phases)
+        if progress != told and (moved_on or ended or now - told_at > REPORT_SECONDS):
             report(progress)
-            reported = now
+            told, told_at = progress, now
         if ended:
             return ended
         if (grown := sum(path.stat().st_size for path in files if path.exists())) != size:
