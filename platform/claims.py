@@ -15,6 +15,7 @@ from .errors import UserError, nearest
 from .significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
 
 RULES = Path(__file__).parent / "rules"
+CHALLENGE = "pg-2026-readme"  # the rules that the challenge itself wrote down
 PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
 NEEDS_AGAINST = "needs the record to beat (--against)"
 
@@ -125,6 +126,11 @@ def load(name: str) -> Rules:
         tracks=tuple(data["tracks"]),
         checks=tuple(data["checks"]),
     )
+
+
+def test_of(rules: Rules) -> dict[str, Any]:
+    """The comparison with the record to beat that counts under ``rules``: test, margin, p_below."""
+    return next(one for one in rules.checks if one["kind"] == "better" and one.get("counts", True))
 
 
 def judge(claim: Claim, rules: Rules, against: Claim | None = None) -> Judgement:
@@ -251,11 +257,11 @@ def compare(
     """
     losses = claim.losses
     unit = losses.unit if losses else None
-    amount = _amount(margin, unit) if margin else None
-    spread = _amount(sigma, unit) if sigma else None
+    least = amount(margin, unit) if margin else None
+    spread = amount(sigma, unit) if sigma else None
     if losses is not None and unit is not None:
-        return _tested(test, losses, _in_unit_of(against, losses), unit, amount, spread)
-    return _tested(test, claim.bpb, against.bpb, BPB, amount, spread)
+        return _tested(test, losses, _in_unit_of(against, losses), unit, least, spread)
+    return _tested(test, claim.bpb, against.bpb, BPB, least, spread)
 
 
 def _in_unit_of(against: Claim, losses: Scores[NatsPerToken]) -> Scores[NatsPerToken]:
@@ -269,7 +275,8 @@ def _in_unit_of(against: Claim, losses: Scores[NatsPerToken]) -> Scores[NatsPerT
     return against.bpb.to(losses.unit)
 
 
-def _amount(data: dict[str, Any], unit: NatsPerToken | None) -> Amount[Any]:
+def amount(data: dict[str, Any], unit: NatsPerToken | None) -> Amount[Any]:
+    """A rule's ``{value, unit}``; ``unit`` is that of nats per token here. Raises UnitError without one."""
     if data["unit"] == "nats per token":
         if unit is None:
             raise UnitError("the logs do not tell how many nats per token make one BPB")

@@ -91,6 +91,9 @@ class Display:
         where = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
         self._end(trial, f"failed: {where}: {failure.reason}", "red")
 
+    def given_up(self, trial: Trial) -> None:
+        self._end(trial, "not run: given up", "yellow")
+
     def _end(self, trial: Trial, text: str, style: str) -> None:
         row = self._rows[trial.name]
         row.text, row.style, row.ended = text, style, time.monotonic()

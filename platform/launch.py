@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -43,6 +43,11 @@ from .stop import Stop
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of token shards, instead of the scale's.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="The tokenizer that made them.")
 @click.option("--cluster", envvar="RAY_ADDRESS", metavar="ADDRESS", help="HOST:PORT of a Ray cluster, or auto.")
+@click.option(
+    "--stop-when-hopeless",
+    metavar="SCORE",
+    help="Run no more seeds of a recipe once none of its arms can beat this: bits per byte, or a record's folder.",
+)
 @click.option("--force", is_flag=True, help="Train even what cannot fit the limit of 16,000,000 bytes.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()
@@ -58,6 +63,7 @@ def main(
     data: Path | None,
     tokenizer: Path | None,
     cluster: str | None,
+    stop_when_hopeless: str | None,
     force: bool,
     dry_run: bool,
 ) -> None:
@@ -65,6 +71,7 @@ def main(
     chosen = tuple(name.strip() for name in arms.split(",") if name.strip())
     if chosen and end_to_end:
         raise UserError("--arms and --end-to-end exclude each other: an end-to-end run has one arm")
+    judge = _judge(stop_when_hopeless)
     experiments = [
         prepare(
             path,
@@ -90,10 +97,13 @@ def main(
     for one in plans:
         done = sum(trial.done for trial in trials if trial.run_path == one.run_path)
         _note(f"{shown(one.run_path)}: {len(wanted)} trials, {done} of them done already")
+        judge(one.run_path)
     stop = Stop(note=_note)
     try:
         audits = [found for one in experiments if (found := _audited(one))]
-        _run(todo, cluster, stop)
+        if not todo:
+            _note("all trials are done: nothing to run")
+        _run([trial for trial in todo if not plan.read_given_up(trial.run_path)], cluster, stop, judge)
         reports = _report(plans)
         failures = [*_failures(trials, reports), *_unaudited(audits), *_record(plans)]
     except KeyboardInterrupt:
@@ -150,21 +160,47 @@ def _unaudited(audits: Sequence[Audit]) -> Iterator[str]:
     return (f"  audit: {found.said(arm)}" for found in audits for arm in found.unaudited)
 
 
-def _run(todo: Sequence[Trial], address: str | None, stop: Stop) -> None:
-    """Run the trials; each that ends is recorded while the others go on."""
+def _judge(bar: str | None) -> Callable[[Path], None]:
+    """What decides of a run whether its seeds that are left are worth running; without a bar they are.
+
+    Raises:
+        UserError: ``bar`` is no score and no folder with one.
+    """
+    if bar is None:
+        return lambda run_path: plan.write_given_up(run_path, None)
+    from . import giving_up
+
+    to_beat = giving_up.bar_of(bar)
+
+    def judge(run_path: Path) -> None:
+        try:
+            if given_up := giving_up.judge(run_path, to_beat):
+                _note(f"{shown(run_path)}: {given_up}")
+        except UserError as error:  # the trials are worth more than the verdict on them
+            _note(f"{shown(run_path)}: not judged: {error}")
+
+    return judge
+
+
+def _run(todo: Sequence[Trial], address: str | None, stop: Stop, judge: Callable[[Path], None]) -> None:
+    """Run the trials; each that ends is judged and recorded while the others go on."""
     if not todo:
-        _note("all trials are done: nothing to run")
         return
     from . import cluster, tuning
     from .display import Display
 
     begun = time.monotonic()
     launch = f"{os.getpid()}-{os.urandom(6).hex()}"
+
+    def ended(trial: Trial) -> None:
+        judge(trial.run_path)
+        recorder.record(trial)
+
     with (
         redirect_stdout(sys.stderr),  # Ray prints what it has to say to the place that is for results
         stop,
         _Recorder() as recorder,
-        Display(todo, ended=recorder.record) as display,
+        Display(todo, ended=ended) as display,
     ):
         cpus = max(trial.cpus for trial in todo)
         with cluster.connected(address, cpus=cpus, launch=launch) as connected:
@@ -226,7 +262,7 @@ def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[st
         for failure in failed:
             where = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
             yield f"  {trial.name}: {where}: {failure.reason}\n    log: {shown(trial.paths.job_log)}"
-        if not failed and not trial.done:
+        if not failed and not trial.done and not run.given_up:
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 

@@ -60,6 +60,11 @@ class RunPaths:
         return self.folder / "audit.json"
 
     @property
+    def given_up(self) -> Path:
+        """There only while the seeds that are left are not worth running."""
+        return self.folder / "given_up.json"
+
+    @property
     def report_md(self) -> Path:
         return self.folder / "report.md"
 

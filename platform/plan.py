@@ -99,6 +99,29 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """Why the seeds of a run that are left are not run, as ``given_up.json`` holds it."""
+
+    time: str  # UTC, ISO 8601
+    bpb: float  # to beat
+    name: str  # what scored it
+    margin: float  # BPB by which it has to be beaten
+    alpha: float  # of the test at the end, one-sided
+    sigma: float  # std over seeds, BPB, that the chance assumes
+    arm: str  # the one with the best chance
+    chance: float  # of that arm to pass once all planned seeds are there
+    scored: int  # seeds of that arm so far
+    planned: int
+
+    def __str__(self) -> str:
+        return (
+            f"given up after {self.scored} of {self.planned} seeds: the chance to beat {self.name} "
+            f"({self.bpb:.5f} BPB) by {self.margin:.5f} at p < {self.alpha:g} is {self.chance:.1%} for the "
+            f"best arm, {self.arm}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Planned:
     """Seeds that were added to a plan at one time."""
 
@@ -234,6 +257,26 @@ def read_failure(path: Path) -> Failure | None:
         return None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a failure record: {error}") from error
+
+
+def read_given_up(run_path: Path) -> GivenUp | None:
+    """Why the seeds of this run that are left are not run; None where they are. Raises ValueError as read_failure."""
+    path = RunPaths(run_path).given_up
+    try:
+        return GivenUp(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a record of giving up: {error}") from error
+
+
+def write_given_up(run_path: Path, given_up: GivenUp | None) -> None:
+    """Write it; None: the run is not given up (any more)."""
+    path = RunPaths(run_path).given_up
+    if given_up is None:
+        path.unlink(missing_ok=True)
+    else:
+        _write_json(path, asdict(given_up))
 
 
 def write_failure(path: Path, failure: Failure) -> None:

@@ -14,7 +14,7 @@ from jobs.contract import ArmResult, TrunkRecord, read_result, read_trunk
 
 from . import plan as plans
 from .errors import UserError
-from .plan import Failure, Plan, Trial
+from .plan import Failure, GivenUp, Plan, Trial
 from .significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Run:
     trunks: dict[int, TrunkRecord]
     failures: tuple[Failure, ...]
     open: tuple[Open, ...]
+    given_up: GivenUp | None = None  # why what is open will stay so
 
     @property
     def path(self) -> Path:
@@ -100,6 +101,10 @@ def read_run(run_path: Path) -> Run:
         UserError: no run there, or a file in it that cannot be read.
     """
     plan = plans.read(run_path)
+    try:
+        given_up = plans.read_given_up(run_path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     arms: dict[str, dict[int, ArmResult]] = {arm: {} for arm in plan.arms}
     trunks: dict[int, TrunkRecord] = {}
     failures: list[Failure] = []
@@ -121,7 +126,14 @@ def read_run(run_path: Path) -> Run:
                 arms[arm][trial.seed] = result
             elif failure is None or arm not in failure.arms:
                 unfinished.append(Open(seed=trial.seed, arm=arm, reason=reason))
-    return Run(plan=plan, arms=arms, trunks=trunks, failures=tuple(failures), open=tuple(unfinished))
+    return Run(
+        plan=plan,
+        arms=arms,
+        trunks=trunks,
+        failures=tuple(failures),
+        open=tuple(unfinished),
+        given_up=given_up if unfinished else None,
+    )
 
 
 def _accepted(trial: Trial, arm: str) -> tuple[ArmResult | None, str]:

@@ -19,7 +19,6 @@ from .records.runs import Evaluation, LogRun
 from .results import Run
 from .squeeze import is_made_of
 
-RULES = "pg-2026-readme"  # whose limits of bytes and seconds count
 RECORD_PROCESSES, RECORD_CARD = 8, "H100"
 
 
@@ -135,7 +134,7 @@ def _flaws(seeds: dict[int, ArmResult], verdict: str | None) -> Iterator[str]:
     ):
         if len(found := {getattr(one, name) for one in seeds.values()}) > 1:
             yield f"the seeds do not share one {what}: {', '.join(sorted(str(one)[:12] for one in found))}"
-    for check in claims.load(RULES).checks:
+    for check in claims.load(claims.CHALLENGE).checks:
         if check["kind"] != "at_most":
             continue
         limit, unit = check["limit"], "bytes" if check["value"].endswith("bytes") else "s"

@@ -22,8 +22,9 @@ from .paths import shown
 from .records.record import AGREES, examine
 from .results import Run
 from .submission import Candidate, Seed
-from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, Against, copy_all, result_file
+from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
 from .submission_page import Measured, Page
+from .to_beat import ToBeat
 
 TRACK, NON_RECORD_TRACK = "10min_16mb", "non-record-16mb"
 START_SECONDS = 120.0
@@ -72,7 +73,7 @@ class About:
     name: str | None = None  # None: the recipe and the arm
 
 
-def write(found: Candidate, out: Path, about: About, *, ablation: Run, against: Against | None, record: bool) -> Path:
+def write(found: Candidate, out: Path, about: About, *, ablation: Run, against: ToBeat | None, record: bool) -> Path:
     """Write the folder ``out``, which must not be there yet.
 
     Raises:
@@ -114,9 +115,7 @@ def flaws(folder: Path) -> list[str]:
     return problems + [one for one in [_does_not_start(folder)] if one]
 
 
-def _fill(
-    folder: Path, found: Candidate, about: About, *, ablation: Run, against: Against | None, record: bool
-) -> None:
+def _fill(folder: Path, found: Candidate, about: About, *, ablation: Run, against: ToBeat | None, record: bool) -> None:
     origins = copy_all(found, ablation, against, folder)
     drawn = figures.draw(report.build(found.run), folder / "figures")
     pictures = tuple(path.relative_to(folder).as_posix() for path in drawn)
@@ -145,7 +144,7 @@ def _title(draft: Draft, found: Candidate, about: About) -> str:
 
 
 def _submission(
-    draft: Draft, found: Candidate, about: About, title: str, *, against: Against | None, record: bool
+    draft: Draft, found: Candidate, about: About, title: str, *, against: ToBeat | None, record: bool
 ) -> dict[str, Any]:
     """The submission file, with marks in the place of numbers."""
     measured, plan = Measured(found), found.run.plan
@@ -202,7 +201,7 @@ def _submission(
     return tree
 
 
-def _comparison(draft: Draft, measured: Measured, against: Against) -> dict[str, Any]:
+def _comparison(draft: Draft, measured: Measured, against: ToBeat) -> dict[str, Any]:
     theirs = [f"{AGAINST_FILE} scores.{at}.val_bpb" for at in range(len(against.scores))]
     gain: Expression = ["difference", ["mean", *theirs], measured.over("mean", measured.bpb)]
     return {

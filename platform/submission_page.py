@@ -12,7 +12,8 @@ from .ledger import Draft
 from .records.runs import Evaluation
 from .results import Run
 from .submission import Candidate, Seed
-from .submission_files import Against, log_file, result_file
+from .submission_files import log_file, result_file
+from .to_beat import ToBeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Page:
     draft: Draft
     found: Candidate
     ablation: Run
-    against: Against | None
+    against: ToBeat | None
     record: bool
     title: str  # a mark or more
     figures: tuple[str, ...]

@@ -51,7 +51,7 @@ def main(
     name: str | None,
     as_json: bool,
 ) -> None:
-    from . import ledger, results, submission, submission_files, submission_folder
+    from . import ledger, results, submission, submission_folder, to_beat
 
     found = submission.candidate(run_dir, arm)
     reasons = [*found.reasons, *(() if non_record else found.not_a_record)]
@@ -63,7 +63,7 @@ def main(
         listed = "".join(f"\n  - {one}" for one in reasons)
         raise UserError(f"{shown(run_dir)}, arm {arm}, cannot be submitted:{listed}{hint}")
     record = not non_record
-    other = submission_files.against(against, against_arm or arm) if against else None
+    other = to_beat.read(against, against_arm or arm) if against else None
     if other:
         other.require_same_text(found.first.result.scored_bytes)
     arms = results.read_run(ablation) if ablation else found.run

@@ -144,6 +144,9 @@ def _missing(report: Report) -> list[str]:
         reason = clean(one.reason).strip()
         reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
         lines.append(f"seed {one.seed} failed in {one.phase} ({arms}): {reason}")
+    if report.run.given_up:
+        left = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in report.open))
+        return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
     return lines + [f"seed {one.seed}, {one.arm}: no result, no failure ({clean(one.reason)})" for one in report.open]
 
 
@@ -153,7 +156,7 @@ def _tables(report: Report, style: Style) -> list[Table]:
         tables.append(_deltas(report.deltas, style))
     if any(arm.seeds for arm in report.arms):
         tables.append(_limits(report))
-    if any(arm.aligned_gaps for arm in report.arms):
+    if any(arm.aligned_gaps or arm.gain for arm in report.arms):
         tables.append(_aligned(report, style))
     if any(phases for phases in _phases(report).values()):
         tables.append(_times(report))
@@ -285,18 +288,27 @@ def _aligned(report: Report, style: Style) -> Table:
     rows = []
     for arm in report.arms:
         both = [one for one in arm.seeds.values() if one.aligned_val_bpb is not None]
-        if both:
-            aligned = fmean(one.aligned_val_bpb or 0.0 for one in both)
-            final = fmean(one.val_bpb for one in both)
-            gap = _number(fmean(arm.aligned_gaps), style, sign="+")
-            rows.append((arm.name, str(len(both)), _number(aligned, style), _number(final, style), gap))
+        gain = arm.gain
+        if both or gain:
+            share = gain.sliding_share if gain else None
+            rows.append(
+                (
+                    arm.name,
+                    _number(fmean(one.aligned_val_bpb or 0.0 for one in both) if both else None, style),
+                    _number(fmean(one.val_bpb for one in arm.seeds.values()), style),
+                    _number(fmean(arm.aligned_gaps) if both else None, style, sign="+"),
+                    _number(gain.total if gain else None, style, sign="+"),
+                    NOTHING if share is None else f"{share:.1%}",
+                )
+            )
     return Table(
         title="What more context brings",
-        columns=("Arm", "n", "Disjoint windows", "Final", "Final - disjoint"),
+        columns=("Arm", "Disjoint windows", "Final", "Final - disjoint", "Gain", "Of it sliding alone"),
         rows=tuple(rows),
         note=(
             "Means over the seeds of `aligned_val_bpb` and `val_bpb`: the same weights with and without overlapping "
-            "windows. Above 0 after an adaptation is the signature of memorised windows."
+            "windows. Above 0 after an adaptation is the signature of memorised windows. Gain: over the same trunk "
+            "without adaptation in disjoint windows; of it, the share that overlapping windows give without adaptation."
         ),
     )
 

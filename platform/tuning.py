@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from .cluster import Cluster
-from .plan import Failure, Trial, write_failure
+from .plan import Failure, Trial, read_given_up, write_failure
 from .progress import Progress
 from .trial import JobFailed, run
 
@@ -22,13 +22,15 @@ class Observer(Protocol):
 
     def failed(self, trial: Trial, failure: Failure) -> None: ...
 
+    def given_up(self, trial: Trial) -> None: ...
+
 
 def run_trials(trials: Sequence[Trial], cluster: Cluster, observer: Observer) -> None:
     """Run ``trials``, as many at once as fit; what became of each is in its files and told to ``observer``."""
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it warns of is what we told it not to do
-    heard: dict[str, Progress | None] = {}  # the latest of each trial; None once it said itself how it failed
+    heard: dict[str, Progress | None] = {}  # the latest of each trial; None once it said itself that it has no result
     tuner = tune.Tuner(
         tune.with_resources(_trainable, lambda config: _bundle(config["trial"])),
         param_space={"trial": tune.grid_search(list(trials)), "launch": cluster.launch},
@@ -52,6 +54,9 @@ def _trainable(config: dict[str, Any]) -> None:
     """In the Ray worker."""
     from ray import tune
 
+    if read_given_up(config["trial"].run_path):  # decided while this one waited for its turn
+        tune.report({"given_up": True})
+        return
     try:
         run(config["trial"], lambda progress: tune.report({"progress": asdict(progress)}), launch=config["launch"])
     except JobFailed as error:
@@ -89,12 +94,17 @@ def _callback(observer: Observer, heard: dict[str, Progress | None]) -> Any:
             if "failure" in result:
                 self.heard[ours.name] = None
                 self.observer.failed(ours, Failure(**result["failure"]))
+            elif "given_up" in result:
+                self.heard[ours.name] = None
+                self.observer.given_up(ours)
             else:
                 self.heard[ours.name] = latest = Progress(**result["progress"])
                 self.observer.advanced(ours, latest)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.observer.finished(trial.config["trial"])
+            ours = trial.config["trial"]
+            if self.heard.get(ours.name, Progress()) is not None:
+                self.observer.finished(ours)
 
     return Watch(observer, heard)
 

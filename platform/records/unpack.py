@@ -66,7 +66,8 @@ def _unpacked(content: bytes) -> tuple[str, bytes] | None:
     Raises:
         ValueError: it is packed, and what is inside cannot be had.
     """
-    match = _LITERAL.search(content.decode("utf-8", errors="replace"))
+    text = content.decode("utf-8", errors="replace")
+    match = _LITERAL.search(text)
     if match is None or len(match["literal"]) < 200:  # a short literal is data of a program, not a program
         return None
     try:
@@ -74,24 +75,44 @@ def _unpacked(content: bytes) -> tuple[str, bytes] | None:
         packed = _DECODERS[match["base"]](literal)
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"its packed text cannot be decoded: {error}") from None
-    kind, inside = _decompressed(packed)
+    kind, inside = _decompressed(packed, (text[: match.start()] + text[match.end() :]).lower())
     return f"{match['base'].removesuffix('decode')}+{kind}", inside
 
 
-def _decompressed(packed: bytes) -> tuple[str, bytes]:
+def _decompressed(packed: bytes, around: str) -> tuple[str, bytes]:
+    """What the packing is called and what is inside; ``around`` is the text about the literal, in lower case."""
     try:
-        if packed.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-            decompressor = lzma.LZMADecompressor(memlimit=MOST_MEMORY_BYTES)
-            inside = decompressor.decompress(packed, MOST_UNPACKED_BYTES + 1)
-            kind = "lzma"
-        elif packed[:1] == b"\x78":
-            inside, kind = zlib.decompressobj().decompress(packed, MOST_UNPACKED_BYTES + 1), "zlib"
-        elif packed[:2] == b"\x1f\x8b":
-            inside, kind = zlib.decompressobj(31).decompress(packed, MOST_UNPACKED_BYTES + 1), "gzip"
-        else:
-            raise ValueError("it is packed in a format that is not read here")
-    except (lzma.LZMAError, zlib.error, EOFError, MemoryError) as error:
+        kind, inside, whole = _read(packed, around)
+    except Exception as error:  # each codec has its own
         raise ValueError(f"its packed text cannot be decompressed: {error}") from None
     if len(inside) > MOST_UNPACKED_BYTES:
         raise ValueError(f"it unpacks to more than {MOST_UNPACKED_BYTES:,} bytes; stopped there")
+    if not whole:
+        raise ValueError("its packed text cannot be decompressed: it is cut off")
     return kind, inside
+
+
+def _read(packed: bytes, around: str) -> tuple[str, bytes, bool]:
+    """Kind, what is inside up to the limit and one byte more, and whether the packed data come to their end."""
+    most = MOST_UNPACKED_BYTES + 1
+    if packed.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
+        xz = lzma.LZMADecompressor(memlimit=MOST_MEMORY_BYTES)
+        return "lzma", xz.decompress(packed, most), xz.eof
+    if packed[:4] == b"\x28\xb5\x2f\xfd":
+        import zstandard
+
+        inside = zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY_BYTES).stream_reader(packed).read(most)
+        return "zstd", inside, zstandard.frame_content_size(packed) in (-1, len(inside))
+    if "format_raw" in around and "filter_lzma2" in around:  # the data say nothing of themselves, the call does
+        filters = [{"id": lzma.FILTER_LZMA2, "dict_size": MOST_MEMORY_BYTES // 2}]
+        raw = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+        return "raw lzma2", raw.decompress(packed, most), raw.eof
+    if "brotli" in around:
+        import brotli
+
+        stream = brotli.Decompressor()
+        return "brotli", bytes(stream.process(packed, output_buffer_limit=most)), stream.is_finished()
+    if packed[:1] == b"\x78" or packed[:2] == b"\x1f\x8b":
+        zipped = zlib.decompressobj(31 if packed[:1] == b"\x1f" else 15)
+        return "gzip" if packed[:1] == b"\x1f" else "zlib", zipped.decompress(packed, most), zipped.eof
+    raise ValueError("it is in a format that is not read here")

@@ -30,7 +30,7 @@ def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: Ma
     folder = make_run(SCORES)
     report.write(folder.path)
     found = json.loads((folder.path / "report.json").read_text())
-    assert set(found) == {"recipe", "scale", "program_sha256", "seeds", "arms", "deltas", "failed"}
+    assert set(found) == {"recipe", "scale", "program_sha256", "seeds", "arms", "deltas", "given_up", "failed"}
     assert (found["recipe"], found["scale"], found["seeds"], found["failed"]) == (
         "leaky_cosine",
         "laptop",
@@ -38,7 +38,7 @@ def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: Ma
         [],
     )
     for name, arm in found["arms"].items():
-        assert set(arm) == {"protocol", "claimable", "seeds", "val_bpb"}
+        assert set(arm) == {"protocol", "claimable", "seeds", "val_bpb", "sliding_share"}
         for seed, numbers in arm["seeds"].items():
             result = json.loads((folder.path / f"seed_{seed}" / name / "result.json").read_text())
             step_ms = numbers.pop("step_ms")
@@ -154,6 +154,26 @@ def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
     assert len(warnings) == 3 and all(one.startswith("adamw") for one in warnings)
     assert "in 1 of 3 seeds" in warnings[0] and "0.012500 BPB" in warnings[0]
     assert "16,000,001 bytes, 1 over" in warnings[1] and "eval_seconds 600.5, over the cap of 600 s" in warnings[2]
+
+
+def test_what_sliding_windows_give_is_kept_apart_from_what_adapting_gives(make_run: MakeRun) -> None:
+    """Every result of the fixture has 0.02 BPB more in disjoint windows than in its own."""
+    made = report.build(read_run(make_run({"no_ttt": {1337: 2.30, 42: 2.32}, "sgd": {1337: 2.27, 42: 2.25}}).path))
+    plain, adapted = (arm.gain for arm in made.arms)
+    assert plain is not None and adapted is not None
+    assert plain.total == plain.sliding == pytest.approx(0.02) and plain.sliding_share == 1
+    assert adapted.n == 2 and adapted.plain == pytest.approx(2.33)
+    assert adapted.total == pytest.approx(0.07) and adapted.sliding_share == pytest.approx(0.02 / 0.07)
+    assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in tables.to_markdown(made)
+    assert made.as_json()["arms"]["sgd"]["sliding_share"] == adapted.sliding_share
+
+
+def test_an_arm_that_is_worse_than_plain_has_no_share(make_run: MakeRun) -> None:
+    made = report.build(read_run(make_run({"no_ttt": {1337: 2.30}, "sgd": {1337: 2.40}}).path))
+    gain = made.arms[1].gain
+    assert gain is not None and gain.total < 0 and gain.sliding_share is None
+    alone = report.build(read_run(make_run({"sgd": {1337: 2.40}}, recipe="alone").path))
+    assert alone.arms[0].gain is None, "without the same trunk unadapted there is nothing to compare with"
 
 
 def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:

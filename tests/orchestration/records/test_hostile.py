@@ -1,6 +1,7 @@
 """Files made to hurt: a clear outcome, nothing executed, bounded memory, no power over the terminal or a page."""
 
 import base64
+import gzip
 import io
 import json
 import lzma
@@ -11,7 +12,9 @@ import sys
 import zlib
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -114,13 +117,27 @@ def test_links_pipes_and_loops_are_not_followed(tmp_path: Path) -> None:
 
 
 def packed(content: bytes, kind: str) -> str:
-    compressed = {"lzma": lzma.compress, "zlib": zlib.compress}[kind](content)
-    return (
-        f'import {kind},base64\nexec({kind}.decompress(base64.b85decode("{base64.b85encode(compressed).decode()}")))\n'
-    )
+    """A script that unpacks and runs ``content``, in each way that records use."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+    compressed, call = {
+        "lzma": lambda: (lzma.compress(content), "lzma.decompress({})"),
+        "zlib": lambda: (zlib.compress(content), "zlib.decompress({})"),
+        "gzip": lambda: (gzip.compress(content), "gzip.decompress({})"),
+        "zstd": lambda: (zstandard.compress(content), "zstandard.ZstdDecompressor().decompress({})"),
+        "brotli": lambda: (brotli.compress(content), "brotli.decompress({})"),
+        "raw lzma2": lambda: (
+            lzma.compress(content, format=lzma.FORMAT_RAW, filters=filters),
+            "lzma.decompress({},format=lzma.FORMAT_RAW,filters=[{{'id':lzma.FILTER_LZMA2}}])",
+        ),
+    }[kind]()
+    literal = f'base64.b85decode("{base64.b85encode(compressed).decode()}")'
+    return f"import base64,{call.partition('.')[0]}\nexec({call.format(literal)})\n"
 
 
-@pytest.mark.parametrize("kind", ["lzma", "zlib"])
+KINDS = ["lzma", "zlib", "gzip", "zstd", "brotli", "raw lzma2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_script_is_measured_and_not_run(tmp_path: Path, kind: str) -> None:
     trace = tmp_path / "was_run"
     program = f"open({str(trace)!r}, 'w')\n" + "".join(f"x{i} = {i}\n" for i in range(900))
@@ -130,6 +147,25 @@ def test_a_packed_script_is_measured_and_not_run(tmp_path: Path, kind: str) -> N
     assert found.file_bytes == (tmp_path / "train_gpt.py").stat().st_size < len(program)
     record(tmp_path, SEEDS)
     assert verify(tmp_path).returncode in (0, 1) and not trace.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_script_that_is_cut_off_has_no_length(tmp_path: Path, kind: str) -> None:
+    program = "".join(f"x{i} = {i**3}\n" for i in range(900))
+    whole = packed(program.encode(), kind)
+    end = whole.rindex('")')
+    (tmp_path / "train_gpt.py").write_text(whole[: end - 50] + whole[end:], encoding="utf-8")
+    found = script(tmp_path / "train_gpt.py", "x")
+    assert found.unpacked_bytes is None and "its packed text cannot be decompressed" in found.problem
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bomb_of_any_kind_is_not_unpacked(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "train_gpt.py").write_text(
+        packed(random.Random(0).randbytes(1000) + bytes(64 << 20), kind), encoding="utf-8"
+    )
+    found = script(tmp_path / "train_gpt.py", "x")
+    assert found.unpacked_bytes is None and f"more than {MOST_UNPACKED_BYTES:,} bytes" in found.problem
 
 
 def test_a_bomb_in_base85(tmp_path: Path) -> None:
