@@ -1,16 +1,15 @@
-"""Rounding weights to a grid: what the quantizers share.
+"""Rounding weights to a grid.
 
 R rows (output channels) by C columns. A grid of b bits has the integers -(2**(b-1) - 1) .. 2**(b-1) - 1, or one more
 below where ``full_range`` is asked for; the largest is called qmax.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from jobs.artifact import DTYPES, Encoded
+from jobs.artifact import Encoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,46 +85,3 @@ def magnitude_quantile(weight: Tensor, quantile: float) -> float:
     magnitude = weight.detach().float().abs().flatten()
     place = min(magnitude.numel() - 1, int(quantile * magnitude.numel()))
     return float(magnitude.kthvalue(place + 1).values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Widths:
-    """How many bits each kind of tensor gets, and what is not rounded at all."""
-
-    matrix_bits: int
-    feed_forward_bits: int | None  # None: as the other matrices
-    token_table_bits: int  # of the token embedding and an untied head; 16: float16
-    table_bits: int  # of other tables; 16: float16
-    keep_elements: int  # tensors of at most this many elements become float16
-    control_dtype: str  # float32 or float16
-
-    def bits(self, kind: str) -> int:
-        """Bits of a large tensor of this kind."""
-        if kind in ("token_table", "head"):
-            return self.token_table_bits
-        if kind == "table":
-            return self.table_bits
-        if kind == "feed_forward" and self.feed_forward_bits is not None:
-            return self.feed_forward_bits
-        return self.matrix_bits
-
-    def keeps(self, tensor: Tensor, kind: str) -> bool:
-        """Whether the tensor goes into the artifact without being rounded."""
-        return kind == "control" or tensor.ndim != 2 or tensor.numel() <= self.keep_elements or self.bits(kind) == 16
-
-    def kept(self, name: str, tensor: Tensor, kind: str) -> Encoded:
-        """A tensor that is not rounded, as it goes into the artifact."""
-        dtype = DTYPES[self.control_dtype] if kind == "control" else torch.float16
-        return Encoded(name=name, dtype=tensor.dtype, bits=8 * dtype.itemsize, values=tensor.to(dtype))
-
-
-def widths_of(knobs: Any) -> Widths:
-    """The widths that a quantizer's knobs describe."""
-    return Widths(
-        matrix_bits=knobs.matrix_bits,
-        feed_forward_bits=getattr(knobs, "feed_forward_bits", None),
-        token_table_bits=knobs.token_table_bits,
-        table_bits=knobs.table_bits,
-        keep_elements=knobs.keep_elements,
-        control_dtype=knobs.control_dtype,
-    )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from . import audit, plan, preview, report, size, tables
+from . import audit, plan, preview, report, report_tables, size
 from .audit import Audit
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
@@ -239,7 +239,7 @@ def _report(plans: Sequence[Plan]) -> list[Report]:
     """Write and print the report of each run."""
     reports = [report.write(one.run_path) for one in plans]
     for one in reports:
-        tables.show(one)
+        report_tables.show(one)
     return reports
 
 

@@ -4,7 +4,7 @@
     python -m platform.report RUN_DIR --json     prints report.json
     python -m platform.report RUN_DIR --write    writes report.md, report.json, results.csv and figures/ again
 
-The numbers are made here, once (``build``); how they look in Markdown and on a terminal is the business of ``tables``.
+The numbers are made here, once (``build``); what is shown of them, and how, is the business of ``report_tables``.
 """
 
 import csv
@@ -154,7 +154,7 @@ def write(run_path: Path) -> Report:
     Raises:
         UserError: no run there, or a file in it that cannot be read.
     """
-    from . import figures, tables
+    from . import figures, report_tables
 
     report = build(read_run(run_path))
     paths = RunPaths(run_path)
@@ -162,7 +162,7 @@ def write(run_path: Path) -> Report:
     for path, text in (
         (paths.report_json, to_json(report)),
         (paths.results_csv, to_csv(report.run)),
-        (paths.report_md, tables.to_markdown(report, drawn)),
+        (paths.report_md, report_tables.to_markdown(report, drawn)),
     ):
         part = path.with_suffix(".part")
         part.write_text(text)
@@ -195,9 +195,9 @@ def main(run_dir: Path, as_json: bool, rewrite: bool) -> None:
     if as_json:
         print(to_json(report), end="")
         return
-    from . import tables
+    from . import report_tables
 
-    tables.show(report)
+    report_tables.show(report)
 
 
 def _question(run: Run) -> str | None:

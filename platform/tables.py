@@ -1,4 +1,4 @@
-"""How a report looks: the same tables as Markdown and on a terminal.
+"""A table of texts, as Markdown and on a terminal.
 
 Texts that come from a run (names, reasons, logs) are shown as plain text: no markup, no terminal escapes.
 """
@@ -6,23 +6,13 @@ Texts that come from a run (names, reasons, logs) are shown as plain text: no ma
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
 from textwrap import wrap
 from typing import TYPE_CHECKING
-
-from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
-
-from .metrics import own_seconds
-from .paths import shown
-from .report import EVAL_LIMIT_SECONDS, TRAIN_LIMIT_SECONDS, ArmReport, Delta, Report
-from .significance import Interval
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 NOTHING = "–"
-SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")
 _MARKUP = re.compile(r"([\\`*\[\]<>|#~&$]|(?<!\w)_|_(?!\w))")  # inside a word an underscore is just that
@@ -40,59 +30,13 @@ class Table:
     left: int = 1  # how many of the first columns are left-aligned
 
 
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How exact and how wide: a file is evidence, a terminal is read at a glance."""
-
-    decimals: int  # of scores in BPB
-    whole_intervals: bool  # "1.10 to 1.12"; otherwise the half width "±0.01"
-
-
-FILE = Style(decimals=8, whole_intervals=True)
-TERMINAL = Style(decimals=6, whole_intervals=False)
-
-
-def to_markdown(report: Report, figures: Sequence[Path] = ()) -> str:
-    """The content of report.md; ``figures`` are linked relative to the run's folder."""
-    parts = [f"# {_markdown(_title(report))}", "", *(f"- {_markdown(line)}" for line in _facts(report)), ""]
-    if report.warnings:
-        parts += ["## Warnings", "", *(f"- {_markdown(line)}" for line in report.warnings), ""]
-    if missing := _missing(report):
-        parts += ["## Failed and missing", "", *(f"- {_markdown(line)}" for line in missing), ""]
-    for table in _tables(report, FILE):
-        parts += [f"## {table.title}", "", *_markdown_table(table), ""]
-        if table.note:
-            parts += [table.note, ""]
-    if figures:
-        parts += ["## Figures", ""]
-        for path in figures:
-            parts += [f"![{path.stem.replace('_', ' ')}]({path.relative_to(report.run.path).as_posix()})", ""]
-    return "\n".join([*parts, *_sources(report)])
-
-
-def show(report: Report) -> None:
-    """Print the report on standard output."""
-    from rich.text import Text
-
-    console = _console()
-    console.print(Text(clean(_title(report)), style="bold"))
-    for line in _facts(report):
-        console.print(Text(f"  {clean(line)}", style="dim"))
-    for table in _tables(report, TERMINAL):
-        print_table(table)
-    for style, lines in (("yellow", report.warnings), ("red", _missing(report))):
-        for line in lines:
-            console.print(Text(clean(line), style=style))
-    console.print(Text(f"files: {shown(report.run.path)}"))
-
-
 def print_table(table: Table) -> None:
     """Print a table on standard output, under its title."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = _console()
+    out = console()
     grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for index, column in enumerate(table.columns):
         width = max((len(row[index]) for row in table.rows), default=0)
@@ -100,8 +44,24 @@ def print_table(table: Table) -> None:
         grid.add_column(Text(header), justify="left" if index < table.left else "right", vertical="bottom")
     for left, row in zip(range(len(table.rows), 0, -1), table.rows, strict=True):
         grid.add_row(*(Text(clean(cell)) for cell in row), style="bold" if left <= table.summary_rows else "")
-    console.print(Text(f"\n{table.title}", style="bold"))
-    console.print(grid)
+    out.print(Text(f"\n{table.title}", style="bold"))
+    out.print(grid)
+
+
+def markdown(text: str) -> str:
+    """``text`` as Markdown that shows it as it is."""
+    return _MARKUP.sub(r"\\\1", clean(text))
+
+
+def markdown_table(table: Table) -> list[str]:
+    """The lines of the table alone, without title and note."""
+
+    def line(cells: Sequence[str], mark: str = "") -> str:
+        return f"| {' | '.join(f'{mark}{markdown(cell)}{mark}' for cell in cells)} |"
+
+    rule = "|".join("---" if index < table.left else "---:" for index in range(len(table.columns)))
+    plain, bold = table.rows[: len(table.rows) - table.summary_rows], table.rows[len(table.rows) - table.summary_rows :]
+    return [line(table.columns), f"|{rule}|", *(line(row) for row in plain), *(line(row, "**") for row in bold)]
 
 
 def clean(text: str) -> str:
@@ -109,306 +69,8 @@ def clean(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-# --- what stands in the tables ---------------------------------------------------------------------------------------
-
-
-def _console() -> "Console":
+def console() -> "Console":
+    """Where tables are printed: standard output, in lines as long as they are."""
     from rich.console import Console
 
     return Console(highlight=False, width=1000)  # never break a number; the terminal may break a long line
-
-
-def _title(report: Report) -> str:
-    plan = report.run.plan
-    return f"{plan.recipe}, scale {plan.scale}: {_count(plan.seeds, 'seed')}, {_count(plan.arms, 'arm')}"
-
-
-def _facts(report: Report) -> list[str]:
-    plan = report.run.plan
-    machines = sorted({(one.world_size, one.device, one.torch_version) for one in report.run.results})
-    facts = [] if report.question is None else [f"question: {report.question}"]
-    facts += [
-        f"program {plan.program_sha256}",
-        f"seeds {', '.join(map(str, plan.seeds))}, first planned {plan.created}",
-        f"data {plan.data_sha256[:12]}, tokenizer {plan.tokenizer_sha256[:12]}",
-    ]
-    audited = [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.verdict]
-    facts.append(f"audit: {', '.join(audited) or 'none'}")
-    return facts + [f"world size {size} on {device}, torch {version}" for size, device, version in machines]
-
-
-def _missing(report: Report) -> list[str]:
-    lines = []
-    for one in report.failed:
-        arms = f"arm {one.arm}" if one.arm else "all arms" if not one.arms else f"arms {', '.join(one.arms)}"
-        reason = clean(one.reason).strip()
-        reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
-        lines.append(f"seed {one.seed} failed in {one.phase} ({arms}): {reason}")
-    if report.run.given_up:
-        left = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in report.open))
-        return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
-    return lines + [f"seed {one.seed}, {one.arm}: no result, no failure ({clean(one.reason)})" for one in report.open]
-
-
-def _tables(report: Report, style: Style) -> list[Table]:
-    tables = [_scores(report, style), _seeds(report, style)]
-    if report.deltas:
-        tables.append(_deltas(report.deltas, style))
-    if any(arm.seeds for arm in report.arms):
-        tables.append(_limits(report))
-    if any(arm.aligned_gaps or arm.gain for arm in report.arms):
-        tables.append(_aligned(report, style))
-    if any(phases for phases in _phases(report).values()):
-        tables.append(_times(report))
-    return tables
-
-
-def _scores(report: Report, style: Style) -> Table:
-    rows = []
-    for arm in report.arms:
-        summary, results = arm.val_bpb, list(arm.seeds.values())
-        rows.append(
-            (
-                arm.name,
-                f"{len(results)} of {len(report.run.plan.seeds)}",
-                _number(summary.mean if summary else None, style),
-                _number(summary.sample_std if summary else None, style),
-                _interval(summary.interval if summary else None, style),
-                f"{max(one.artifact_bytes for one in results):,}" if results else NOTHING,
-                f"{fmean(one.step_ms_mean for one in results):.2f}" if results else NOTHING,
-                _kind(arm),
-                _claim(arm, style),
-            )
-        )
-    return Table(
-        title="Scores",
-        columns=("Arm", "n", "Mean BPB", "Std", "95 % interval", "Artifact bytes", "Step ms", "Run", "Claimable"),
-        rows=tuple(rows),
-        note=(
-            "Bits per byte, lower is better. Mean, sample std (n - 1) and t interval over the seeds below; bytes: the "
-            "largest of the seeds, code included; step: mean of the seeds' `step_ms_mean`. Run: end to end where one "
-            "process trained and scored, as a submission does; otherwise from a trunk trained before. Claimable: "
-            "whether a record may claim the score, which it may only where nothing learned from a token before it was "
-            f"scored; `{PRE_EVAL}` arms are diagnostics."
-        ),
-    )
-
-
-def _seeds(report: Report, style: Style) -> Table:
-    failed = {(one.seed, arm) for one in report.failed for arm in one.arms}
-    rows = [
-        (
-            str(seed),
-            *(
-                _number(arm.seeds[seed].val_bpb, style)
-                if seed in arm.seeds
-                else "failed"
-                if (seed, arm.name) in failed
-                else "no result"
-                for arm in report.arms
-            ),
-        )
-        for seed in report.run.plan.seeds
-    ]
-    summaries = [arm.val_bpb for arm in report.arms]
-    rows.append(("Mean", *(_number(one.mean if one else None, style) for one in summaries)))
-    rows.append(("Std", *(_number(one.sample_std if one else None, style) for one in summaries)))
-    return Table(
-        title="Every seed",
-        columns=("Seed", *(arm.name for arm in report.arms)),
-        rows=tuple(rows),
-        note="Bits per byte: `val_bpb` of `seed_<seed>/<arm>/result.json`.",
-        summary_rows=2,
-    )
-
-
-def _deltas(deltas: Sequence[Delta], style: Style) -> Table:
-    return Table(
-        title="One arm against another",
-        columns=("Arm", "Against", "n", "Delta BPB", "Std", "95 % interval", "p", "p (Holm)", "Test"),
-        rows=tuple(
-            (
-                one.arm,
-                one.against,
-                str(one.n),
-                _number(one.mean, style, sign="+"),
-                _number(one.std, style),
-                _interval(one.ci95, style, sign="+"),
-                _p(one.p),
-                _p(one.p_holm),
-                ("paired t" if one.paired else "Welch t") if one.p is not None else NOTHING,
-            )
-            for one in deltas
-        ),
-        note=(
-            "Arm minus against: below 0 the arm is better. Paired by seed where both results name the same "
-            "`trunk_sha256`: one training, scored twice. p is two-sided, for no difference at all; the column beside "
-            "it is corrected by Holm for the number of comparisons in this table."
-        ),
-    )
-
-
-def _limits(report: Report) -> Table:
-    rows = []
-    for arm in report.arms:
-        if not (results := list(arm.seeds.values())):
-            continue
-        most = max(one.artifact_bytes for one in results)
-        rows.append(
-            (
-                arm.name,
-                f"{most:,}",
-                f"{ARTIFACT_LIMIT_BYTES - most:,}",
-                f"{max(one.code_bytes for one in results):,}",
-                f"{max(one.train_seconds for one in results):.1f}",
-                f"{max(one.eval_seconds for one in results):.1f}",
-                f"{max(one.adapt_seconds for one in results):.1f}",
-            )
-        )
-    return Table(
-        title="Bytes and seconds against their limits",
-        columns=(
-            "Arm",
-            f"Bytes of {ARTIFACT_LIMIT_BYTES:,}",
-            "Bytes left",
-            "Code bytes",
-            f"Train s of {TRAIN_LIMIT_SECONDS:.0f}",
-            f"Eval s of {EVAL_LIMIT_SECONDS:.0f}",
-            "Adapting s",
-        ),
-        rows=tuple(rows),
-        note=(
-            "The largest of the seeds. Adapting is part of the evaluation. The caps in seconds are meant for 8 H100; "
-            "on another machine they are printed for orientation."
-        ),
-    )
-
-
-def _aligned(report: Report, style: Style) -> Table:
-    rows = []
-    for arm in report.arms:
-        both = [one for one in arm.seeds.values() if one.aligned_val_bpb is not None]
-        gain = arm.gain
-        if both or gain:
-            share = gain.sliding_share if gain else None
-            rows.append(
-                (
-                    arm.name,
-                    _number(fmean(one.aligned_val_bpb or 0.0 for one in both) if both else None, style),
-                    _number(fmean(one.val_bpb for one in arm.seeds.values()), style),
-                    _number(fmean(arm.aligned_gaps) if both else None, style, sign="+"),
-                    _number(gain.total if gain else None, style, sign="+"),
-                    NOTHING if share is None else f"{share:.1%}",
-                )
-            )
-    return Table(
-        title="What more context brings",
-        columns=("Arm", "Disjoint windows", "Final", "Final - disjoint", "Gain", "Of it sliding alone"),
-        rows=tuple(rows),
-        note=(
-            "Means over the seeds of `aligned_val_bpb` and `val_bpb`: the same weights with and without overlapping "
-            "windows. Above 0 after an adaptation is the signature of memorised windows. Gain: over the same trunk "
-            "without adaptation in disjoint windows; of it, the share that overlapping windows give without adaptation."
-        ),
-    )
-
-
-def _phases(report: Report) -> dict[str, dict[str, float]]:
-    """Mean wall seconds of each phase, without the phases inside it: of the training, then of each arm."""
-    run = report.run
-    columns = {
-        "training": [own_seconds(one.phases, run.plan.trial(seed).trunk.metrics) for seed, one in run.trunks.items()]
-    }
-    for arm in report.arms:
-        files = {seed: run.plan.paths.seed(seed).arm(arm.name).metrics for seed in arm.seeds}
-        columns[arm.name] = [own_seconds(one.phases, files[seed]) for seed, one in arm.seeds.items()]
-    return {
-        column: {name: fmean(one.get(name, 0.0) for one in found) for one in found for name in one}
-        for column, found in columns.items()
-    }
-
-
-def _times(report: Report) -> Table:
-    columns = _phases(report)
-    training, *scoring = columns.values()
-    ordered = [training, *sorted(scoring, key=len, reverse=True)]  # the fullest first: it has the order of all
-    names = list({name: None for phases in ordered for name in phases})
-    rows = [
-        (name, *(f"{phases[name]:.1f}" if name in phases else NOTHING for phases in columns.values())) for name in names
-    ]
-    total = ("Sum", *(f"{sum(phases.values()):.1f}" if phases else NOTHING for phases in columns.values()))
-    return Table(
-        title="Where the seconds went",
-        columns=("Phase", *columns),
-        rows=(*rows, total),
-        note=(
-            "Wall seconds, mean over the seeds, of each phase without the phases inside it: `phases` of each "
-            "`trunk.json` and `result.json`; which lies in which is in the `metrics.jsonl` beside them."
-        ),
-        summary_rows=1,
-    )
-
-
-def _sources(report: Report) -> list[str]:
-    plan = report.run.plan
-    return [
-        "## Where the numbers come from",
-        "",
-        "- Planned seeds, program, data: `plan.json`. The program that ran: `train_gpt.py`.",
-        "- Scores, bytes, seconds of a seed and arm: `seed_<seed>/<arm>/result.json`, one line each in `results.csv`.",
-        "- Means, intervals and tests: computed from those files; the same with full precision in `report.json`.",
-        "- Failures: `seed_<seed>/failure.json`. Output of every process: `seed_<seed>/job.log`.",
-        f"- Trunks: `../{plan.trial(plan.seeds[0]).trunk_path.parent.relative_to(report.run.path.parent).as_posix()}/`."
-        if plan.seeds
-        else "",
-        "",
-    ]
-
-
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-# --- cells -----------------------------------------------------------------------------------------------------------
-
-
-def _number(value: float | None, style: Style, sign: str = "") -> str:
-    return NOTHING if value is None else f"{value:{sign}.{style.decimals}f}"
-
-
-def _interval(interval: Interval | None, style: Style, sign: str = "") -> str:
-    if interval is None:
-        return NOTHING
-    if style.whole_intervals:
-        return f"{_number(interval.low, style, sign)} to {_number(interval.high, style, sign)}"
-    return f"±{(interval.high - interval.low) / 2:.{style.decimals}f}"
-
-
-def _p(p: float | None) -> str:
-    return NOTHING if p is None else f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"
-
-
-def _kind(arm: ArmReport) -> str:
-    if not arm.seeds:
-        return NOTHING
-    kinds = {len(arm.seeds): "end to end", 0: "from a trunk"}
-    return kinds.get(arm.end_to_end, f"{arm.end_to_end} of {len(arm.seeds)} end to end")
-
-
-def _claim(arm: ArmReport, style: Style) -> str:
-    if arm.claimable is None:
-        return NOTHING
-    return "yes" if arm.claimable else f"no: {arm.verdict or arm.protocol}" if style is FILE else "no"
-
-
-def _markdown(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", clean(text))
-
-
-def _markdown_table(table: Table) -> list[str]:
-    def line(cells: Sequence[str], mark: str = "") -> str:
-        return f"| {' | '.join(f'{mark}{_markdown(cell)}{mark}' for cell in cells)} |"
-
-    rule = "|".join("---" if index < table.left else "---:" for index in range(len(table.columns)))
-    plain, bold = table.rows[: len(table.rows) - table.summary_rows], table.rows[len(table.rows) - table.summary_rows :]
-    return [line(table.columns), f"|{rule}|", *(line(row) for row in plain), *(line(row, "**") for row in bold)]

@@ -1,17 +1,19 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
 from jobs.model import MATRIX_KINDS
-from jobs.quantization import Grid, widths_of
-from jobs.quantizer.gptq_lite import CANDIDATES, best_rows
+from jobs.quantization import Grid
+from jobs.quantizer.gptq_lite import best_rows, candidates
+from jobs.row_quantizer import RowQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveBits:
+class AdaptiveBits(RowQuantizer):
     """More bits for the matrices that the loss feels most, fewer for those that it feels least.
 
     Matrices are ranked by the mean square of their gradient on training text: the top tenth gets one bit more, the
@@ -32,14 +34,6 @@ class AdaptiveBits:
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
-    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
-        if widths_of(self).keeps(tensor, kind):
-            return None
-        return Grid(bits=widths_of(self).bits(kind), smallest_limit=self.smallest_limit)
-
-    def label(self) -> str:
-        return f"int{self.matrix_bits}"
-
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         return calibration.squared_gradients(model, calibration.training_text(self.sequences))
 
@@ -54,22 +48,16 @@ class AdaptiveBits:
         }
 
     def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
-        encoded: dict[str, Encoded] = {}
-        widths = widths_of(self)
-        for name, tensor in state.items():
-            if widths.keeps(tensor, kinds[name]):
-                encoded[name] = widths.kept(name, tensor, kinds[name])
-        matrices = [name for name in state if name not in encoded and kinds[name] in MATRIX_KINDS]
-        bits = self.bits_of(matrices, statistics)
-        for name in state:
-            if name not in encoded:
-                grids = [
-                    Grid(
-                        bits=bits.get(name) or widths.bits(kinds[name]),
-                        clip_quantile=quantile,
-                        smallest_limit=self.smallest_limit,
-                    )
-                    for quantile in CANDIDATES
-                ]
-                encoded[name] = best_rows(name, state[name], grids, by_matrix=False)
-        return [encoded[name] for name in state]
+        names = [
+            name
+            for name, tensor in state.items()
+            if kinds[name] in MATRIX_KINDS and self.grid(name, tensor, kinds[name])
+        ]
+        bits = {name: torch.tensor(bits) for name, bits in self.bits_of(names, statistics).items()}
+        return super().encode(state, kinds, bits)
+
+    def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
+        """``statistic``: the bits that the matrix was given; None for a table."""
+        if statistic is not None:
+            grid = replace(grid, bits=int(statistic))
+        return best_rows(name, weight_RC, candidates(grid), by_matrix=False)

@@ -6,14 +6,15 @@ from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
-from jobs.quantization import Grid, qmax, row_quantile, row_scales, widths_of
-from jobs.quantizer.gptq_lite import CANDIDATES, best_rows
+from jobs.quantization import Grid, qmax
+from jobs.quantizer.gptq_lite import best_rows, candidates
+from jobs.row_quantizer import RowQuantizer
 
 BLOCK_COLUMNS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullGptq:
+class FullGptq(RowQuantizer):
     """Round column by column, pushing each column's error into those that are still to come, by the inputs' Hessian.
 
     Columns go in order of falling diagonal ("act-order"), damping is added once, dead columns become zero. Of the clip
@@ -41,14 +42,6 @@ class FullGptq:
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
-    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
-        if widths_of(self).keeps(tensor, kind):
-            return None
-        return Grid(bits=widths_of(self).bits(kind), smallest_limit=self.smallest_limit)
-
-    def label(self) -> str:
-        return f"int{self.matrix_bits}"
-
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         """The Hessian of every linear layer that will be rounded with one."""
         if self.calibrates_on == "training_data":
@@ -57,27 +50,17 @@ class FullGptq:
             text = calibration.generated_text(model, self.sequences, temperature=self.temperature)
         return calibration.hessians(model, text)
 
-    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
-        return [self._encoded(name, tensor, kinds[name], statistics.get(name)) for name, tensor in state.items()]
-
-    def _encoded(self, name: str, tensor: Tensor, kind: str, hessian_CC: Tensor | None) -> Encoded:
-        if widths_of(self).keeps(tensor, kind):
-            return widths_of(self).kept(name, tensor, kind)
-        bits = widths_of(self).bits(kind)
-        factor = None
-        if hessian_CC is not None:
-            hessian_CC = hessian_CC.to(tensor.device, torch.float32)
-            factor = inverse_factor(hessian_CC, damping=self.damping)
+    def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
+        """``statistic``: the Hessian [C, C] of the layer's inputs; None where there is none."""
+        hessian_CC = None if statistic is None else statistic.to(weight_RC.device, torch.float32)
+        factor = None if hessian_CC is None else inverse_factor(hessian_CC, damping=self.damping)
         if hessian_CC is None or factor is None:
-            grids = [
-                Grid(bits=bits, clip_quantile=quantile, smallest_limit=self.smallest_limit) for quantile in CANDIDATES
-            ]
-            return best_rows(name, tensor, grids, by_matrix=False)
+            return best_rows(name, weight_RC, candidates(grid), by_matrix=False)
         best_values, best_scales, best_error_R = torch.empty(0), torch.empty(0), torch.empty(0)
-        for quantile in CANDIDATES:
-            scales = row_scales(row_quantile(tensor, quantile), bits, smallest_limit=self.smallest_limit)
-            values = rounded_by_columns(tensor, scales, bits, hessian_CC, factor)
-            difference = values.float() * scales.float()[:, None] - tensor.float()
+        for candidate in candidates(grid):
+            scales = candidate.scales(weight_RC)
+            values = rounded_by_columns(weight_RC, scales, grid.bits, hessian_CC, factor)
+            difference = values.float() * scales.float()[:, None] - weight_RC.float()
             if self.selects_by == "hessian_error":
                 error_R = ((difference @ hessian_CC) * difference).sum(dim=1)
             else:
@@ -88,7 +71,7 @@ class FullGptq:
             better_R = error_R < best_error_R
             best_values[better_R], best_scales[better_R] = values[better_R], scales[better_R]
             best_error_R = torch.where(better_R, error_R, best_error_R)
-        return Encoded(name=name, dtype=tensor.dtype, bits=bits, values=best_values, scales=best_scales)
+        return Encoded(name=name, dtype=weight_RC.dtype, bits=grid.bits, values=best_values, scales=best_scales)
 
 
 def column_order(hessian_CC: Tensor) -> Tensor:

@@ -1,18 +1,18 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jobs.artifact import Encoded
-from jobs.calibration import Calibration
-from jobs.quantization import Grid, widths_of
+from jobs.quantization import Grid
+from jobs.row_quantizer import RowQuantizer
 
 CANDIDATES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)  # clip quantiles; the last is the row's largest magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
-class GptqLite:
+class GptqLite(RowQuantizer):
     """Row-wise rounding whose clip quantile is searched for: of five, the one with the least squared error.
 
     By default each row chooses for itself; PR #414's script chooses one quantile for a whole matrix
@@ -31,28 +31,13 @@ class GptqLite:
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
-    reserve_seconds = 0.0
+    def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
+        return best_rows(name, weight_RC, candidates(grid), by_matrix=self.search == "matrix")
 
-    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
-        if widths_of(self).keeps(tensor, kind):
-            return None
-        return Grid(bits=widths_of(self).bits(kind), smallest_limit=self.smallest_limit)
 
-    def label(self) -> str:
-        return f"int{self.matrix_bits}"
-
-    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-        return {}
-
-    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
-        return [self._encoded(name, tensor, kinds[name]) for name, tensor in state.items()]
-
-    def _encoded(self, name: str, tensor: Tensor, kind: str) -> Encoded:
-        if widths_of(self).keeps(tensor, kind):
-            return widths_of(self).kept(name, tensor, kind)
-        bits = widths_of(self).bits(kind)
-        grids = [Grid(bits=bits, clip_quantile=quantile, smallest_limit=self.smallest_limit) for quantile in CANDIDATES]
-        return best_rows(name, tensor, grids, by_matrix=self.search == "matrix")
+def candidates(grid: Grid) -> list[Grid]:
+    """``grid`` with each of the clip quantiles that are tried."""
+    return [replace(grid, clip_quantile=quantile) for quantile in CANDIDATES]
 
 
 def best_rows(name: str, weight_RC: Tensor, grids: list[Grid], *, by_matrix: bool) -> Encoded:

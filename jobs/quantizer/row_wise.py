@@ -1,15 +1,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
-
-from jobs.artifact import Encoded
-from jobs.calibration import Calibration
-from jobs.quantization import Grid, widths_of
+from jobs.row_quantizer import RowQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowWise:
+class RowWise(RowQuantizer):
     """Round to nearest with one scale a row: int8 as the naive baseline, int6 with int8 tables as its successors.
 
     Control vectors stay float32, small tensors float16. The published int6 exporters keep the
@@ -28,28 +24,3 @@ class RowWise:
     smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
-
-    reserve_seconds = 0.0
-
-    def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
-        if widths_of(self).keeps(tensor, kind):
-            return None
-        return Grid(
-            bits=widths_of(self).bits(kind),
-            clip_quantile=self.clip_quantile,
-            full_range=self.full_range,
-            smallest_limit=self.smallest_limit,
-        )
-
-    def label(self) -> str:
-        return f"int{self.matrix_bits}"
-
-    def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-        return {}
-
-    def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
-        return [self._encoded(name, tensor, kinds[name]) for name, tensor in state.items()]
-
-    def _encoded(self, name: str, tensor: Tensor, kind: str) -> Encoded:
-        grid = self.grid(name, tensor, kind)
-        return grid.encoded(name, tensor) if grid else widths_of(self).kept(name, tensor, kind)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from platform import audit, report, tables
+from platform import audit, report, report_tables
 from platform.audit import Audit, audited_choices
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
@@ -214,7 +214,7 @@ def test_a_disagreement_fails(done: subprocess.CompletedProcess[str]) -> None:
 
 def test_a_report_says_what_the_audit_said(make_run: Callable[..., Any]) -> None:
     folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {1337: 2.1}})
-    assert "- audit: none\n" in tables.to_markdown(report.build(read_run(folder.path)))
+    assert "- audit: none\n" in report_tables.to_markdown(report.build(read_run(folder.path)))
     verdicts = {"no_ttt": "violates D7", "sgd": "pre_eval"}
     arms = {name: {"verdict": verdict, "agrees": True, "detectors": {}} for name, verdict in verdicts.items()}
     found = Audit(program_sha256="", recipe="", scale="", sizes={}, seconds=0.0, arms=arms)
@@ -224,7 +224,7 @@ def test_a_report_says_what_the_audit_said(make_run: Callable[..., Any]) -> None
     assert [line for line in told.warnings if "audit" in line] == [
         "no_ttt: its program declares score_first, the audit says violates D7."
     ]
-    text = tables.to_markdown(told)
+    text = report_tables.to_markdown(told)
     assert "- audit: no_ttt violates D7, sgd pre_eval\n" in text and "no: violates D7" in text
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from platform import report, tables
+from platform import report, report_tables
 from platform.results import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_one_seed_has_a_score_and_nothing_that_needs_two(make_run: MakeRun) -> N
     assert (delta["n"], delta["std"], delta["ci95"], delta["p"]) == (1, None, None, None)
     assert delta["mean"] == pytest.approx(-0.1)
     text = report.to_json(report.build(read_run(folder.path)))
-    assert "NaN" not in text and "nan" not in tables.to_markdown(report.build(read_run(folder.path)))
+    assert "NaN" not in text and "nan" not in report_tables.to_markdown(report.build(read_run(folder.path)))
 
 
 def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: MakeRun) -> None:
@@ -164,7 +164,7 @@ def test_what_sliding_windows_give_is_kept_apart_from_what_adapting_gives(make_r
     assert plain.total == plain.sliding == pytest.approx(0.02) and plain.sliding_share == 1
     assert adapted.n == 2 and adapted.plain == pytest.approx(2.33)
     assert adapted.total == pytest.approx(0.07) and adapted.sliding_share == pytest.approx(0.02 / 0.07)
-    assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in tables.to_markdown(made)
+    assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in report_tables.to_markdown(made)
     assert made.as_json()["arms"]["sgd"]["sliding_share"] == adapted.sliding_share
 
 
