@@ -146,6 +146,12 @@ def build_model(recipe: Recipe, *, seed: int, device: torch.device) -> Transform
     return model.to(device)
 
 
+def compile_in_place(model: Transformer) -> None:
+    """Compile the loss, which training calls, and ``hidden``, which scoring calls; weights and names stay."""
+    model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
+    model.compile(dynamic=False)
+
+
 def tensor_kinds(model: nn.Module) -> dict[str, str]:
     """The kind of every tensor of the state dict: what optimizers group and quantizers tell apart by.
 

@@ -43,7 +43,7 @@ from jobs.evaluation.aligned import Aligned
 from jobs.kernels.attention import kernel_in_use
 from jobs.log import Log
 from jobs.loop import train
-from jobs.model import Transformer, build_model, tensor_kinds
+from jobs.model import Transformer, build_model, compile_in_place, tensor_kinds
 from jobs.recipe import Adaptation, Evaluation, Recipe
 from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
 from jobs.world import World, joined_world
@@ -80,8 +80,7 @@ class Job:
         """The model at step 0, the same on every rank; compiled where there is a GPU."""
         model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
         if self.world.device.type == "cuda":
-            model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
-            model.compile(dynamic=False)
+            compile_in_place(model)
         return model
 
     def score(

@@ -17,6 +17,7 @@ BENCHMARKS = (
     "byte_model",
     "judge",
     "audit_confusion",
+    "gpu",
 )
 
 

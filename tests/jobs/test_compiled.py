@@ -1,0 +1,109 @@
+"""What only shows under torch.compile: graphs in one piece, and the kernel that a card would take. No card needed."""
+
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from jobs.kernels import attention
+from jobs.model import build_model
+from jobs.world import World
+from platform.paths import RECIPES
+from tests.benchmarks.gpu import measure
+from tests.benchmarks.recipes import recipe_object
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch.compiler.reset()
+    attention.available_kernels.cache_clear()
+    yield
+    attention.available_kernels.cache_clear()
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_and_its_gradient_are_one_graph(name: str) -> None:
+    """A break in the graph of a layer costs a launch of Python for every layer and step."""
+    recipe = recipe_object(name, "smoke")
+    model = build_model(recipe, seed=1, device=torch.device("cpu"))
+    rounding = recipe.fake_quantization.attach(model, recipe.quantizer) if recipe.fake_quantization else None
+    compiled = torch.compile(model, backend="eager", dynamic=False, fullgraph=True)
+    tokens = torch.randint(recipe.shape.vocab_size, (2, 33), generator=torch.Generator().manual_seed(0))
+    inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    for on in (False, True) if rounding else (False,):
+        if rounding:
+            rounding.turn(on)
+        loss = compiled(inputs, targets)
+        loss.backward()
+        torch.testing.assert_close(loss, model(inputs, targets), rtol=1e-5, atol=0)
+
+
+def pretend_card(monkeypatch: pytest.MonkeyPatch, major: int, modules: dict[str, object]) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (major, 0))
+    for name in ("flash_attn_interface", "flash_attn"):
+        module = types.ModuleType(name)
+        if name in modules:
+            module.flash_attn_func = modules[name]  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, name, module)
+        else:
+            monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+
+
+def doubled(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    assert causal
+    return 2 * attention.torch_attention(q, k, v)
+
+
+def with_sum(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
+    return 3 * attention.torch_attention(q, k, v), q
+
+
+@pytest.mark.parametrize(
+    ("major", "modules", "name", "factor"),
+    [
+        (9, {"flash_attn_interface": with_sum, "flash_attn": doubled}, "FlashAttention 3", 3),
+        (8, {"flash_attn_interface": with_sum, "flash_attn": doubled}, "FlashAttention 2", 2),
+        (9, {"flash_attn": doubled}, "FlashAttention 2", 2),
+        (9, {}, "sdpa", 1),
+    ],
+)
+def test_the_fastest_kernel_is_chosen_and_compiles_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, major: int, modules: dict[str, object], name: str, factor: int
+) -> None:
+    pretend_card(monkeypatch, major, modules)
+    assert attention.available_kernels()[0][0] == attention.gpu_kernel() == name
+    said = attention.kernel_in_use(torch.device("cuda"))
+    names, missing = attention.available_kernels()
+    assert len(names) + len(missing) == 3, "each is there or missing for a reason"
+    assert said.startswith(f"{name}: ") and all(reason in said for reason in missing)
+    q, k, v = (torch.randn(2, 8, heads, 16, generator=torch.Generator().manual_seed(0)) for heads in (4, 2, 2))
+
+    def on_a_card(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention.KERNELS[attention.gpu_kernel()](q, k, v)
+
+    found = torch.compile(on_a_card, backend="eager", fullgraph=True)(q, k, v)
+    torch.testing.assert_close(found, factor * attention.torch_attention(q, k, v))
+
+
+def test_the_benchmark_of_a_card_counts_tokens_and_products() -> None:
+    """Run where there is no card, so that it works where there is one."""
+    recipe = recipe_object("naive_baseline", "smoke")
+    found = measure(recipe, World(), kernel="sdpa", steps=1)
+    shape, budget = recipe.shape, recipe.budget
+    assert len(found.step_ms) == 1 and found.tokens == budget.batch_tokens // 8
+    matrices = 2 * shape.model_dim**2 + 2 * shape.model_dim * shape.num_kv_heads * shape.head_dim  # of attention
+    matrices += 4 * shape.model_dim**2  # of the feed-forward, twice as wide
+    weights = shape.num_layers * matrices + shape.vocab_size * shape.model_dim
+    controls = 2 * shape.num_layers * shape.model_dim + shape.num_layers // 2 * shape.model_dim  # mixes and skips
+    assert (
+        6 * weights
+        < found.flops / found.tokens
+        < 6 * (weights + controls) + 6 * budget.sequence_length * (shape.num_layers * shape.model_dim) * 1.01
+    )
+    assert "ms a step" in str(found) and "sdpa" in str(found)
