@@ -46,6 +46,11 @@ against: tiny
 arms: {no_ttt: no_adaptation}
 scales: {laptop: {budget: {iterations: 100000, train_seconds: 600}}}
 """
+HOPELESS = """
+question: When is a recipe given up?
+against: tiny
+arms: {no_ttt: no_adaptation}
+"""
 HEAVY = {"ray", "mlflow", "torch", "pandas", "numpy", "scipy", "matplotlib", "sentencepiece"}
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipes = folder / "my recipes"
     recipes.mkdir()
     (recipes / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
-    for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG)):
+    for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG), ("hopeless", HOPELESS)):
         (recipes / f"{name}.yaml").write_text(text)
     corpus.embedded()  # made once for all tests of this machine
     return folder
@@ -294,6 +299,22 @@ def test_a_finished_launch_is_not_run_again(folder: Path, launch: Launch) -> Non
     assert _files(plan_of(folder, "tiny")) == before
     dry = launch("tiny", seeds="3", options=("--dry-run",))
     assert "seed 42         done: no_ttt, sgd" in dry.stdout and "3 trials, 2 done, 1 to run" in dry.stdout
+
+
+def test_hopeless_seeds_are_not_run_and_the_run_says_so(folder: Path, launch: Launch) -> None:
+    result = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+    assert result.returncode == 0, result.stderr
+    plan = plan_of(folder, "hopeless")
+    assert [trial.done for trial in plan.trials] == [True, False, False]
+    assert result.stderr.count("not run: given up") == 2 and "given up after 1 of 3 seeds" in result.stderr
+    assert "seeds not run: 42, 2024; given up after 1 of 3 seeds: the chance to beat the given score" in result.stdout
+    assert not (plan.trials[1].paths.folder / "job.log").exists()
+    again = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+    assert again.returncode == 0 and "starts" not in again.stderr, "it is given up before anything starts"
+    dry = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "no such folder", "--dry-run"))
+    assert dry.returncode == 2 and "no such folder" in dry.stderr
+    assert launch("hopeless", seeds="2").returncode == 0, "without the option its seeds are run"
+    assert [trial.done for trial in plan.trials] == [True, True, False] and not plan.paths.given_up.exists()
 
 
 def test_other_data_than_the_run_was_started_on_is_refused(folder: Path, launch: Launch) -> None:
