@@ -4,8 +4,8 @@ Rules are data (``platform/rules/*.yaml``, with version and source); this module
 judged is evidence and margins: no set of rules says of a record that it is invalid.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class SeedFacts:
     """What is measured of one seed of a claim; None where nothing measured it."""
 
     seed: int | None
-    source: str  # the log or result it comes from
+    source: str  # the log or result that the score comes from
     bpb: float
     loss: float | None
     artifact_bytes: int | None
@@ -34,6 +34,10 @@ class SeedFacts:
     all_eval_seconds: float | None  # of every evaluation of the log together
     score_first: str = ""  # "no adaptation", "score first", "learned before it was scored", or "" where unknown
     score_first_source: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)  # of the other values, by their name, where they are apart
+
+    def source_of(self, name: str) -> str:
+        return self.sources.get(name, self.source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,20 +178,21 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     if not known:
         return CANNOT_TELL, "no log prints it", ""
     value, worst = max(known, key=lambda pair: pair[0])
+    source = worst.source_of(name)
     unit = "bytes" if name.endswith("bytes") else "s"
     shown, most = (f"{int(value):,}", f"{limit:,}") if unit == "bytes" else (f"{value:.1f}", f"{limit}")
     figure = f"{shown} of {most} {unit}"
     if value > limit + tolerance:
-        return FAIL, f"{figure}, {value - limit:,.{0 if unit == 'bytes' else 3}f} over", worst.source
+        return FAIL, f"{figure}, {value - limit:,.{0 if unit == 'bytes' else 3}f} over", source
     if value > limit:
         figure += f", {value - limit:.3f} s over, within the tolerance of {tolerance} s"
     if name == "eval_seconds":
         everything = max((one.all_eval_seconds or 0.0 for one in claim.seeds), default=0.0)
         if everything > limit:
-            return CANNOT_TELL, f"{figure}; all evaluations of the log together {everything:.1f} s", worst.source
+            return CANNOT_TELL, f"{figure}; all evaluations of the log together {everything:.1f} s", source
     if len(known) < len(claim.seeds) or claim.missing_seeds:
-        return CANNOT_TELL, f"{figure}; not every seed has it", worst.source
-    return PASS, figure, worst.source
+        return CANNOT_TELL, f"{figure}; not every seed has it", source
+    return PASS, figure, source
 
 
 def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:

@@ -32,6 +32,12 @@ def _facts(seed: SeedEvidence) -> SeedFacts:
     )
     scored = seed.run.eval_ms(final)
     labels = {one.label: time for run, one in _scoring(seed) if (time := run.eval_ms(one)) is not None}
+    line = (seed.run.timed(final) or final).line
+    places = {
+        "artifact_bytes": total.where if total else "",
+        "train_seconds": train.where if train else "",
+        "eval_seconds": total_eval.where if total_eval else f"{seed.run.file}:{line}",
+    }
     score_first, source = _score_first(seed)
     return SeedFacts(
         seed=seed.seed,
@@ -44,6 +50,7 @@ def _facts(seed: SeedEvidence) -> SeedFacts:
         all_eval_seconds=_seconds(sum(labels.values(), Decimal(0)) if labels else None),
         score_first=score_first,
         score_first_source=source,
+        sources={name: place for name, place in places.items() if place},
     )
 
 

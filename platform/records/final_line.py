@@ -33,15 +33,26 @@ def mean_is_claimed(runs: Sequence[LogRun], scores: Sequence[Figure]) -> bool:
 
 
 def by_label(runs: Sequence[LogRun]) -> dict[str, list[Evaluation]]:
-    """The last line of each label of each run, the likeliest label first."""
+    """The last line of each label of each run, the likeliest label first.
+
+    Where a run was cut off before the exact line, its rougher twin stands in: a killed log costs no other its digits.
+    """
     found: dict[str, list[Evaluation]] = {}
+    exact = {one.name: one.label for run in runs for one in run.candidates if "_exact" in one.label}
     for run in runs:
+        own = {one.label for one in run.candidates}
         seen = set()
         for one in run.candidates:
-            if one.label not in seen:
-                seen.add(one.label)
-                found.setdefault(one.label, []).append(one)
-    return dict(sorted(found.items(), key=lambda item: (KINDS.index(item[1][0].kind), -item[1][0].decimals)))
+            twin = exact.get(one.label, one.label)
+            label = one.label if twin in own else twin
+            if label not in seen:
+                seen.add(label)
+                found.setdefault(label, []).append(one)
+    return dict(sorted(found.items(), key=lambda item: _likelihood(item[1])))
+
+
+def _likelihood(finals: Sequence[Evaluation]) -> tuple[int, int]:
+    return KINDS.index(finals[0].kind), -max(one.decimals for one in finals)
 
 
 def label_of(runs: Sequence[LogRun], scores: Sequence[Figure]) -> str | None:
@@ -67,5 +78,7 @@ def _mean(finals: Sequence[Evaluation]) -> Decimal:
 
 def final_of(run: LogRun, label: str | None, scores: Sequence[Figure] = ()) -> Evaluation | None:
     """The score of ``run`` under the record's label, the claimed one of several; else its own likeliest line."""
-    own = [one for one in run.candidates if one.label == label] or list(run.candidates[:1])
+    own = [one for one in run.candidates if one.label == label]
+    own = own or [one for one in run.candidates if label and one.label == label.replace("_exact", "")]
+    own = own or list(run.candidates[:1])
     return next((one for one in own if is_claimed(one.bpb.decimal, scores)), own[0] if own else None)

@@ -21,7 +21,8 @@ _NO_LOG_NAMES = re.compile(r"(?:requirements|readme|license|notice|tokenizer|voc
 _SUBMISSION_NAMES = re.compile(r".*submission.*\.json$", re.I)
 _LOG_FOLDERS = re.compile(r"(?:train(?:ing)?_?)?logs?|runs?|seeds?[_-]?\d*|outputs?|results?", re.I)
 _README_NAMES = re.compile(r"readme(?:\.(?:md|txt|markdown|rst))?$", re.I)
-_SEED_NAMED = re.compile(r"(?:seed|(?:^|[^a-z])s)[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
+_SEED_NAMED = re.compile(r"seed[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
+_S_NAMED = re.compile(r"(?:^|[^a-z])s[_=-]?(\d{1,9})(?!\d|\.\d)(?!.*[_-]\d+\.\w+$)", re.I)
 _NUMBER_LAST = re.compile(r"(?<!\d)[_-](\d{1,9})(?=\.\w+$)")
 
 
@@ -49,8 +50,12 @@ class ReadRecord:
 
 
 def seed_in_name(name: str) -> int | None:
-    """The seed that a file name gives by that word: ``train_seed42.log``, ``log_s7.txt``."""
-    match = _SEED_NAMED.search(name.rpartition("/")[2])
+    """The seed that a file name gives by that word: ``train_s64_seed42.log``, ``log_s7.txt``.
+
+    A mere s before another number is a stride: ``h100_s64_42.log``.
+    """
+    own = name.rpartition("/")[2]
+    match = _SEED_NAMED.search(own) or _S_NAMED.search(own)
     return int(match[1]) if match else None
 
 

@@ -5,7 +5,8 @@
     final_sliding val_loss:3.1157 val_bpb:1.2064 (stride=16)    "final_sliding" val_loss val_bpb stride
     Total submission size int6+zstd: 15872848 bytes             "Total submission size" int6+zstd (bytes)
 
-A value has digits, so the format strings of a script dump (``val_loss:{loss:.4f}``) are no pairs.
+A value has digits, so the format strings of a script dump (``val_loss:{loss:.4f}``) are no pairs. Of a number with
+commas that do not part thousands (``1,1194``, a list) nobody can tell what it is: no pair.
 """
 
 import re
@@ -19,12 +20,13 @@ _CLOCK = re.compile(
 )
 LONGEST_LINE = 6000  # characters; a line of hyperparameters has some 4,000
 
+_THOUSANDS = r"(?:,\d{3}){1,5}(?!,?\d)"  # of 15,990,006
 _PROGRESS = re.compile(r"(\d{1,12})/(\d{1,12})(?=[ \t])")
 _PAIR = re.compile(
     r"(?P<key>[A-Za-z(#@][^\s:=,|]{0,60})(?:[:=]|[ \t]+=)[ \t]*"
-    r"(?P<number>[-+]?(?:\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?)"
-    r"(?:/(?P<of>\d{1,12}))?"
-    r"[ \t]?(?P<unit>ms|MiB|MB|KB|bytes|tok|s|m|x|B|%)?(?![\w.:=])"
+    rf"(?P<number>[-+]?(?:\d{{1,18}}(?:\.\d{{1,18}}|{_THOUSANDS})?|\.\d{{1,18}})(?:[eE][-+]?\d{{1,3}})?)"
+    rf"(?:/(?P<of>\d{{1,12}}(?:{_THOUSANDS})?))?"
+    r"[ \t]?(?P<unit>ms|MiB|MB|KB|bytes|tok|s|m|x|B|%)?(?![\w.:=]|,\d)"
 )
 
 
@@ -70,14 +72,20 @@ def parse(number: int, text: str) -> Line | None:
     if progress := _PROGRESS.match(text):
         values["step"] = Number(progress[1], "", int(progress[2]))
         start = progress.end()
+    plain = str if "," not in text else _without_commas
     for match in _PAIR.finditer(text, start):
         if not values:
             label = text[: match.start()].strip()
         of = match["of"]
         values.setdefault(
-            match["key"].strip("()"), Number(match["number"], match["unit"] or "", int(of) if of else None)
+            match["key"].strip("()"),
+            Number(plain(match["number"]), match["unit"] or "", int(plain(of)) if of else None),
         )
     return Line(number, label, values, text) if values else None
+
+
+def _without_commas(digits: str) -> str:
+    return digits.replace(",", "")
 
 
 def cut_off(line: Line) -> bool:

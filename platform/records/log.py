@@ -20,6 +20,7 @@ MOST_RUNS = 200  # of one file; more is not a log of training runs
 MOST_EVALUATIONS = 500  # of one run
 HIGHEST_BPB = 1000  # no score; a diverged run has a few dozen
 MOST_PENDING = 20_000  # lines of use that wait for the end of what may be a script dump; the last are kept
+LEAST_CODE = 3  # lines that begin as code in a dump; fewer are a warning that quotes its line
 
 _HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
@@ -76,6 +77,7 @@ class _FileReader:
         self._done: list[LogRun] = []
         self._run = _RunReader()
         self._pending: deque[tuple[int, bytes, bool]] | None = None  # lines of what may be a script dump
+        self._code = 0  # lines of it that begin as code, counted up to LEAST_CODE
         self._hyperparameters_next = False
 
     def feed(self, raw: RawLine) -> None:
@@ -85,9 +87,11 @@ class _FileReader:
         wanted = line.startswith(STARTS) or 48 <= line[0] <= 57 or b"val_bpb" in line or self._hyperparameters_next
         if not wanted and not line.startswith(RUN_STARTS):
             if line[0] == 61 and RULE.match(line):
-                self._pending = None
-            elif self._pending is None and CODE_STARTS.match(line):
-                self._pending = deque(maxlen=MOST_PENDING)
+                self._end_dump()
+            elif self._code < LEAST_CODE and CODE_STARTS.match(line):
+                self._code += 1
+                if self._pending is None:
+                    self._pending = deque(maxlen=MOST_PENDING)
             return
         self._hyperparameters_next = line.startswith(b"--- Hyperparameters")
         if self._pending is None:
@@ -96,10 +100,17 @@ class _FileReader:
             self._pending.append((raw.number, line, raw.ended))
 
     def finish(self) -> list[LogRun]:
-        for number, line, ended in self._pending or ():  # no rule came: it was the log after all
-            self._take(number, line, ended)
+        self._code = 0  # no rule came: it was the log after all
+        self._end_dump()
         self._close()
         return self._done
+
+    def _end_dump(self) -> None:
+        """Drop the lines that waited where they are of a script, and take them where they are not."""
+        if self._pending and self._code < LEAST_CODE:
+            for number, line, ended in self._pending:
+                self._take(number, line, ended)
+        self._pending, self._code = None, 0
 
     def _take(self, number: int, line: bytes, ended: bool) -> None:
         if line.startswith(RUN_STARTS) and self._run.has_results:

@@ -174,12 +174,15 @@ class LogRun:
         first = found[0]
         return next((one for one in found if one.decimals > first.decimals and one.name == first.name), first)
 
+    def timed(self, evaluation: Evaluation) -> Evaluation | None:
+        """The line that says how long an evaluation took: its own or that of its twin with fewer decimals."""
+        timed = (one for one in self.evaluations if one.eval_ms is not None and one.name == evaluation.name)
+        return evaluation if evaluation.eval_ms is not None else next(timed, None)
+
     def eval_ms(self, evaluation: Evaluation) -> Decimal | None:
-        """How long an evaluation took: printed in its own line or in that of its twin with fewer decimals."""
-        if evaluation.eval_ms is not None:
-            return evaluation.eval_ms
-        times = (one.eval_ms for one in self.evaluations if one.eval_ms is not None and one.name == evaluation.name)
-        return next(times, None)
+        """How long an evaluation took."""
+        timed = self.timed(evaluation)
+        return timed.eval_ms if timed else None
 
 
 def nats_per_bpb(evaluations: Iterable[Evaluation]) -> float | None:

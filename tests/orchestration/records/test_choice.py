@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from platform.records.folder import seed_in_name
 from platform.records.record import Examined, examine
 from tests.orchestration.records.written import COMPACT, mean, narrow_readme, record, without_ttt
 from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log, compact_log
@@ -14,6 +17,7 @@ SEEDS = without_ttt()
 ONE = SEEDS[0]
 MEAN = mean([n.score for n in SEEDS])
 NAMED = {f"train_seed{n.seed}.log": baseline_log(n) for n in SEEDS}
+TUNED = {f"train_seed{n.seed}.log": baseline_log(n) for n in THREE}
 
 
 def examined(folder: Path, logs: Mapping[str, str], submission: dict[str, Any], readme: str = "") -> Examined:
@@ -149,6 +153,28 @@ def test_a_seed_in_the_name_and_another_in_the_text(tmp_path: Path) -> None:
     found = examined(tmp_path, {"train_seed42.log": baseline_log(ONE)}, {"val_bpb": ONE.score})
     assert (found.runs[0]["seed"], found.runs[0]["seed_logged"]) == (42, 1337)
     assert "train_seed42.log prints seed 1337" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("train_s64_seed42.log", 42),
+        ("h100_s64_42.log", None),
+        ("log_s7.txt", 7),
+        ("s42_train.log", 42),
+        ("seed=7_s64.log", 7),
+        ("lr0.02_steps64.log", None),
+    ],
+)
+def test_a_stride_in_a_name_is_no_seed(name: str, seed: int | None) -> None:
+    assert seed_in_name(name) == seed
+
+
+def test_a_killed_log_costs_the_others_no_digits(tmp_path: Path) -> None:
+    cut = TUNED["train_seed42.log"].partition("legal_ttt_exact")[0]
+    found = examined(tmp_path, TUNED | {"train_seed42.log": cut}, {"val_bpb": round(mean([n.score for n in THREE]), 4)})
+    assert (found.verdict, found.claimed.label) == ("agrees", "legal_ttt_exact")
+    assert found.score.bpb == (THREE[0].ttt, THREE[2].ttt, 1.12)
 
 
 def test_names_with_spaces_dates_and_folders(tmp_path: Path) -> None:

@@ -214,6 +214,29 @@ def test_lines_of_evidence(tmp_path: Path) -> None:
         assert one.bpb.text in text[one.line - 1] and one.label.split()[0] in text[one.line - 1]
 
 
+@pytest.mark.parametrize(
+    ("printed", "read"),
+    [("15,990,006", "15990006"), ("990,006", "990006"), ("15990006", "15990006"), ("1,1194", None), ("1,2,3", None)],
+)
+def test_commas_part_thousands_or_make_no_number(printed: str, read: str | None) -> None:
+    line = parse(1, f"Total submission size int6+lzma: {printed} bytes")
+    assert (line and line.values["int6+lzma"].text) == read
+
+
+def test_progress_with_thousands() -> None:
+    line = parse(1, "step:7,179/9,000 val_loss:1.9 val_bpb:1.1")
+    assert line and (line.values["step"].text, line.values["step"].of) == ("7179", 9000)
+
+
+@pytest.mark.parametrize("quoted", ["import warnings\n", "from x import y\nimport warnings\n"])
+@pytest.mark.parametrize("before", ["stopping_early", "seed:1337"])
+def test_a_line_of_code_in_a_log_is_no_dump(tmp_path: Path, quoted: str, before: str) -> None:
+    text = baseline_log(THREE[0], dump=False)
+    start = text.index(before)
+    found = fields(used(tmp_path, f"{text[:start]}{quoted}{text[start:]}{RULE}\n"))
+    assert found == fields(used(tmp_path, text))
+
+
 def test_a_log_of_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "").runs == () and read(tmp_path, "hello\nworld\n").used is None
 

@@ -170,6 +170,19 @@ def test_what_a_record_claims(tmp_path: Path) -> None:
     assert claim.track == "10min_16mb" and claim.nats_per_bpb == pytest.approx(SP1024, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("artifact bytes", "Total submission size int6"),
+        ("training time", "stopping_early"),
+        ("evaluation time", "legal_ttt "),
+    ],
+)
+def test_the_source_of_a_check_is_the_line_that_has_its_figure(tmp_path: Path, rule: str, words: str) -> None:
+    name, _, line = the(judge(claim_of(examine(record(tmp_path))), load(README)), rule).source.partition(":")
+    assert (tmp_path / name).read_text(encoding="utf-8").splitlines()[int(line) - 1].startswith(words)
+
+
 def test_no_adaptation_and_phased_adaptation(tmp_path: Path) -> None:
     plain = record(tmp_path / "plain", without_ttt(), README__md=narrow_readme(without_ttt()))
     assert {one.score_first for one in claim_of(examine(plain)).seeds} == {"no adaptation"}
