@@ -28,6 +28,7 @@ class Setting:
     seed: int
     world: World
     log: Log
+    max_micro_batch_tokens: int = 98_304  # of one forward pass on one rank
     sam_radius: float = 0.0  # of sharpness-aware steps; 0: plain ones
 
 
@@ -62,6 +63,7 @@ class SharedSteps:
     ) -> None:
         self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
         self.world, self.sam_radius = setting.world, setting.sam_radius
+        self.max_micro_batch_tokens = setting.max_micro_batch_tokens
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def take(self, inputs_RT: Tensor, targets_RT: Tensor, *, learning_rate: float) -> float:
@@ -82,11 +84,13 @@ class SharedSteps:
             parameter.grad = None
         first, last = self.world.share(len(inputs_RT))
         counted = torch.zeros(2, dtype=torch.float64, device=self.world.device)
-        if last > first:
-            loss = self.model(inputs_RT[first:last], targets_RT[first:last])
+        most = max(1, self.max_micro_batch_tokens // inputs_RT.size(1))
+        for begin in range(first, last, most):
+            rows = slice(begin, min(begin + most, last))
+            loss = self.model(inputs_RT[rows], targets_RT[rows])
             loss.backward()
-            counted[0] = loss.detach().double()
-            counted[1] = (targets_RT[first:last] != IGNORED).sum()
+            counted[0] += loss.detach().double()
+            counted[1] += (targets_RT[rows] != IGNORED).sum()
         summed = gradients(self.parameters)
         self.world.sum(counted)
         self.world.sum_all(summed)

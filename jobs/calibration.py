@@ -1,10 +1,14 @@
-"""Watching a trained model at work, for quantizers that round with an eye on what the weights are used for."""
+"""Watching a trained model at work, for quantizers that round with an eye on what the weights are used for.
+
+The model is called as it was before compilation: hooks come and go, and every length would be compiled anew.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.contract import BOS_TOKEN
@@ -39,7 +43,7 @@ class Calibration:
         first = torch.randint(self.vocab_size, (count, 1), generator=generator, device=self.world.device)
         text = torch.cat((torch.full_like(first, BOS_TOKEN), first), dim=1)
         while text.size(1) < self.sequence_length:
-            logits_BV = model.logits(model.hidden(text)[:, -1]) / temperature
+            logits_BV = model.logits(type(model).hidden(model, text)[:, -1]) / temperature
             text = torch.cat((text, torch.multinomial(logits_BV.softmax(-1), 1, generator=generator)), dim=1)
         return text
 
@@ -64,7 +68,7 @@ class Calibration:
                 hooks.append(module.register_forward_pre_hook(watch(f"{name}.weight")))
         try:
             for batch in text_BT.split(batch_sequences):
-                model.logits(model.hidden(batch))
+                model.logits(type(model).hidden(model, batch))
         finally:
             for one in hooks:
                 one.remove()
@@ -78,7 +82,8 @@ class Calibration:
         batches = text_BT.split(batch_sequences)
         for batch in batches:
             model.zero_grad(set_to_none=True)
-            (model(batch[:, :-1], batch[:, 1:].contiguous()) / batch[:, 1:].numel()).backward()
+            logits_NV = model.logits(type(model).hidden(model, batch[:, :-1])).flatten(0, 1)
+            F.cross_entropy(logits_NV, batch[:, 1:].flatten()).backward()
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
                     sums[name] += parameter.grad.float().square().mean()

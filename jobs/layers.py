@@ -31,5 +31,5 @@ def hidden_width(model_dim: int, multiple: float, number: int | None) -> int:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """``x`` divided by its root mean square over the last dimension; no weight, eps that of the dtype."""
+    """``x`` divided by its root mean square over the last dimension; no weight, torch's own eps."""
     return F.rms_norm(x, (x.size(-1),))

@@ -163,6 +163,8 @@ def take_step(
         if meta:
             meta.add_gradient(model, inputs, targets, step=step, batch_targets=batch_targets)
     optimizer.step(step=step, scale=scale)
+    if world.device.type == "cuda":
+        loader.prefetch(sequences[0])
     return total
 
 

@@ -28,7 +28,7 @@ class Transformer(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         shape = recipe.shape
-        _check_shape(recipe)
+        check_recipe(recipe)
         self.logit_softcap = shape.logit_softcap
         self.table = nn.Embedding(shape.vocab_size, shape.model_dim)
         self.embedding = nn.ModuleList([technique.build(shape) for technique in recipe.embedding])
@@ -122,7 +122,7 @@ class CausalSelfAttention(nn.Module):
         v_BTGK = self.value(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
         for path in value_paths:
             v_BTGK = path(self.layer, v_BTGK, first_values, ids_BT)
-        q_BTHK, k_BTGK = self.position(rms_norm(q_BTHK)), self.position(rms_norm(k_BTGK))
+        q_BTHK, k_BTGK = self.position(rms_norm(q_BTHK.float())), self.position(rms_norm(k_BTGK.float()))
         q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
         y_BTHK = self.heads(q_BTHK, k_BTGK, v_BTGK)
         for module in self.after_heads:
@@ -176,8 +176,12 @@ def tensor_kinds(model: nn.Module) -> dict[str, str]:
     return {name: kinds[name] for name in model.state_dict()}
 
 
-def _check_shape(recipe: Recipe) -> None:
-    """Refuse sizes that no model has. Raises ValueError, naming the knob, what was found and what is possible."""
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse, before anything is trained, sizes that no model has and what would be found out after the training.
+
+    Raises:
+        ValueError: names the knob, what was found and what is possible.
+    """
     shape, budget = recipe.shape, recipe.budget
     counts = {
         "shape.vocab_size": shape.vocab_size,
@@ -200,3 +204,9 @@ def _check_shape(recipe: Recipe) -> None:
         )
     if shape.num_heads % shape.num_kv_heads:
         raise ValueError(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")
+    next(iter(recipe.evaluation.windows(budget.sequence_length + 1, budget.sequence_length, (0,))))
+    if 0 < budget.train_seconds <= recipe.quantizer.reserve_seconds:  # no seconds at all: untrained on purpose
+        raise ValueError(
+            f"quantizer.reserve_seconds: {recipe.quantizer.reserve_seconds} of the {budget.train_seconds} seconds of "
+            f"budget.train_seconds leave nothing to train in"
+        )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded
+from jobs.rotation import rotated, unrotated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Grid:
     clip_quantile: float = 1.0  # of the magnitudes of a row, put at the end of the grid; 1.0: the largest
     full_range: bool = False  # also use the integer below -qmax
     smallest_limit: float = 0.0  # a row's scale is at least this over qmax
+    rotation_seed: int | None = None  # the rows are turned by this Hadamard matrix before they are rounded
 
     def scales(self, weight_RC: Tensor) -> Tensor:
         """float16 [R]."""
@@ -34,9 +36,10 @@ class Grid:
     def straight_through(self, weight_RC: Tensor) -> Tensor:
         """The rounded matrix, whose gradient is that of the matrix: w + stop_gradient(round(w) - w)."""
         with torch.no_grad():
-            scales = self.scales(weight_RC)
-            values = rounded(weight_RC, scales, self.bits, full_range=self.full_range)
-            change = values * scales.float()[:, None] - weight_RC
+            turned_RC = weight_RC if self.rotation_seed is None else rotated(weight_RC, self.rotation_seed)
+            scales = self.scales(turned_RC)
+            kept_RC = rounded(turned_RC, scales, self.bits, full_range=self.full_range) * scales.float()[:, None]
+            change = (kept_RC if self.rotation_seed is None else unrotated(kept_RC, self.rotation_seed)) - weight_RC
         return weight_RC + change
 
 

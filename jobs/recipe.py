@@ -48,7 +48,7 @@ class Budget:
     warmup_steps: int = 20  # compile and cache; weights, optimizer and data are put back afterwards
     batch_tokens: int = 524_288  # of one optimizer step, over all ranks
     sequence_length: int = 1024  # tokens of a training sequence
-    max_micro_batch_tokens: int = 65_536  # of one forward pass on one rank; a larger share is accumulated
+    max_micro_batch_tokens: int = 98_304  # of one forward pass on one rank; a larger share is accumulated
     validate_every: int = 1000  # steps; 0: only after the last
     log_every: int = 200  # steps
 

@@ -19,6 +19,7 @@ def unrotated(weight_RC: Tensor, seed: int) -> Tensor:
     return (_hadamard(weight_RC.float()) * _signs(weight_RC.size(1), seed).to(weight_RC.device)).to(weight_RC.dtype)
 
 
+@torch.compiler.assume_constant_result  # a generator cannot be part of a compiled graph, its signs can
 def _signs(columns: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(2, (columns,), generator=generator).float() * 2 - 1

@@ -17,7 +17,7 @@ from torch import Tensor
 from jobs.world import World
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """One forward pass: read the tokens [begin, end), score the targets [score_from, end)."""
 
@@ -129,8 +129,8 @@ def score_stream(
     for number, chunk in enumerate(chunks):
         begin, end = chunk[0].score_from, chunk[-1].end
         first, last = world.share(len(chunk))
-        for batch in _batches(chunk[first:last], shape):
-            _score_batch(model, tokens, batch, nll_N, shape)
+        for batch in _batches(chunk[first:last], shape, padded=tokens.is_cuda):
+            _score_batch(model, tokens, batch, nll_N, shape, padded=tokens.is_cuda)
         world.sum(nll_N[begin:end])
         events.append(Event(kind="score", begin=begin, end=end))
         if progress:
@@ -170,13 +170,16 @@ def score_documents(
         spans[first : first + learner.batch_documents] for first in range(0, len(spans), learner.batch_documents)
     ]
     events: list[Event] = []
+    nats, num_bytes, done = 0.0, 0, 0
     for batch in batches[world.rank :: world.size]:
         learner.begin([start for start, _ in batch])
         for chunk in range(-(-(batch[0][1] - batch[0][0]) // learner.chunk_targets)):
             _score_and_learn_chunk(tokens, nll_N, batch, chunk, learner, events)
         if progress:
-            done = nll_N > 0
-            progress(int(done.sum()), bits_per_byte(float(nll_N.double().sum()), int(bytes_N[done.cpu()].sum())))
+            done += sum(stop - start for start, stop in batch)
+            nats += float(torch.stack([nll_N[start:stop].double().sum() for start, stop in batch]).sum())
+            num_bytes += sum(int(bytes_N[start:stop].sum()) for start, stop in batch)
+            progress(done, bits_per_byte(nats, num_bytes))
     world.sum(nll_N)
     scores = Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
     if progress and world.size > 1:  # until now each rank told of its own documents
@@ -235,24 +238,30 @@ def _chunks(windows: Iterable[Window], chunk_targets: int, num_targets: int) -> 
         yield chunk
 
 
-def _batches(windows: list[Window], shape: tuple[int, int]) -> Iterator[list[Window]]:
-    """Up to ``shape[0]`` windows together, all of one length."""
-    for _, equal in groupby(windows, key=lambda window: window.end - window.begin):
+def _batches(windows: list[Window], shape: tuple[int, int], *, padded: bool) -> Iterator[list[Window]]:
+    """Up to ``shape[0]`` windows together: of one length, or of any where they will be ``padded`` to one."""
+    for _, equal in groupby(windows, key=lambda window: 0 if padded else window.end - window.begin):
         alike = list(equal)
         yield from (alike[first : first + shape[0]] for first in range(0, len(alike), shape[0]))
 
 
 @torch.no_grad()
 def _score_batch(
-    model: LanguageModel, tokens: Tensor, batch: list[Window], nll_N: Tensor, shape: tuple[int, int]
+    model: LanguageModel,
+    tokens: Tensor,
+    batch: list[Window],
+    nll_N: Tensor,
+    shape: tuple[int, int],
+    *,
+    padded: bool = False,
 ) -> None:
     """Fill ``nll_N`` for the targets that ``batch`` scores; logits only for those.
 
-    On a GPU every batch is filled up to ``shape`` (rows, positions), so that one compiled graph serves all; what a row
-    reads beyond its window is 0, and nothing there is scored.
+    ``padded``, on a GPU, every batch is filled up to ``shape`` (rows, positions), so that one compiled graph serves
+    all; what a row reads beyond its window is 0, and nothing there is scored.
     """
-    rows = shape[0] if tokens.is_cuda else len(batch)
-    length = shape[1] if tokens.is_cuda else batch[0].end - batch[0].begin
+    rows = shape[0] if padded else len(batch)
+    length = shape[1] if padded else batch[0].end - batch[0].begin
     bounds = torch.tensor([(one.begin, one.score_from, one.end) for one in batch]).to(tokens.device)
     bounds = torch.cat((bounds, bounds.new_zeros(rows - len(batch), 3)))
     begin_B1, from_B1, end_B1 = bounds[:, None].unbind(-1)

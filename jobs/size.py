@@ -18,14 +18,15 @@ def print_size(recipe: Recipe, program: str) -> None:
     try:
         with torch.device("meta"):
             model = Transformer(recipe)
+        kinds = tensor_kinds(model)
+        grids = {name: recipe.quantizer.grid(name, tensor, kinds[name]) for name, tensor in model.state_dict().items()}
     except ValueError as error:
         print(f"{recipe.name}: {error}", file=sys.stderr)
         sys.exit(2)
-    kinds = tensor_kinds(model)
     tensors = []
     control_bits = 16 if getattr(recipe.quantizer, "control_dtype", "float32") == "float16" else 32
     for name, tensor in model.state_dict().items():
-        grid = recipe.quantizer.grid(name, tensor, kinds[name])
+        grid = grids[name]
         bits = grid.bits if grid else control_bits if kinds[name] == "control" else 16
         tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
     widths = [
@@ -43,6 +44,7 @@ def print_size(recipe: Recipe, program: str) -> None:
                 "model_dim": recipe.shape.model_dim,
                 "vocab_size": recipe.shape.vocab_size,
                 "batch_tokens": recipe.budget.batch_tokens,
+                "sequence_length": recipe.budget.sequence_length,
                 "max_micro_batch_tokens": recipe.budget.max_micro_batch_tokens,
             }
         )

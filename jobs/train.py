@@ -80,6 +80,7 @@ class Job:
         """The model at step 0, the same on every rank; compiled where there is a GPU."""
         model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
         if self.world.device.type == "cuda":
+            torch.compiler.reset()  # of what an arm before this one compiled: the number of graphs is limited
             compile_in_place(model)
         return model
 
@@ -128,7 +129,10 @@ class Job:
             vocab_size=recipe.shape.vocab_size,
             seed=self.assignment.seed,
         )
+        begun = log.seconds()
         statistics = recipe.quantizer.calibrate(model, calibration)
+        if statistics:
+            log.line(f"calibration:{log.seconds() - begun:.1f}s reserved:{recipe.quantizer.reserve_seconds:.1f}s")
         if self.world.is_main:
             state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             if recipe.pruning:
@@ -169,17 +173,29 @@ def main(recipe: Recipe, program: str) -> None:
         if unknown:
             raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
         with joined_world() as world:
-            job = Job(recipe, assignment, Path(program), world)
-            trunk, trained_here = find_trunk(job), False
-            if trunk is None:
-                trunk, trained_here = train_trunk(job), True
-            for arm in assignment.arms or recipe.arms:
-                if not is_scored(job, trunk, arm):
-                    score_arm(job, trunk, arm, end_to_end=trained_here and len(recipe.arms) == 1)
+            try:
+                run(Job(recipe, assignment, Path(program), world))
+            except ValueError as error:  # told here: leaving the world may take as long as the other ranks wait
+                sys.exit(refused(program, error))
     except ValueError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{program}: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        sys.exit(refused(program, error))
+
+
+def run(job: Job) -> None:
+    """Train the trunk unless it is there, then score the arms that have no result."""
+    trunk, trained_here = find_trunk(job), False
+    if trunk is None:
+        trunk, trained_here = train_trunk(job), True
+    for arm in job.assignment.arms or job.recipe.arms:
+        if not is_scored(job, trunk, arm):
+            score_arm(job, trunk, arm, end_to_end=trained_here and len(job.recipe.arms) == 1)
+
+
+def refused(program: str, error: ValueError) -> int:
+    """Say what is wrong; the exit status. The ranks say the same, so that one of them is heard even if it is alone."""
+    rank = os.environ.get("RANK", "0")
+    print(f"{program}: {f'rank {rank}: ' if rank != '0' else ''}{error}", file=sys.stderr, flush=True)
+    return 2
 
 
 def find_trunk(job: Job) -> TrunkRecord | None:
@@ -219,6 +235,7 @@ def train_trunk(job: Job) -> TrunkRecord:
 
     with log.phase("train"):
         trained = train(recipe, model, job.assignment.data_path, world=world, log=log, validate=validate)
+    log.line(f"weights_sha256:{agreed_sha256(model, world)} after training, equal on all ranks")
     if world.device.type == "cuda":
         peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
         log.line(f"peak memory allocated: {peak >> 20} MiB reserved: {reserved >> 20} MiB")
@@ -274,7 +291,13 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
         model = job.new_model()
-    setting = Setting(training_length=recipe.budget.sequence_length, seed=job.assignment.seed, world=world, log=log)
+    setting = Setting(
+        training_length=recipe.budget.sequence_length,
+        seed=job.assignment.seed,
+        world=world,
+        log=log,
+        max_micro_batch_tokens=recipe.budget.max_micro_batch_tokens,
+    )
     if adaptation.before_quantization:
         model.load_state_dict(torch.load(trunk_path / WEIGHTS_FILE, map_location=world.device, weights_only=True))
         with log.phase("adapt"):
@@ -297,14 +320,14 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
             adaptation.adapt(model, job.tokens, setting)
     elif adaptation.protocol != PRE_EVAL:
         learner = adaptation.learner(model, setting)
+    with log.phase("score"):
+        scores = job.score(model, recipe.evaluation, log, learner)
     aligned_bpb = None
     if learner is None and not isinstance(recipe.evaluation, Aligned):
-        with log.phase("diagnose"):  # not part of the score, and not of its time
+        with log.phase("diagnose"):  # not part of the score, and not of its time: so it comes when all is compiled
             aligned = job.score(model, Aligned(), None)
         aligned_bpb = aligned.bpb
         write_score(job, log, "roundtrip", aligned, adaptation, milliseconds=1000 * log.phases["diagnose"])
-    with log.phase("score"):
-        scores = job.score(model, recipe.evaluation, log, learner)
     log.line(f"weights_sha256:{agreed_sha256(model, world)} after scoring, equal on all ranks")
     eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
     write_score(job, log, recipe.evaluation.label(), scores, adaptation, milliseconds=1000 * eval_seconds)

@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=1)  # with other ranks: one of them packs alone, which takes minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ def joined_world() -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield World(rank=rank, size=size, device=device)
         dist.barrier()

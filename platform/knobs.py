@@ -3,10 +3,11 @@
 import ast
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .bounds import ANYTHING, BOUNDS, Bounds
 from .document import described
 from .errors import UserError, nearest
 from .paths import shown
@@ -24,14 +25,18 @@ class Scalar:
     """``int``, ``float``, ``bool`` or ``str``; a whole number is a ``float`` too, and ``true`` is no number."""
 
     name: str
+    bounds: Bounds = ANYTHING
 
     def __str__(self) -> str:
-        return _SCALARS[self.name][1]
+        limits = str(self.bounds)
+        return f"{_SCALARS[self.name][1]}{f', {limits}' if limits else ''}"
 
     def checked(self, value: Any) -> Any:
         if self.name == "float" and type(value) is int and abs(value) < 10**300:
             value = float(value)
         if type(value) is not _SCALARS[self.name][0] or (isinstance(value, float) and not math.isfinite(value)):
+            raise _mismatch(value, self)
+        if self.name in ("int", "float") and not self.bounds.take(value):
             raise _mismatch(value, self)
         return value
 
@@ -187,7 +192,7 @@ def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, s
     for field_ in annotated(node):
         name = ast.unparse(field_.target)
         try:
-            kind = kind_of(field_.annotation, families)
+            kind = _bounded(kind_of(field_.annotation, families), name)
             default = None if field_.value is None else _default(field_.value, kind)
         except ValueError as error:
             raise UserError(f"{shown(path)}:{field_.lineno}: {node.name}.{name}: {error}") from None
@@ -202,6 +207,15 @@ def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, s
             line=field_.lineno,
         )
     return knobs
+
+
+def _bounded(kind: Kind, name: str) -> Kind:
+    """``kind`` with the bounds that go with the knob's name, where it is a number or optionally one."""
+    if isinstance(kind, Scalar) and kind.name in ("int", "float"):
+        return replace(kind, bounds=BOUNDS.get(name, ANYTHING))
+    if isinstance(kind, AnyOf):
+        return AnyOf(tuple(_bounded(one, name) for one in kind.kinds))
+    return kind
 
 
 def _default(value: ast.expr, kind: Kind) -> Any:

@@ -29,6 +29,7 @@ from .paths import DATA
 
 GAUSSIAN_BITS_SAVED = 0.68  # of a b-bit grid that reaches the row's largest weight
 HELD_BITS = {6: (3.7, 4.5, 5.3), 8: (7.0, 7.42, 7.5)}  # bits a weight (low, likely, high) where the limit is held at 1
+COUNT_SECONDS = 120  # importing torch takes most of it
 SPREAD = 0.04  # of the other estimates: published files are within it
 
 
@@ -60,6 +61,12 @@ def estimate(choices: Choices, *, code_bytes: int, processes: int) -> Size:
         UserError: the recipe's model cannot be built; says why.
     """
     counted = _counted(choices)
+    whole = counted["sequence_length"] * processes
+    if counted["batch_tokens"] % whole:
+        raise UserError(
+            f"{choices.name} at scale {choices.scale}: budget.batch_tokens is {counted['batch_tokens']}, which is no "
+            f"multiple of sequence_length x processes, {counted['sequence_length']} x {processes} = {whole}"
+        )
     low = likely = high = 0.0
     for _, elements, bits, limit in counted["tensors"]:
         per_weight = _bits_per_weight(bits, limit)
@@ -117,9 +124,19 @@ def _counted(choices: Choices) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "size.py"
         program.write_text(text)
-        ran = subprocess.run(
-            [sys.executable, "-P", str(program)], capture_output=True, text=True, check=False, cwd=folder
-        )
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-P", str(program)],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=folder,
+                timeout=COUNT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"{choices.name}: its model was not built within {COUNT_SECONDS} s, even without weights: too large"
+            ) from None
     if ran.returncode != 0:
         raise UserError(f"{choices.name}: its model cannot be built: {ran.stderr.strip() or 'no reason given'}")
     kept.parent.mkdir(parents=True, exist_ok=True)

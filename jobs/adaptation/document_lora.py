@@ -29,7 +29,7 @@ class DocumentLora:
     beta2: float = 0.95  # of Adam
     epsilon: float = 1e-10  # of Adam
     chunk_targets: int = 256  # scored together, then learned
-    context_tokens: int = 1024  # read at most, inside the document
+    context_tokens: int = 1024  # read at most, inside the document; at least a chunk
     batch_documents: int = 64  # scored side by side
 
     protocol = SCORE_FIRST
@@ -39,11 +39,6 @@ class DocumentLora:
         """What the scoring loop hands each document's scored chunks to."""
         if setting.sam_radius:
             raise ValueError("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
-        if self.context_tokens < self.chunk_targets:
-            raise ValueError(
-                f"document_lora.context_tokens: {self.context_tokens} must be at least chunk_targets, "
-                f"{self.chunk_targets}: the first targets of a chunk would not be scored"
-            )
         setting.log.line(
             f"ttt_lora:start protocol:{self.protocol} rank:{self.rank} chunk:{self.chunk_targets} "
             f"context:{self.context_tokens} lr:{self.learning_rate}"
@@ -56,7 +51,7 @@ class AdaptedDocuments:
 
     def __init__(self, knobs: DocumentLora, model: Any, setting: Setting) -> None:
         self.knobs, self.model, self.setting = knobs, model, setting
-        self.chunk_targets, self.context_tokens = knobs.chunk_targets, knobs.context_tokens
+        self.chunk_targets, self.context_tokens = knobs.chunk_targets, max(knobs.context_tokens, knobs.chunk_targets)
         self.batch_documents = knobs.batch_documents
         layers = [
             (layer, layer.weight.size(1), layer.weight.size(0))

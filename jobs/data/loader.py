@@ -20,9 +20,18 @@ class SequentialLoader:
         self.shards = training_shards(data_path)
         self.sequence_length, self.world = sequence_length, world
         self.position = 0
+        self._ready: tuple[int, tuple[Tensor, Tensor]] | None = None
+
+    def prefetch(self, num_sequences: int) -> None:
+        """Read now what ``next(num_sequences)`` will return: while the GPU is still at work on the step before."""
+        self._ready = num_sequences, self.next(num_sequences)
 
     def next(self, num_sequences: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of this rank's ``num_sequences`` sequences, int64 [B, T] on the world's device."""
+        if self._ready:
+            (expected, batch), self._ready = self._ready, None
+            assert num_sequences == expected, f"{expected} sequences were read ahead, {num_sequences} are wanted"
+            return batch
         local = num_sequences * self.sequence_length
         begin = self.position + self.world.rank * (local + 1)
         self.position += self.world.size * (local + 1)

@@ -9,7 +9,10 @@ from jobs.recipe import Quantizer
 
 @dataclass(frozen=True, kw_only=True)
 class LateQat:
-    """Train the end of the run on rounded weights: straight-through, on the very grid of the recipe's quantizer.
+    """Train the end of the run on rounded weights: straight-through, on the grid that the quantizer tells beforehand.
+
+    That is the grid of the export for ``row_wise``, rotated or not; quantizers that search for a clip quantile or share
+    out bits when they pack may end on another one.
 
     Rounding is switched on in every linear layer that is exported on a grid, at the first step whose rate is below
     ``threshold`` of the peak: 0.1 or 0.15 are late, 0.5 early, above 1 the whole run. The switch is a plain attribute

@@ -70,6 +70,10 @@ def flash_attention_2(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
 
 def torch_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
     grouped = q_BTHK.size(2) != k_BTGK.size(2)
+    if grouped and v_BTGW.size(-1) != q_BTHK.size(-1):  # for which torch has no kernel but the slow one
+        repeats = q_BTHK.size(2) // k_BTGK.size(2)
+        k_BTGK, v_BTGW = k_BTGK.repeat_interleave(repeats, dim=2), v_BTGW.repeat_interleave(repeats, dim=2)
+        grouped = False
     y_BHTW = F.scaled_dot_product_attention(
         q_BTHK.transpose(1, 2), k_BTGK.transpose(1, 2), v_BTGW.transpose(1, 2), is_causal=True, enable_gqa=grouped
     )

@@ -17,15 +17,16 @@ class MuonAdam:
     scaled by the current rate. The gradient is summed over the ranks first and clipped after that.
 
     With ``parallel`` the linear layers' gradients are reduce-scattered in banks of equal shape instead of being summed
-    everywhere, while AdamW already updates the rest: each rank gets just the part that it orthogonalizes. Same update,
-    less traffic. ``clips_locally`` clips each rank's own gradient before it is summed, as PR #549 does.
+    everywhere, and AdamW updates the rest meanwhile, unless it has to wait for the norm that clips: each rank gets just
+    the part that it orthogonalizes. Same update, less traffic. ``clips_locally`` clips each rank's own gradient before
+    it is summed, as PR #549 does.
 
     Source: Keller Jordan's Muon; groups and rates of the challenge's naive baseline; banks PRs #399 and #549.
     """
 
     matrix_learning_rate: float = 0.04  # of linear layers, by Muon
     table_learning_rate: float = 0.05  # of embedding tables, by AdamW
-    control_learning_rate: float = 0.04  # of gains, scales, mixes, gates, by AdamW
+    control_learning_rate: float = 0.04  # of gains, scales, mixes, gates and float32 tables, by AdamW
     head_learning_rate: float = 0.008  # of an untied head, by AdamW
     decoder_multiplier: float = 1.0  # on the rates of the second half of the blocks
     momentum: float = 0.95  # of Muon, after the rise
@@ -62,6 +63,8 @@ class MuonAdamOptimizer:
         for name, parameter in model.named_parameters():
             decodes = name.startswith("blocks.") and int(name.split(".")[1]) >= num_layers // 2
             rate = rates[kinds[name]] * (knobs.decoder_multiplier if decodes else 1.0)
+            if getattr(model.get_submodule(name.rpartition(".")[0]), "keep_float32", False):
+                rate = knobs.control_learning_rate
             if kinds[name] in MATRIX_KINDS:
                 matrices.append((parameter, rate))
             else:
@@ -92,17 +95,20 @@ class MuonAdamOptimizer:
             everything = [*self.matrices, *self.others]
             torch.nn.utils.clip_grad_norm_(everything, knobs.clip_norm / self.world.size)
         if knobs.parallel:
-            wait = self.muon.reduced_gradients()
+            own_gradients = self.muon.reduced_gradients()
             self.world.sum_all(gradients(self.others))
-            matrix_gradients = wait()
         else:
             self.world.sum_all(gradients([*self.matrices, *self.others]))
-            matrix_gradients = self.muon.own_gradients()
-        if knobs.clip_norm and not knobs.clips_locally:
-            self._clip(matrix_gradients)
+            own_gradients = self.muon.own_gradients
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * scale
-        self.adam.step()
+        if knobs.clip_norm and not knobs.clips_locally:
+            matrix_gradients = own_gradients()
+            self._clip(matrix_gradients)
+            self.adam.step()
+        else:
+            self.adam.step()
+            matrix_gradients = own_gradients()
         self.muon.step(matrix_gradients, momentum=momentum, scale=scale)
         for parameter in (*self.matrices, *self.others):
             parameter.grad = None

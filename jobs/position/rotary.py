@@ -23,6 +23,11 @@ class Rotary:
     def build(self, shape: Shape, sequence_length: int) -> nn.Module:
         if self.dims % 2 or not 2 <= self.dims <= shape.head_dim:
             raise ValueError(f"rotary dims must be even and at most the head's {shape.head_dim}, found {self.dims}")
+        if self.ntk_reference_length is not None and (self.dims < 4 or self.ntk_reference_length < 1):
+            raise ValueError(
+                f"rotary: NTK scaling needs 4 dims or more and a reference length of 1 or more, "
+                f"found dims {self.dims} and ntk_reference_length {self.ntk_reference_length}"
+            )
         return RotaryEmbedding(self.dims, self.effective_base(sequence_length))
 
     def effective_base(self, sequence_length: int) -> float:

@@ -18,6 +18,8 @@ class MagnitudePruning:
     larger_than: int = 65_536  # elements; smaller tensors are left alone
 
     def prune(self, state: dict[str, Tensor], kinds: dict[str, str]) -> tuple[dict[str, Tensor], str]:
+        if not 0 <= self.fraction < 1:
+            raise ValueError(f"pruning.magnitude.fraction: found {self.fraction}, possible are 0 up to, but not, 1")
         pruned, zeros, total = {}, 0, 0
         for name, tensor in state.items():
             pruned[name] = tensor

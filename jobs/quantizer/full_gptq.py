@@ -48,7 +48,10 @@ class FullGptq(RowQuantizer):
             text = calibration.training_text(self.sequences)
         else:
             text = calibration.generated_text(model, self.sequences, temperature=self.temperature)
-        return calibration.hessians(model, text)
+        hessians = calibration.hessians(model, text)
+        if not hessians:
+            raise ValueError("quantizer.full_gptq: no linear layer saw any calibration text, so there is no Hessian")
+        return hessians
 
     def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
         """``statistic``: the Hessian [C, C] of the layer's inputs; None where there is none."""

@@ -8,6 +8,7 @@ from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
 from jobs.recipe import Quantizer
 from jobs.rotation import largest_power_of_two, rotated
+from jobs.row_quantizer import RowQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class HadamardRotation:
 
     @property
     def reserve_seconds(self) -> float:
-        """None. The training loop asks before its first step: that is when a calibrating ``inner`` is refused."""
-        if self.inner.reserve_seconds:
+        """None. This is asked before the first step: that is when a calibrating ``inner`` is refused."""
+        if type(self.inner).calibrate is not RowQuantizer.calibrate:
             raise ValueError(
                 f"quantizer.hadamard.inner: {type(self.inner).__name__} calibrates on inputs that are not rotated; "
                 f"take one that does not, such as gptq_lite"
@@ -37,7 +38,11 @@ class HadamardRotation:
         return 0.0
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
-        return self.inner.grid(name, tensor, kind)
+        grid = self.inner.grid(name, tensor, kind)
+        return replace(grid, rotation_seed=self.seed) if grid and self._turns(tensor, kind) else grid
+
+    def _turns(self, tensor: Tensor, kind: str) -> bool:
+        return tensor.ndim == 2 and kind in MATRIX_KINDS and largest_power_of_two(tensor.size(1)) >= self.smallest_block
 
     def label(self) -> str:
         return self.inner.label()
@@ -46,11 +51,9 @@ class HadamardRotation:
         return {}
 
     def encode(self, state: dict[str, Tensor], kinds: dict[str, str], statistics: dict[str, Tensor]) -> list[Encoded]:
-        turned = {}
-        for name, tensor in state.items():
-            wanted = tensor.ndim == 2 and kinds[name] in MATRIX_KINDS
-            if wanted and largest_power_of_two(tensor.size(1)) >= self.smallest_block:
-                turned[name] = rotated(tensor, self.seed)
+        turned = {
+            name: rotated(tensor, self.seed) for name, tensor in state.items() if self._turns(tensor, kinds[name])
+        }
         encoded = self.inner.encode(state | turned, kinds, statistics)
         return [
             replace(one, rotation_seed=self.seed)

@@ -61,6 +61,9 @@ class RandomTokens:
             recipe.shape.vocab_size,
         )
 
+    def prefetch(self, num_sequences: int) -> None:
+        """Nothing: the noise is made on the card."""
+
     def next(self, num_sequences: int) -> tuple[Tensor, Tensor]:
         shape = (num_sequences, self.sequence_length + 1)
         tokens = torch.randint(self.vocabulary, shape, device=self.world.device)

@@ -239,3 +239,42 @@ def test_fomaml_written_out() -> None:
                 torch.testing.assert_close(parameter.grad, weight * other.grad, rtol=1e-4, atol=1e-6)
             else:
                 assert parameter.grad is None
+
+
+def test_of_values_that_cost_the_same_no_more_go_than_it_takes() -> None:
+    """One scale for all rows, as exporters with a limit of 1.0 have it: every ±1 costs the same."""
+    generator = torch.Generator().manual_seed(0)
+    values = (torch.randn(64, 128, generator=generator) * 1.5).round().clamp(-31, 31).to(torch.int8)
+    ones = int((values.abs() == 1).sum())
+    scales = torch.full((64,), 1 / 31, dtype=torch.float16)
+    tensors = [Encoded(name="w", dtype=torch.float32, bits=6, values=values, scales=scales)]
+
+    def left(candidates: list[Encoded]) -> int:
+        return int((candidates[0].values != 0).sum())
+
+    wanted = left(tensors) - 100
+    found, line = technique("fitting", "selective_pruning", target_bytes=wanted, trials=20).fit(
+        tensors, left, code_bytes=0
+    )
+    assert left(found) == wanted and f"100 of {ones} values ±1 zeroed" in line
+    gone = (found[0].values != values).flatten().nonzero().flatten()
+    assert torch.equal(gone, (values.flatten().abs() == 1).nonzero().flatten()[:100]), "the first go first"
+
+
+def test_a_rotated_grid_trains_on_what_the_export_rounds() -> None:
+    """Rounded once by the switch and once by the export, the weights must be the same."""
+    inner = technique("quantizer", "row_wise", keep_elements=256)
+    quantizer = technique("quantizer", "hadamard", inner=inner)
+    weight = torch.randn(48, 64, generator=torch.Generator().manual_seed(0))
+    grid = quantizer.grid("w", weight, "attention")
+    (exported,) = quantizer.encode({"w": weight}, {"w": "attention"}, {})
+    torch.testing.assert_close(grid.straight_through(weight), exported.decoded(), rtol=0, atol=1e-5)
+    plain = inner.grid("w", weight, "attention").straight_through(weight)
+    assert not torch.allclose(plain, exported.decoded(), atol=1e-3)
+
+
+def test_a_quantizer_that_calibrates_is_not_rotated() -> None:
+    for inner in ("full_gptq", "adaptive_bits"):
+        rotation = technique("quantizer", "hadamard", inner=technique("quantizer", inner, reserve_seconds=0.0))
+        with pytest.raises(ValueError, match=r"calibrates on inputs that are not rotated"):
+            _ = rotation.reserve_seconds

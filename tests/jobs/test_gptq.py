@@ -1,13 +1,19 @@
 """GPTQ, its light version and rotation: what each promises over plain rounding."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
+from jobs.calibration import Calibration
 from jobs.quantization import Grid, row_scales
 from jobs.quantizer.full_gptq import column_order, inverse_factor, rounded_by_columns
 from jobs.quantizer.gptq_lite import CANDIDATES, best_rows
 from jobs.rotation import largest_power_of_two, rotated, unrotated
+from tests.jobs.tiny import ALONE, LENGTH, VOCABULARY, base, model_of, noisy, technique
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -150,3 +156,21 @@ def test_rotation_spreads_an_outlier_over_its_block() -> None:
     magnitudes = rotated(weight, 0).abs()[0]
     torch.testing.assert_close(magnitudes[32:64], torch.full((32,), 8 / 32**0.5))
     assert not magnitudes[:32].any() and not magnitudes[64:].any()
+
+
+def test_a_compiled_model_is_calibrated_as_it_is() -> None:
+    """Hooks that come after compilation are not in its graphs; and text that grows must not compile each length."""
+    recipe = replace(base(), quantizer=technique("quantizer", "full_gptq"))
+    model = noisy(model_of(recipe))
+    calibration = Calibration(world=ALONE, data_path=Path(), sequence_length=LENGTH, vocab_size=VOCABULARY, seed=1)
+    text = torch.randint(VOCABULARY, (8, LENGTH), generator=torch.Generator().manual_seed(0))
+    wanted = calibration.hessians(model, text)
+    torch.compiler.reset()
+    compiled = CompileCounter()
+    model.hidden = torch.compile(model.hidden, backend=compiled, dynamic=False)  # type: ignore[method-assign]
+    model.hidden(text)
+    found = calibration.hessians(model, text)
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    calibration.generated_text(model, 4, temperature=1.0)
+    calibration.squared_gradients(model, text)
+    assert compiled.frame_count == 1, "of the call above"

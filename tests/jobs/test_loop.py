@@ -165,7 +165,8 @@ def test_no_time_is_no_step(run: Run) -> None:
 
 def test_time_that_the_quantizer_keeps_back_is_not_trained(run: Run) -> None:
     recipe = replace(small(), quantizer=technique("quantizer", "adaptive_bits", reserve_seconds=5.0))
-    assert run(recipe, train_seconds=5.0, iterations=10)[1].steps == 0
+    with pytest.raises(ValueError, match=r"reserve_seconds: 5.0 of the 5.0 seconds"):
+        run(recipe, train_seconds=5.0, iterations=10)
     assert run(recipe, train_seconds=600.0, iterations=2)[1].steps == 2
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from jobs import scoring
+from jobs.contract import BOS_TOKEN
 from jobs.evaluation.aligned import Aligned
 from jobs.evaluation.sliding import Sliding
 from jobs.model import Transformer
@@ -220,3 +223,22 @@ def test_scoring_leaves_no_gradient_and_no_graph() -> None:
     scores = scored(model, tiny.stream(40), list(Aligned().windows(39, LENGTH, [])))
     assert not scores.nll_N.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("evaluation", [Sliding(stride=8), technique("evaluation", "document_isolated", stride=8)])
+def test_padded_batches_of_any_lengths_score_the_same(evaluation: Any) -> None:
+    """As a card has them, where all batches have one shape: windows of unlike lengths come together."""
+    model = noisy(model_of(base()))
+    tokens = torch.randint(3, VOCABULARY, (5 * LENGTH,), generator=torch.Generator().manual_seed(0))
+    starts = [0, 7, 9, 40, 90, 91]
+    tokens[starts] = BOS_TOKEN
+    windows = list(evaluation.windows(len(tokens) - 1, LENGTH, starts))
+    alone, together = torch.zeros(len(tokens) - 1), torch.zeros(len(tokens) - 1)
+    batches = list(scoring._batches(windows, (4, LENGTH), padded=True))
+    assert len(batches) == -(-len(windows) // 4) <= len(list(scoring._batches(windows, (4, LENGTH), padded=False)))
+    with torch.no_grad():
+        for batch in batches:
+            for window in batch:
+                scoring._score_batch(model, tokens, [window], alone, (1, LENGTH))
+            scoring._score_batch(model, tokens, batch, together, (4, LENGTH), padded=True)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)

@@ -100,6 +100,8 @@ def test_ranks_take_spans_that_share_no_token(three_shards: tuple[Path, list[int
     expected = 0
     for sequences in (2, 1, 2, 2):  # 2 x 3 targets on a rank need 7 tokens; the stream has 15
         for loader in loaders:
+            if expected % 2:  # read ahead or not: the same stream
+                loader.prefetch(sequences)
             inputs, targets = loader.next(sequences)
             span = [tokens[place % 15] for place in range(expected, expected + sequences * 3 + 1)]
             assert inputs.shape == targets.shape == (sequences, 3)

@@ -49,11 +49,19 @@ MISTAKES = {
     "wrong type": (
         "feed_forward: {relu: {hidden_multiple: wide}}\n",
         "recipes/mine.yaml:3: feed_forward.relu.hidden_multiple: found the text 'wide', it takes a "
-        "number (hidden width over model width)",
+        "number, above 0 (hidden width over model width)",
     ),
     "a number with a fraction": (
         "shape:\n  num_layers: 3.5\n",
         "mine.yaml:4: shape.num_layers: found the number 3.5, it takes a whole number",
+    ),
+    "a number below its bounds": (
+        "shape:\n  num_layers: 1\n",
+        "mine.yaml:4: shape.num_layers: found the number 1, it takes a whole number, 2 or more",
+    ),
+    "a number that only its name bounds": (
+        "feed_forward: {relu: {hidden_multiple: 0.0}}\n",
+        "mine.yaml:3: feed_forward.relu.hidden_multiple: found the number 0.0, it takes a number, above 0",
     ),
     "true for a number": (
         "shape: {num_layers: true}\n",
@@ -166,7 +174,7 @@ MISTAKES = {
         "arms.plain: found nothing, here belongs one technique",
     ),
     "an unknown scale": (
-        "scales: {laptob: {shape: {num_layers: 1}}}\n",
+        "scales: {laptob: {shape: {num_layers: 3}}}\n",
         "mine.yaml:3: scales.laptob: no such scale; possible: eight_h100, laptop; did you mean 'laptop'?",
     ),
     "an unknown entry of a scale": (
