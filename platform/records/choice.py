@@ -8,6 +8,7 @@ no score.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from .evidence import SeedEvidence
 from .figure import Figure
@@ -72,16 +73,42 @@ def choose(record: ReadRecord) -> Claimed:
         if log.file not in record.copies and log.used and log.used.candidates
     ]
     logs = _distinct_runs(all_logs, notes)
-    listed = tuple(dict.fromkeys([*record.claims.seeds, *(one.seed for one in scores if one.seed is not None)]))
+    listed = _listed(record.claims.seeds, scores)
     selected = sorted(_select(logs, listed, scores, notes), key=lambda one: one.log.file)
     label = label_of([one.run for one in selected], scores)
     seeds = tuple(_evidence(one, selected, logs, label, scores) for one in selected)
     if seeds and not _recognised(record.claims.figures, seeds):
         notes.append("no printed number of the claim is in these logs: they are of another run")
         seeds = ()
+    notes += _left_out(logs, seeds, label)
     found = {seed for one in seeds for seed in (one.seed, one.run.seed_logged)}
     missing = tuple(seed for seed in listed if seed not in found)
     return Claimed(seeds=seeds, label=label, missing=missing, notes=tuple(notes))
+
+
+def _listed(seeds: Sequence[int], scores: Sequence[Figure]) -> tuple[int, ...]:
+    """The seeds of the claim; a line of prose may tell of any seed, so it counts where nothing else lists them."""
+    of_seeds = [one for one in scores if one.seed is not None]
+    tables = [one.seed for one in of_seeds if one.group]
+    listed = [*seeds, *tables] or [one.seed for one in of_seeds]
+    return tuple(dict.fromkeys(seed for seed in listed if seed is not None))
+
+
+def _left_out(logs: Sequence[_Chosen], seeds: Sequence[SeedEvidence], label: str | None) -> list[str]:
+    """That there are logs of more seeds than are claimed, scored in the same way, and what the mean is with them."""
+    claimed = {seed for one in seeds for seed in (one.seed, one.run.seed_logged)}
+    more: dict[int, Decimal] = {}
+    for one in logs:
+        final = final_of(one.run, label)
+        if one.seed is None or one.seed in claimed or _SIDE_RUN.search(one.log.file):
+            continue
+        if final and final.label == label:
+            more.setdefault(one.seed, final.bpb.decimal)
+    scores = [one.final.bpb.decimal for one in seeds if one.final] + list(more.values())
+    if not more or not seeds:
+        return []
+    mean = sum(scores, Decimal(0)) / len(scores)
+    return [f"seeds run and not claimed: {', '.join(map(str, more))}; with them the mean is {mean:.8f}"]
 
 
 def _distinct_runs(logs: list[_Chosen], notes: list[str]) -> list[_Chosen]:

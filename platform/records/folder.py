@@ -15,8 +15,13 @@ from .text import safe, small_text
 MOST_FILES = 5_000
 MOST_LOGS = 500
 MOST_DEPTH = 8
+MOST_OPENED = 50  # files whose names do not tell whether they are logs
+END_BYTES = 1 << 16  # read of such a file: a log has its scores, or its last steps, at its end
 
 _LOG_NAMES = re.compile(r".*\.(?:log|txt|out)$|.*log[^.]*$", re.I)
+_PERHAPS_LOG_NAMES = re.compile(r"[^.]*$|.*\.(?:stdout|stderr|err|console|\d{1,9})$", re.I)
+_PACKED_LOG_NAMES = re.compile(r".*(?:log|train|seed).*\.(?:gz|bz2|xz|zst|zip|7z)$", re.I)
+_LOG_LINE = re.compile(rb"\d/\d+ (?:train_|val_)?loss: ?\d|val_loss: ?\d[\d.]* val_bpb: ?\d")
 _NO_LOG_NAMES = re.compile(r"(?:requirements|readme|license|notice|tokenizer|vocab|constraints)[^/]*$", re.I)
 _SUBMISSION_NAMES = re.compile(r".*submission.*\.json$", re.I)
 _LOG_FOLDERS = re.compile(r"(?:train(?:ing)?_?)?logs?|runs?|seeds?[_-]?\d*|outputs?|results?", re.I)
@@ -127,6 +132,7 @@ def _files(folder: Path) -> RecordFiles:
     submissions: list[str] = []
     readmes: list[str] = []
     others: dict[str, int] = {}
+    perhaps: list[str] = []
     notes: list[str] = []
     count = 0
     for path, _, names in _walk(folder):
@@ -148,6 +154,16 @@ def _files(folder: Path) -> RecordFiles:
                 logs.append(relative)
             else:
                 others[relative] = status.st_size
+                if _PERHAPS_LOG_NAMES.match(name):
+                    perhaps.append(relative)
+                elif _PACKED_LOG_NAMES.match(name):
+                    notes.append(f"{safe(relative)} is packed; not read")
+    for relative in perhaps[:MOST_OPENED]:
+        if _ends_as_log(folder / relative) and len(logs) < MOST_LOGS:
+            logs.append(relative)
+            del others[relative]
+    if len(perhaps) > MOST_OPENED:
+        notes.append(f"{len(perhaps) - MOST_OPENED} files whose names say nothing; not read")
     if count > MOST_FILES:
         notes.append(f"more than {MOST_FILES:,} files; the rest is not read")
     return RecordFiles(
@@ -158,6 +174,16 @@ def _files(folder: Path) -> RecordFiles:
         others=others,
         notes=tuple(notes),
     )
+
+
+def _ends_as_log(file: Path) -> bool:
+    """Whether there are steps or scores, with numbers, at the end of a file."""
+    try:
+        with file.open("rb") as lines:
+            lines.seek(max(0, file.stat().st_size - END_BYTES))
+            return bool(_LOG_LINE.search(lines.read(END_BYTES)))
+    except OSError:
+        return False
 
 
 def _special(mode: int) -> str:

@@ -170,6 +170,40 @@ def test_a_stride_in_a_name_is_no_seed(name: str, seed: int | None) -> None:
     assert seed_in_name(name) == seed
 
 
+@pytest.mark.parametrize("name", ["train_seed42", "log.42", "train-seed42.stdout", "seed42.err", "runs/seed42/console"])
+def test_logs_under_other_names(tmp_path: Path, name: str) -> None:
+    found = examined(tmp_path, {name: baseline_log(SEEDS[1])}, {"val_bpb": SEEDS[1].score})
+    assert (found.verdict, found.score.files, found.score.seeds) == ("agrees", (name,), (42,))
+
+
+def test_a_file_without_a_suffix_is_not_just_any_text(tmp_path: Path) -> None:
+    others = {"Makefile": "all:\n", "notes": "val_bpb: 1.1\n", "nothing": ""}
+    found = examined(tmp_path, NAMED | others, {"val_bpb": round(MEAN, 6)})
+    assert found.score.files == tuple(sorted(NAMED)) and set(others) <= set(found.read.files.others)
+
+
+def test_packed_logs_are_named(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train_seed42.log.gz": ""}, {"val_bpb": 1.1})
+    assert found.verdict == "no log" and "train_seed42.log.gz is packed; not read" in found.notes
+
+
+def test_seeds_that_were_run_and_left_out_are_named(tmp_path: Path) -> None:
+    found = examined(tmp_path, NAMED, {"val_bpb": ONE.score})
+    assert (found.verdict, found.score.seeds) == ("agrees", (1337,))
+    assert f"seeds run and not claimed: 2025, 42; with them the mean is {MEAN:.8f}" in found.notes
+    whole = examined(tmp_path, {}, {"val_bpb": round(MEAN, 6)})
+    assert not any("not claimed" in note for note in whole.notes)
+
+
+def test_a_seed_told_of_in_prose_is_not_claimed_beside_a_list(tmp_path: Path) -> None:
+    aside = "- Seed 7: 1.1250 (crashed once, discarded)\n"
+    for submission, table in (({"seeds": [1337, 42, 2025]}, ""), ({}, narrow_readme(SEEDS))):
+        found = examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6)} | submission, f"{table}\n{aside}")
+        assert (found.verdict, found.claimed.missing) == ("agrees", ())
+    alone = examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6)}, "- Seed 7: 1.1250\n")
+    assert alone.claimed.missing == (7,)
+
+
 def test_a_killed_log_costs_the_others_no_digits(tmp_path: Path) -> None:
     cut = TUNED["train_seed42.log"].partition("legal_ttt_exact")[0]
     found = examined(tmp_path, TUNED | {"train_seed42.log": cut}, {"val_bpb": round(mean([n.score for n in THREE]), 4)})
