@@ -3,7 +3,7 @@
     **1.1192**   15,977,386   15.90MB   ~8,300   ~15.8M   596.1s   83.3ms   15,996,697 B   −0.0025   1.1194 (std 0.0006)
 
 Agreement is a matter of digits, not of tolerances: a printed number is the measured one, exactly, rounded or truncated
-to the digits that are printed, or one off in the last of them, or it is another number.
+to the digits that are printed, or one off in the last of them where that digit says little, or it is another number.
 """
 
 import html
@@ -34,6 +34,10 @@ class Status(StrEnum):
     def is_rounding(self) -> bool:
         return self in (Status.TRUNCATED, Status.OFF_BY_ONE, Status.MEAN_OF_ROUNDED)
 
+
+SMALL_STEP = Decimal("0.0001")  # of a last digit: scores and losses are printed with four decimals at least
+SMALL_SHARE, SMALL_SHARE_WITH_UNIT = Decimal("0.0005"), Decimal("0.02")  # the same as a share: 7,185 steps; 78 s
+SMALL_CUT = Decimal("0.001")  # 1.119 may be 1.1196 cut off; 1.11 is another score than 1.1194
 
 _CONTEXT = Context(prec=100)  # more digits than any two numbers here have together
 _RANK = {status: rank for rank, status in enumerate(Status)}
@@ -94,7 +98,11 @@ _PRINTED = re.compile(
 _MINUTES_SECONDS = re.compile(
     r"(?P<about>[~≈])?\s*(?P<minutes>\d{1,4})\s*m(?:in)?\s*(?P<seconds>\d{1,2}(?:\.\d+)?)\s*s\b"
 )
-_STD = re.compile(rf"(?:±|\+/-|\bstd\.?(?:\s*dev\w*)?\s*[:=]?|σ\s*[:=]?)\s*(?P<number>{NUMBER})", re.I)
+_STD = re.compile(
+    rf"(?:±|\+/-|\bstd\.?(?:\s*dev\w*)?\s*[:=]?|σ\s*[:=]?)\s*(?P<number>{NUMBER})(?![\d.]*\d)"
+    r"(?!\s*[(,]?\s*(?:%|sem\b|s\.?e\.?\b|std\.? ?err|standard err|95))",  # a standard error or an interval
+    re.I,
+)
 _DROPPED = re.compile(r"~~[^~]*~~|<!--.{0,400}?-->|</?[A-Za-z][^<>]{0,200}>|\\(?=[^\w\s])|[*`]")
 _SPACES = str.maketrans(
     dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2212\u2013\u2014\ufe63\uff0d", "-")
@@ -201,10 +209,11 @@ def _agreement(number: Printed, measured: Decimal, *, count: bool) -> Status:
     off = min(abs(value - one) for one in nearest)
     if whole and (off <= step or abs(value - measured) * 100 <= abs(measured)):
         return Status.ROUNDED
-    if value == measured.quantize(step, ROUND_DOWN, _CONTEXT):
+    small = step <= abs(measured) * (SMALL_SHARE_WITH_UNIT if number.unit else SMALL_SHARE)
+    if value == measured.quantize(step, ROUND_DOWN, _CONTEXT) and (small or number.unit or step <= SMALL_CUT):
         return Status.TRUNCATED
     in_full = step == 1 and number.factor == 1
-    if off <= step and not (count and in_full) and number.decimals < 8:
+    if off <= step and (small or step <= SMALL_STEP) and not (count and in_full) and number.decimals < 8:
         return Status.OFF_BY_ONE
     return Status.MISMATCH
 
