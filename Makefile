@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt -c constraints.txt
 	touch $@
 
-demo: $(STAMP)              ## the main job on this machine, no GPU needed: three seeds, three arms, a report
+demo: $(STAMP)              ## the main job on this machine, no GPU needed: three seeds, five arms, a report
 	$(RUN) -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
 
 test: $(STAMP)              ## all tests but the slow ones

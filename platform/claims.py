@@ -137,6 +137,12 @@ def test_of(rules: Rules) -> dict[str, Any]:
     return next(one for one in rules.checks if one["kind"] == "better" and one.get("counts", True))
 
 
+def limit_of(rules: Rules, value: str) -> tuple[float, float]:
+    """The limit of bytes or seconds that ``value`` has under ``rules``, and the tolerance beyond it."""
+    check = next(one for one in rules.checks if one["kind"] == "at_most" and one["value"] == value)
+    return check["limit"], check.get("tolerance", 0)
+
+
 def judge(claim: Claim, rules: Rules, against: Claim | None = None) -> Judgement:
     """``claim`` under ``rules``; ``against``: the record to beat."""
     checks = tuple(_check(claim, rule, against) for rule in rules.checks)

@@ -19,6 +19,7 @@ DROPPED = frozenset(
             "TRUNK_PATH",
             "ARMS",
             "MAX_WALLCLOCK_SECONDS",
+            "FORCE",
             "RUN_ID",
         ),
         # Our import path: a job sees the standard library's `platform`.
@@ -36,7 +37,7 @@ DROPPED = frozenset(
         ),
     }
 )
-DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "FAIRWAY_", "PYTEST_")
+DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "PET_", "FAIRWAY_", "PYTEST_")
 DROPPED_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY")  # a job needs none, and logs travel
 
 
@@ -73,5 +74,6 @@ def job_environment(
         trunk_path=trial.trunk_path,
         arms=arms,
         max_wallclock_seconds=None,
+        force=trial.force,
     )
     return {**kept(inherited), **settings, **assignment.to_environment()}

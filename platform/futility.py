@@ -14,7 +14,7 @@ from .significance import Amount, BitsPerByte, Scores, TestName, check_same_unit
 if TYPE_CHECKING:
     from numpy import ndarray
 
-SIGMA, SIGMA_SOURCE = 0.00068, "median over the public records with three seeds or more"  # BPB
+SIGMA, SIGMA_SOURCE = 0.00068, "median over the public records with two seed logs or more"  # BPB
 LEAST_CHANCE = 0.02
 IMAGINED = 1000  # draws of the seeds to come; the chance is then known to +-0.005 at the threshold
 

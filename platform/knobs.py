@@ -36,7 +36,7 @@ class Scalar:
             value = float(value)
         if type(value) is not _SCALARS[self.name][0] or (isinstance(value, float) and not math.isfinite(value)):
             raise _mismatch(value, self)
-        if self.name in ("int", "float") and not self.bounds.take(value):
+        if isinstance(value, int | float) and not self.bounds.take(value):
             raise _mismatch(value, self)
         return value
 

@@ -90,8 +90,8 @@ def main(
     if dry_run:
         preview.show(experiments, wanted, cluster)
         return
-    trials = [trial for seed in wanted for one in experiments for trial in one.trials((seed,))]
-    todo = [trial for trial in trials if not trial.done]
+    trials = [replace(trial, force=force) for seed in wanted for one in experiments for trial in one.trials((seed,))]
+    todo = _trunks_apart([trial for trial in trials if not trial.done])
     _preflight(experiments, todo, cluster, force=force)
     plans = [one.planned(wanted) for one in experiments]
     for one in plans:
@@ -113,7 +113,7 @@ def main(
     if failures:
         again = "What is done is kept; the same command runs only what is missing:"
         raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
-    _say_what_next(reports, len(wanted))
+    _say_what_next(reports, wanted)
 
 
 def _preflight(experiments: Sequence[Experiment], todo: Sequence[Trial], address: str | None, *, force: bool) -> None:
@@ -266,34 +266,49 @@ def _failures(trials: Sequence[Trial], reports: Sequence[Report]) -> Iterator[st
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 
-def _say_what_next(reports: Sequence[Report], seeds: int) -> None:
+def _say_what_next(reports: Sequence[Report], seeds: tuple[int, ...]) -> None:
     """The last lines."""
     for one in reports:
         where = shlex.quote(shown(one.run.path))
         print(f"report:    python -m platform.report {where}")
         if one.run.plan.end_to_end:
             print(f"submit:    python -m platform.submit {where} --arm {one.run.plan.arms[0]}")
-    if seeds < len(plan.SEEDS):
-        print(f"more:      {_command(seeds=seeds + 1)}")
+    if left := [seed for seed in plan.SEEDS if seed not in seeds]:
+        counted = seeds == plan.SEEDS[: len(seeds)]
+        more = str(len(seeds) + 1) if counted else ",".join(map(str, (*seeds, left[0])))
+        print(f"more:      {_command(seeds=more)}")
 
 
 def _refuse_twice(experiments: Sequence[Experiment]) -> None:
-    seen: dict[Path, Experiment] = {}
+    seen: dict[str, Experiment] = {}
     for one in experiments:
-        if other := seen.get(one.draft.run_path):
-            raise UserError(f"{shown(one.choices.path)} and {shown(other.choices.path)} are the same run; name it once")
-        seen[one.draft.run_path] = one
+        if other := seen.get(one.choices.name):
+            both = f"{shown(one.choices.path)} and {shown(other.choices.path)}"
+            if one.draft.run_path == other.draft.run_path:
+                raise UserError(f"{both} are the same run; name it once")
+            raise UserError(f"{both} have the same name; give one another, or launch them one after the other")
+        seen[one.choices.name] = one
 
 
-def _command(seeds: int | None = None) -> str:
-    """This very command, or the one for another number of seeds."""
+def _trunks_apart(trials: Sequence[Trial]) -> list[Trial]:
+    """``trials`` in an order in which those that share a trunk are not side by side: the second would only wait."""
+    seen: dict[Path, int] = {}
+    rounds = []
+    for trial in trials:
+        rounds.append(seen.get(trial.trunk_path, 0))
+        seen[trial.trunk_path] = rounds[-1] + 1
+    return [trial for _, trial in sorted(zip(rounds, trials, strict=True), key=lambda pair: pair[0])]
+
+
+def _command(seeds: str | None = None) -> str:
+    """This very command, or the one for other seeds."""
     words = sys.argv[1:]
     if seeds is not None:
         for at, word in enumerate(words):
             if word == "--seeds" or word.startswith("--seeds="):
                 del words[at : at + (2 if word == "--seeds" else 1)]
                 break
-        words += ["--seeds", str(seeds)]
+        words += ["--seeds", seeds]
     return shlex.join(["python", "-m", "platform.launch", *words])
 
 

@@ -42,6 +42,7 @@ class Trial:
     gpus: int
     cpus: int
     end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
+    force: bool = False  # score even an artifact above the limit
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str
         print(f"each needs {need}")
     for missing in dict.fromkeys(one.missing for one in experiments if one.missing):
         print(f"before it can run: {missing}")
-    print("dry run: nothing was started or written")
+    print("dry run: no trial was started, nothing of a run was written")
 
 
 def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:

@@ -7,9 +7,10 @@ from statistics import fmean
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
+from . import claims
 from .metrics import own_seconds
 from .paths import shown
-from .report import EVAL_LIMIT_SECONDS, TRAIN_LIMIT_SECONDS, ArmReport, Delta, Report
+from .report import ArmReport, Delta, Report
 from .significance import Interval
 from .tables import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
@@ -209,6 +210,7 @@ def _limits(report: Report) -> Table:
                 f"{max(one.adapt_seconds for one in results):.1f}",
             )
         )
+    caps = [claims.limit_of(claims.load(claims.CHALLENGE), value)[0] for value in ("train_seconds", "eval_seconds")]
     return Table(
         title="Bytes and seconds against their limits",
         columns=(
@@ -216,8 +218,8 @@ def _limits(report: Report) -> Table:
             f"Bytes of {ARTIFACT_LIMIT_BYTES:,}",
             "Bytes left",
             "Code bytes",
-            f"Train s of {TRAIN_LIMIT_SECONDS:.0f}",
-            f"Eval s of {EVAL_LIMIT_SECONDS:.0f}",
+            f"Train s of {caps[0]}",
+            f"Eval s of {caps[1]}",
             "Adapting s",
         ),
         rows=tuple(rows),

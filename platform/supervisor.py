@@ -157,7 +157,11 @@ def guard(order: Order) -> ExitReport:
             return _descendants() | (seen & _parents().keys())
 
         killed = _end(living, order.grace_seconds)
-        report = ExitReport(status=job.wait(), stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
+        try:
+            status = job.wait(UNKILLABLE_SECONDS)
+        except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
+            status = -signal.SIGKILL
+        report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
         if stop.reason:
             log.write(f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
         elif left_behind:

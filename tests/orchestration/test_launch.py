@@ -12,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import contract
 from platform import corpus
+from platform.launch import _say_what_next, _trunks_apart
 from platform.paths import ROOT
 from platform.plan import Plan, read
 from platform.supervisor import GUARD_MARKER, MARKER, marked, users_of
@@ -64,6 +67,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (recipes / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
     for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG), ("hopeless", HOPELESS)):
         (recipes / f"{name}.yaml").write_text(text)
+    twins = recipes / "twins"
+    twins.mkdir()
+    (twins / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
+    (twins / "tiny.yaml").write_text(TINY.replace("0.001", "0.002"))
     corpus.embedded()  # made once for all tests of this machine
     return folder
 
@@ -176,7 +183,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(folder: Path, launch: Laun
         "seed 1337       train, then score no_ttt",
         "4 trials, 0 done, 4 to run on this machine",
         "each needs 0 GPUs and 2 CPUs on one node, for 2 processes",
-        "dry run: nothing was started or written",
+        "dry run: no trial was started, nothing of a run was written",
     ):
         assert line in result.stdout
     assert not (folder / "my runs").exists()
@@ -202,6 +209,7 @@ def test_a_dry_run_at_full_scale_tells_what_is_missing_here(launch: Launch) -> N
         (("tiny",), ("--sedes", "3"), "No such option"),
         (("tiny",), ("--cluster", "127.0.0.1:1"), "nothing answers there"),
         ((), (), "Missing argument"),
+        (("tiny", "twins/tiny"), (), "have the same name; give one another"),
     ],
 )
 def test_a_mistake_is_one_clear_message_and_exit_2(
@@ -224,6 +232,25 @@ def test_missing_gpus_are_refused_with_the_way_out(launch: Launch, folder: Path)
     )
     assert "--scale laptop" in result.stderr
     assert not (folder / "my runs").exists(), "nothing is planned that cannot run"
+
+
+def test_trials_that_share_a_trunk_are_not_side_by_side(make_run: Callable[..., Any]) -> None:
+    one, other = (make_run({"no_ttt": {}}, seeds=(1, 2), recipe=name).plan for name in ("one", "other"))
+    apart = make_run({"no_ttt": {}}, seeds=(1, 2), recipe="apart").plan
+    apart = replace(apart, trunk_text_sha256="0" * 64)
+    trials = [plan.trial(seed) for seed in (1, 2) for plan in (one, other, apart)]
+    assert one.trial(1).trunk_path == other.trial(1).trunk_path != apart.trial(1).trunk_path
+    order = [trial.name for trial in _trunks_apart(trials)]
+    assert order == ["one/1", "apart/1", "one/2", "apart/2", "other/1", "other/2"]
+
+
+def test_more_seeds_are_the_next_of_the_list(
+    make_run: Callable[..., Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["launch", "a.yaml", "--seeds", "3"])
+    for seeds, more in (((1337, 42), "3"), ((1337, 7), "1337,7,42"), ((5,), "5,1337")):
+        _say_what_next([], seeds)
+        assert capsys.readouterr().out == f"more:      python -m platform.launch a.yaml --seeds {more}\n"
 
 
 # --- real runs, each building on those before

@@ -94,6 +94,8 @@ def test_the_interval_of_a_sigma_from_three_seeds(make_run: MakeRun) -> None:
     ("options", "said"),
     [
         (["--sigma", "0"], "sigma"),
+        (["--sigma", "nan"], "nan is no number"),
+        (["--gain", "inf"], "inf is no number"),
         (["--arm", "adamw"], "needs --from"),
         (["--from", "nowhere"], "no such file"),
         (["--from", "RUN", "--arm", "adam"], "the arms are no_ttt"),

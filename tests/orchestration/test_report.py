@@ -156,6 +156,15 @@ def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
     assert "16,000,001 bytes, 1 over" in warnings[1] and "eval_seconds 600.5, over the cap of 600 s" in warnings[2]
 
 
+def test_a_step_that_crosses_the_cap_is_within_the_tolerance_of_the_rules(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    folder.result(42, "no_ttt", 2.3050, train_seconds=600.13)
+    assert report.build(read_run(folder.path)).warnings == ()
+    folder.result(42, "no_ttt", 2.3050, train_seconds=600.3)
+    (warning,) = report.build(read_run(folder.path)).warnings
+    assert "train_seconds 600.3, over the cap of 600 s" in warning
+
+
 def test_what_sliding_windows_give_is_kept_apart_from_what_adapting_gives(make_run: MakeRun) -> None:
     """Every result of the fixture has 0.02 BPB more in disjoint windows than in its own."""
     made = report.build(read_run(make_run({"no_ttt": {1337: 2.30, 42: 2.32}, "sgd": {1337: 2.27, 42: 2.25}}).path))

@@ -219,13 +219,17 @@ def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_
         "RAY_AUTH_TOKEN": "x",
         "HF_TOKEN": "x",
         "RANK": "3",
+        "FORCE": "1",
+        "PET_NNODES": "2",
     }
     trial = replace(make_trial(), cpus=16, processes=8)
     found = job_environment(trial, ("sgd",), scratch=Path("/scratch"), inherited=inherited)
     kept = {name: found[name] for name in inherited if name in found}
     assert kept == {"PATH": "/bin", "NCCL_DEBUG": "WARN"}
     told = contract.Assignment.from_environment(found)
-    assert (told.seed, told.arms, told.max_wallclock_seconds) == (1337, ("sgd",), None)
+    assert (told.seed, told.arms, told.max_wallclock_seconds, told.force) == (1337, ("sgd",), None, False)
+    forced = job_environment(replace(trial, force=True), (), scratch=Path("/scratch"), inherited={})
+    assert contract.Assignment.from_environment(forced).force
     assert (told.output_path, told.trunk_path) == (trial.paths.folder, trial.trunk_path)
     assert found["OMP_NUM_THREADS"] == "2" and found["PYTHONUNBUFFERED"] == "1"
     assert found["CUDA_VISIBLE_DEVICES"] == "", "a job that asks for no GPU sees none"
