@@ -12,7 +12,11 @@ LONGEST_LINE = 20_000
 
 _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*)")
 _RULE_CELL = re.compile(r"\s*:?-+:?\s*")
-_FENCE = re.compile(r"\s{0,3}(```|~~~)")
+_FENCE = re.compile(r"\s{0,3}(?P<fence>`{3,}(?!.*`)|~{3,})(?P<rest>.*)")
+_QUOTED_ROW = re.compile(r"(?:\s*>)+\s*(?=[^>].*\|)")
+_HTML_TABLE = re.compile(r"<table\b", re.I)
+_HTML_ROW = re.compile(r"<tr\b[^<>]*>(?P<cells>.*?)(?=</tr|<tr\b|</table|$)", re.I | re.S)
+_HTML_CELL = re.compile(r"<t[dh]\b[^<>]*>(?P<text>.*?)(?=</t[dh]|<t[dh]\b|$)", re.I | re.S)
 _SPLIT = re.compile(r"(?<!\\)\|")
 
 
@@ -51,14 +55,22 @@ class Prose:
 def blocks(text: str) -> Iterator[Table | Prose]:
     """The blocks of ``text`` in their order."""
     lines = [" ".join(line[:LONGEST_LINE].split()) for line in text.splitlines()[:MOST_LINES]]  # single spaces
-    heading, fence, titled = "", False, False
+    lines = [_QUOTED_ROW.sub("", line, count=1) if line.startswith(">") else line for line in lines]
+    heading, fence, titled = "", "", False
     at = 0
     while at < len(lines):
         line = lines[at]
-        if _FENCE.match(line):
-            fence = not fence
-        elif fence:
-            yield Prose(heading=heading, line=at + 1, raw=line.strip(), plain=line.strip(), code=True)
+        if fence:
+            if _closes(line, fence):
+                fence = ""
+            else:
+                yield Prose(heading=heading, line=at + 1, raw=line.strip(), plain=line.strip(), code=True)
+        elif opened := _FENCE.match(line):
+            fence = opened["fence"]
+        elif _HTML_TABLE.search(line) and (end := _end_of_table(lines, at)):
+            yield from _html_table(lines[at:end], at + 1, heading)
+            at = end
+            continue
         elif "|" in line and at + 1 < len(lines) and _is_rule(lines[at + 1]):
             table, at = _table(lines, at, heading)
             yield table
@@ -73,6 +85,12 @@ def blocks(text: str) -> Iterator[Table | Prose]:
         at += 1
 
 
+def _closes(line: str, fence: str) -> bool:
+    """Whether ``line`` ends the code that ``fence`` began: the same signs, at least as many, and nothing else."""
+    match = _FENCE.match(line)
+    return match is not None and match["fence"].startswith(fence) and not match["rest"].strip()
+
+
 def _is_rule(line: str) -> bool:
     cells = line.strip().strip("|").split("|")
     return "-" in line and "|" in line and all(_RULE_CELL.fullmatch(cell) for cell in cells)
@@ -85,6 +103,26 @@ def _table(lines: list[str], at: int, heading: str) -> tuple[Table, int]:
         rows.append(_row(lines[end], end + 1))
         end += 1
     return Table(heading=heading, line=at + 1, header=header, rows=tuple(rows)), end
+
+
+def _end_of_table(lines: list[str], at: int) -> int | None:
+    return next((end + 1 for end in range(at, len(lines)) if "</table" in lines[end].lower()), None)
+
+
+def _html_table(lines: list[str], first: int, heading: str) -> Iterator[Table]:
+    """The ``<table>`` in these lines, read like one of pipes; nothing where it has no rows."""
+    text = "\n".join(lines)
+    rows = [
+        Row(line=first + text.count("\n", 0, row.start()), cells=tuple(_html_cells(row["cells"])))
+        for row in _HTML_ROW.finditer(text)
+    ]
+    if rows:
+        yield Table(heading=heading, line=rows[0].line, header=rows[0], rows=tuple(rows[1:]))
+
+
+def _html_cells(cells: str) -> list[Cell]:
+    texts = [" ".join(cell["text"].split()) for cell in _HTML_CELL.finditer(cells)][:MOST_CELLS]
+    return [Cell(raw=text, plain=plain(text)) for text in texts]
 
 
 def _row(line: str, number: int) -> Row:

@@ -49,6 +49,7 @@ class Meaning:
     quantity: str
     statistic: str = "value"  # value, mean, std, variance, max, min, range
     unit: str = ""  # a unit that the name gives: "(MB)", "_ms"
+    says_unit: bool = False  # the name says that it is bits per byte or nats: no setting stands under it
 
 
 _OTHERS = re.compile(
@@ -56,7 +57,11 @@ _OTHERS = re.compile(
     r"|\btarget\b|threshold|p[- ]?value|\bvalid\b|\bparent\b|leaderboard|reference|\bimprovement\b|\bmerged\b"
     r"|\bwarm ?(?:up|down)|\btokens? per\b"
     r"|batch|stride$|\blr\b|learning|\bchunk|epoch|\bswa start|qat"
+    r"|(?:std|standard)\.? ?err|\bstderr\b|\bsem\b|\bold\b|\bbase\b|\binit(?:ial)?\b|\bfirst (?:val|loss|bp[bp]|step)"
+    r"|\bleader\b|(?<!under )(?<!the )\blimit\b"
+    r"|(?<!artifact )(?<!size )(?<!byte )(?<!bytes )(?<!cap )\bmargin\b"
 )
+_SAYS_UNIT = re.compile(r"\bbp[bp]s?\b|bits[ /-]?(?:per[ -])?byte|\bloss\b|\bnats\b|\bscores?\b")
 _STATISTICS = (
     ("std", re.compile(r"\b(?:std(?:ev)?|standard deviation|σ|sigma|sd)\b")),
     ("variance", re.compile(r"\bvar(?:iance)?\b")),
@@ -77,14 +82,14 @@ _NAMES = [
             r"\bttt[- ](?:gain|delta|Δ|effect|gap)|(?:gain|delta|Δ|gap).{0,12}\bttt\b|^(?:gain|Δ)(?: \(?bp[bp]\)?)?$",
         ),
         ("quant_gap", r"quant\w*[- ](?:gap|penalty|tax|cost|degradation|delta|Δ)\b|\bq[- ]?gap\b"),
-        ("headroom_bytes", r"headroom|bytes left|under (?:the )?(?:cap|limit|budget)|\bslack\b"),
+        ("headroom_bytes", r"headroom|\bmargin\b|bytes left|under (?:the )?(?:cap|limit|budget)|\bslack\b"),
         ("", r"^(?:\w+ )?(?:budget|cap|limit)\b"),
         (
             "step_ms",
             r"\bms ?/ ?step|\bstep[- ]?(?:avg|average|time|ms)|\bms per step|(?:avg|average|mean) step(?! ?s)|/step\b",
         ),
         ("peak_memory", r"\bpeak\b.*(?:mem|vram|alloc)|\bmemory\b|\bvram\b|\bpeak mib"),
-        ("parameters", r"^(?:model |total )?(?:num )?param(?:eter)?s?\b(?! bank)"),
+        ("parameters", r"^(?:model |total )?(?:num |n |number of )?param(?:eter)?s?\b(?! bank)"),
         ("val_tokens", r"\bval(?:idation)? tokens\b"),
         ("iterations", r"^(?:max )?iterations$"),
         ("ttt_time", r"\bttt\b.*(?:\btime\b|\bms\b|\bsec|wallclock|\bs$)|(?:\btime\b).*\bttt\b"),
@@ -96,10 +101,16 @@ _NAMES = [
         ("", r"\btrain(?:ing)? (?:loss|tokens)|\btokens\b|\btime\b|tok/s"),
         (
             "steps",
-            r"^(?:total |train(?:ing)? |completed |final |optimizer )*"
+            r"^(?:total |train(?:ing)? |completed |final |optimizer |num |n |number of )*"
             r"steps?(?: stop| completed| done| reached| run)?(?: ?[(@].*)?(?: mean)?$",
         ),
         ("code_bytes", r"\bcode\b.*(?:bytes|size|\bkb\b)|\bbytes code\b|^code$"),
+        (
+            "",
+            r"(?:\braw\b|uncompressed|unquantized).*\b(?:model|weights|size|bytes)\b"
+            r"|\b(?:model|weights|size|bytes)\b.*(?:\braw\b|uncompressed|unquantized)"
+            r"|^serialized model(?: (?:size|bytes))?$",  # the logs call the raw one so
+        ),
         (
             "model_bytes",
             r"\bmodel\b.*(?:bytes|size|\bmb\b)|bytes model|^compressed model|serialized model"
@@ -119,7 +130,7 @@ _NAMES = [
         ("loss", r"\bval(?:idation)? loss\b|\bnats\b|^loss\b|\bttt loss"),
         ("pre_ttt", r"(?:pre|no|without|w/o|before)[- ]?ttt"),
         ("either", r"sliding ?/ ?ttt|ttt ?/ ?sliding"),
-        ("ttt", r"\bttt\b(?!.*(?:lr|lora rank|rank|steps|optimizer))"),
+        ("ttt", r"\bttt\b(?!.*(?:lr|lora rank|rank|steps|optimizer|param))"),
         ("sliding", r"sliding|\bs\d{2,4}\b|\bstride"),
         ("post_ema", r"post[- ]?(?:ema|swa)|^(?:ema|swa) (?:bpb|bpp|val)"),
         ("in_training", r"pre[- ]?ema|last step|in[- ]training|at stop|\braw (?:bpb|val)"),
@@ -128,7 +139,7 @@ _NAMES = [
             "roundtrip",
             r"post[- ]?quant|quantized|round[- ]?trip|\brt\b|\bint\d\b.*(?:bpb|bpp|val)|\bq(?:uant)?[- ]?bpb",
         ),
-        ("score", r"\bbp[bp]s?\b|bits per byte|^scores?$"),
+        ("score", r"\bbp[bp]s?\b|bits[ /-]?(?:per[ -])?byte|^(?:final |mean )?(?:scores?|results?)$|^final$"),
     )
 ]
 
@@ -145,6 +156,6 @@ def meaning(name: str) -> Meaning | None:
         statistic = "mean" if "mean" in text else "value"  # "step avg" is a figure of one run
     for quantity, pattern in _NAMES:
         if pattern.search(text):
-            found = Meaning(quantity, statistic, _UNIT_NAMES.get(unit["unit"], unit["unit"]) if unit else "")
-            return found if quantity else None
+            named = _UNIT_NAMES.get(unit["unit"], unit["unit"]) if unit else ""
+            return Meaning(quantity, statistic, named, bool(_SAYS_UNIT.search(text))) if quantity else None
     return None

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from .figure import Claims, Conversion, Figure, PrintedTest
 from .markdown import Prose, Table, blocks
 from .numbers import NUMBER, Printed, printed
-from .readme_prose import HIGHEST_BPB, LOWEST_BPB, prose_figures
-from .readme_tables import table_figures
+from .readme_prose import prose_figures
+from .readme_tables import HIGHEST_BPB, LOWEST_BPB, table_figures
 
 LARGEST_DIFFERENCE_NATS = 1
 
@@ -33,7 +33,7 @@ def read(text: str, file: str, known_seeds: frozenset[int]) -> Claims:
         if isinstance(block, Table):
             figures.extend(table_figures(block, file, known_seeds))
             continue
-        figures.extend(prose_figures(block, file, lines))
+        figures.extend(prose_figures(block, file, lines, known_seeds))
         conversions.extend(_conversions(block, file))
         tests.extend(_tests(block, file))
         lines += 1

@@ -13,12 +13,11 @@ from .grammar import parse
 from .markdown import Prose
 from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
 from .quantities import BPB, BYTES, DIMENSIONS, NATS, TIME, Meaning, meaning
-from .readme_tables import OTHER_RUNS, in_unit, is_about_others, seed_of
+from .readme_tables import HIGHEST_BPB, LOWEST_BPB, OTHER_RUNS, in_unit, is_about_others, seed_of
 
 HEADLINE_LINES = 20  # of the README, from its start
 HEADLINE_START = 60  # characters before the score of a headline
 LONGEST_LINE = 2000
-LOWEST_BPB, HIGHEST_BPB = Decimal("0.3"), Decimal(9)  # a score, not a difference; not a loss of an untrained model
 
 _SCORE = re.compile(
     rf"\b(?:val[ _]?)?(?:bp[bp]|score)\b\s*(?:\([^()]{{0,40}}\))?\s*(?:[:=]|of|is)?\s*(?P<value>{NUMBER})", re.I
@@ -40,7 +39,7 @@ _MEAN = re.compile(
 )
 _STD = re.compile(
     _LIST_MARK + r"(?:(?:sample|population|inter-?seed|cross-?seed|\d+|seeds?)[- ])*(?:std|stdev|standard deviation)\b"
-    rf"[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})",
+    rf"(?!\.? ?err| of (?:the )?mean)[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})",
     re.I,
 )
 _SPREAD = re.compile(
@@ -65,6 +64,7 @@ _KEYED = re.compile(
 )
 _QUOTED = re.compile(r"`([^`]{1,300})`")
 _LOG_LINE = re.compile(r"\s*(?:step:|\d+/\d+ )")
+_AT_A_STEP = re.compile(r"\bat (?:step|iter(?:ation)?) ?\d|`?\bstep:\d|`\d+/\d+ ", re.I)
 _LOG_LABEL = re.compile(r"\w[\w.+-]*(?:_\w+)+(?: sliding)?")
 _KEYS = {
     "val_bpb": Meaning("any_bpb"),
@@ -77,7 +77,7 @@ _KEYS = {
 }
 
 
-def prose_figures(block: Prose, file: str, lines_before: int) -> Iterator[Figure]:
+def prose_figures(block: Prose, file: str, lines_before: int, known_seeds: frozenset[int]) -> Iterator[Figure]:
     """Every figure of a line that says what it is."""
     if len(block.plain) > LONGEST_LINE or _LOG_LINE.match(block.plain):
         return
@@ -91,7 +91,7 @@ def prose_figures(block: Prose, file: str, lines_before: int) -> Iterator[Figure
     yield from line.of_seeds()
     yield from line.speed()
     yield from line.named()
-    yield from line.keyed()
+    yield from line.keyed(known_seeds)
 
 
 class _Line:
@@ -107,7 +107,9 @@ class _Line:
         self.about_others = others is not None or "→" in self._text or "->" in self._text
 
     def _figure(self, item: str, number: Printed, quantity: str, statistic: str, **more: object) -> Figure:
+        on_the_way = bool(_AT_A_STEP.search(self._block.raw)) and DIMENSIONS[quantity] in (BPB, NATS)
         fields = {"loose": self._loose} | more
+        fields["loose"] = fields["loose"] or on_the_way  # not every validation of a training is kept
         return Figure(
             file=self._file,
             line=self._block.line,
@@ -210,11 +212,11 @@ class _Line:
         statistic = "claim" if found.statistic == "value" else found.statistic
         yield self._figure(_bare(match["name"]), number, found.quantity, statistic)
 
-    def keyed(self) -> Iterator[Figure]:
+    def keyed(self, known_seeds: frozenset[int]) -> Iterator[Figure]:
         """Numbers with a log's own key: in back quotes, in a bullet or in a block of code."""
         raw = self._block.raw
         listed = self._block.code or re.match(r"[-*+]\s|\d+\.\s", raw)
-        seed = seed_of(self._text, named=True)
+        seed = seed_of(self._text, known_seeds, named=True)
         for piece in _QUOTED.findall(raw) + ([_QUOTED.sub(" ", raw)] if listed else []):
             line = parse(0, piece)
             label = line.label if line and _LOG_LABEL.fullmatch(line.label) else ""

@@ -1,13 +1,14 @@
 """The figures of README tables: seed tables, narrow, wide or transposed, and lists of metric and value."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 
 from .figure import Figure
 from .markdown import Cell, Table
-from .numbers import Printed, printed, printed_std
-from .quantities import BYTES, DIMENSIONS, MEMORY, TIME, Meaning, meaning
+from .numbers import NUMBER, Printed, printed, printed_std
+from .quantities import BPB, BYTES, DIMENSIONS, MEMORY, NATS, TIME, Meaning, meaning
 
 SEEDLESS_HEADERS = {
     "",
@@ -28,16 +29,25 @@ OTHER_RUNS = re.compile(
     r"ablat|baseline|previous|\bprior\b|\bsota\b|\bnaive\b|\bbase\b|without|w/o|negative|failed|compar|sweep|\bvs\b"
     r"|lineage|before|earlier|reference|\bpr ?#?\d|#\d|trade-?off|history|didn.?t work|experiment|breakdown"
     r"|stud(?:y|ies)|draft|expected|estimat|projected|predict|theoretical|\blocal\b|target|threshold"
-    r"|requires? beating|initial|improve",
+    r"|requires? beating|initial|improve|\bparent\b|\bleader\b|\btried\b",
     re.I,
 )
-
 _OWN = re.compile(r"\bresults?\b|\bseeds?\b|\bmetrics\b|this (?:run|submission|work)|reproducib", re.I)
+_OTHERS_FIRST = re.compile(r"[\W\d]*(?:ablat|baseline|previous|prior|naive|negative)", re.I)  # "Baseline results"
+_PERHAPS_OWN = re.compile(r"experiments?|improve\w*|breakdown|compar\w*|stud(?:y|ies)|trade-?offs?", re.I)
 
-_SEED = re.compile(r"(?:(?:random |rng )?seed[\s_=:#]*|s)?(?P<seed>\d{1,9})(?:\s*[(*†‡\[].*)?", re.I)
-_NAMED_SEED = re.compile(r"seed[\s_=:#]*(?P<seed>\d{1,9})", re.I)
+_SEED = re.compile(r"[^\w.%]*(?:(?:random |rng )?seed[\s_=:#-]*|s)?(?P<seed>\d{1,9})(?![.,]\d|%)\W*(?:[(\[].*)?", re.I)
+_NAMED_SEED = re.compile(r"seed[\s_=:#-]*(?P<seed>\d{1,9})(?!\d|\s*[/,&+]\s*\d)", re.I)  # no "mean of seed 1, 2, 3"
+_COUNTED_SEED = re.compile(
+    r"(?:seed|run|trial)[\s#]*\d{1,2}\s*[(\[]\s*(?:seed[\s_=:#-]*)?(?P<seed>\d{1,9})\s*[)\]]", re.I
+)  # "Seed 1 (1337)"
+SMALLEST_TELLING = 10  # a smaller number in a column that is not called seed may count the rows
 _SEED_HEADER = re.compile(r"(?:random |rng )?seeds?\b|seed$", re.I)
 _FILE_HEADER = re.compile(r"run\b|log\b|file\b|trial\b", re.I)
+_STANDARD_ERROR = re.compile(
+    r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b|(?:std|sd|deviation) of (?:the )?mean", re.I
+)
+_SCALED = re.compile(r"\((?:in )?(?:%|percent|ppm)", re.I)
 _STATISTIC_ROWS = (
     ("mean", re.compile(r"mean|average|avg|μ", re.I)),
     ("std", re.compile(r"std|stdev|standard dev|σ|±", re.I)),
@@ -45,78 +55,126 @@ _STATISTIC_ROWS = (
     ("max", re.compile(r"max|worst", re.I)),
     ("min", re.compile(r"min\b|minimum|best", re.I)),
 )
+_TWO_NUMBERS = re.compile(rf"\W*{NUMBER}\s*(?:/|-|,|to|\.\.+)\s*{NUMBER}", re.I)
+_PLAIN_SCORE = re.compile(
+    r"(?:val[ _]?)?bp[bp](?:\s*[↓]|\s*\((?:exact|rounded|full|\d+ d(?:igits|ecimals|p)).*\))?", re.I
+)
+
+LOWEST_BPB, HIGHEST_BPB = Decimal("0.3"), Decimal(9)  # a score, not a difference; not a loss of an untrained model
 
 
 def is_about_others(heading: str) -> bool:
     """Whether what stands under a heading is about other runs; results are results though they are compared."""
-    return bool(OTHER_RUNS.search(heading)) and not _OWN.search(heading)
+    return bool(_OTHERS_FIRST.match(heading)) or bool(OTHER_RUNS.search(heading) and not _OWN.search(heading))
 
 
-def seed_of(text: str, *, named: bool = False) -> int | None:
-    """The seed that a cell gives; ``named``: only where the cell says the word."""
-    match = _NAMED_SEED.search(text) if named else _SEED.fullmatch(text.strip()) or _NAMED_SEED.search(text)
+def seed_of(text: str, known: frozenset[int] = frozenset(), *, named: bool = False) -> int | None:
+    """The seed that a cell gives.
+
+    Args:
+        known: the seeds of the logs.
+        named: only where the cell says the word, or is a known seed and nothing else.
+    """
+    counted = _COUNTED_SEED.search(text)
+    if counted and int(counted["seed"]) in known:
+        return int(counted["seed"])
+    whole = _SEED.fullmatch(text.strip())
+    if whole and (_is_telling(whole, known) if named or "#" in text else True):
+        return int(whole["seed"])
+    match = _NAMED_SEED.search(text)
     return int(match["seed"]) if match else None
+
+
+def _is_telling(match: re.Match[str], known: frozenset[int]) -> bool:
+    seed = int(match["seed"])
+    return seed in known and seed >= SMALLEST_TELLING
 
 
 def table_figures(table: Table, file: str, known_seeds: frozenset[int]) -> Iterator[Figure]:
     """Every figure of ``table`` whose column or row names something that a log has."""
     headers = [cell.plain for cell in table.header.cells]
-    other = is_about_others(table.heading)
-    if (column := _seed_column(table)) is not None:
-        yield from _seed_table(table, file, column, other)
-    elif len(_header_seeds(headers, known_seeds)) >= 2:
-        yield from _transposed(table, file, _header_seeds(headers, known_seeds), other)
+    seeds = _header_seeds(headers, known_seeds)
+    if (column := _seed_column(table, known_seeds)) is not None:
+        yield from _seed_table(table, file, column, known_seeds)
+    elif len(seeds) >= 2:
+        yield from _transposed(table, file, seeds, _is_other_table(table, seeds.values(), known_seeds))
     elif headers and headers[0].lower() in SEEDLESS_HEADERS and len(headers) >= 2:
-        yield from _metric_table(table, file, other)
+        yield from _metric_table(table, file, known_seeds)
 
 
-def _seed_column(table: Table) -> int | None:
-    for index, cell in enumerate(table.header.cells):
-        named = not _SEED_HEADER.match(cell.plain)
-        if named and not (_FILE_HEADER.match(cell.plain) or (index == 0 and not cell.plain)):
+def _seed_column(table: Table, known: frozenset[int]) -> int | None:
+    """The column of seeds: by its name, else the one in which known seeds stand, each once."""
+    columns = range(len(table.header.cells))
+    for index in columns:
+        header = table.header.cells[index].plain
+        named = not _SEED_HEADER.match(header)
+        if seed_of(header, known, named=True) is not None:
+            continue  # a column of one seed
+        if named and not (_FILE_HEADER.match(header) or (index == 0 and not header)):
             continue
-        cells = [row.cells[index].plain for row in table.rows if index < len(row.cells)]
-        if any(seed_of(text, named=named) is not None for text in cells):
+        if any(seed_of(text, known, named=named) is not None for text in _column(table, index)):
+            return index
+    for index in columns:
+        matches = [match for text in _column(table, index) if (match := _SEED.fullmatch(text))]
+        seeds = [int(match["seed"]) for match in matches if _is_telling(match, known)]
+        if len(seeds) >= 2 and len(seeds) == len(set(seeds)) == len(matches):
             return index
     return None
 
 
-def _seed_table(table: Table, file: str, seed_column: int, other: bool) -> Iterator[Figure]:
+def _column(table: Table, index: int) -> list[str]:
+    return [row.cells[index].plain for row in table.rows if index < len(row.cells)]
+
+
+def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]) -> Iterator[Figure]:
     headers = [cell.plain for cell in table.header.cells]
     meanings = [meaning(header) if index != seed_column else None for index, header in enumerate(headers)]
     named = not _SEED_HEADER.match(headers[seed_column])
     if any(OTHER_RUNS.search(header) for header in headers):  # then a difference is one to another run
         meanings = [None if found and found.quantity == "gain" else found for found in meanings]
     quantities = [found.quantity for found in meanings if found]
-    for row in table.rows:
-        if seed_column >= len(row.cells):
-            continue
+    rows = [row for row in table.rows if seed_column < len(row.cells) and not _is_of_others(row.cells[seed_column])]
+    seeds = [seed_of(row.cells[seed_column].plain, known, named=named) for row in rows]
+    other = _is_other_table(table, seeds, known)
+    for row, seed in zip(rows, seeds, strict=True):
         name = row.cells[seed_column].plain
-        seed = seed_of(name, named=named)
         statistic = None if seed is not None else row_statistic(name)
         if seed is None and statistic is None:
             continue
         for index, (cell, found) in enumerate(zip(row.cells, meanings, strict=False)):
             if found is None:
                 continue
+            twice = quantities.count(found.quantity) > 1
+            plainly = twice and _PLAIN_SCORE.fullmatch(headers[index]) is not None
             yield from _cell_figures(
                 cell,
-                found,
+                replace(found, quantity="any_bpb") if plainly else found,
                 file=file,
                 line=row.line,
                 item=f"{'seed ' + str(seed) if seed is not None else name} · {headers[index]}",
                 seed=seed,
                 statistic=statistic or "value",
                 group=f"{file}:{table.line}:{index}",
-                loose=other or quantities.count(found.quantity) > 1,
+                loose=other or (twice and not plainly) or (seed is not None and seeds.count(seed) > 1),
             )
+
+
+def _is_of_others(name: Cell) -> bool:
+    return OTHER_RUNS.search(name.plain.lstrip("# ")) is not None  # "#42" is a seed, "PR #42" is not
+
+
+def _is_other_table(table: Table, seeds: Iterable[int | None], known: frozenset[int]) -> bool:
+    """Whether a table is about other runs by its heading; "Experiments" with the seeds of the logs alone are own."""
+    found = {seed for seed in seeds if seed is not None}
+    own = len(found) >= 2 and found <= known
+    return is_about_others(_PERHAPS_OWN.sub("", table.heading) if own else table.heading)
 
 
 def _header_seeds(headers: list[str], known: frozenset[int]) -> dict[int, int]:
     found = {}
     for index, header in enumerate(headers[1:], start=1):
-        named = seed_of(header, named=True)
-        seed = named if named is not None else seed_of(header)
+        named = seed_of(header, known, named=True)
+        seed = named if named is not None else seed_of(header, known)
         if seed is not None and (named is not None or seed in known):
             found[index] = seed
     return found
@@ -148,7 +206,7 @@ def _transposed(table: Table, file: str, seeds: dict[int, int], other: bool) -> 
             )
 
 
-def _metric_table(table: Table, file: str, other: bool) -> Iterator[Figure]:
+def _metric_table(table: Table, file: str, known: frozenset[int]) -> Iterator[Figure]:
     headers = [cell.plain for cell in table.header.cells]
     columns = [
         index
@@ -163,8 +221,8 @@ def _metric_table(table: Table, file: str, other: bool) -> Iterator[Figure]:
         for index in columns:
             if index >= len(row.cells):
                 continue
-            seed = seed_of(name, named=True)
-            seed = seed_of(headers[index], named=True) if seed is None else seed
+            seed = seed_of(name, known, named=True)
+            seed = seed_of(headers[index], known, named=True) if seed is None else seed
             statistic = found.statistic if found.statistic != "value" else row_statistic(headers[index])
             yield from _cell_figures(
                 row.cells[index],
@@ -175,12 +233,14 @@ def _metric_table(table: Table, file: str, other: bool) -> Iterator[Figure]:
                 seed=seed,
                 statistic="value" if seed is not None else statistic or "claim",
                 group="",
-                loose=other,
+                loose=is_about_others(table.heading),
             )
 
 
 def row_statistic(name: str) -> str | None:
-    """Which statistic a row or column called ``name`` gives; None where it is no statistic."""
+    """Which statistic a row or column called ``name`` gives; None where it is none that is compared."""
+    if _STANDARD_ERROR.search(name) or _SCALED.search(name):
+        return None
     return next((statistic for statistic, pattern in _STATISTIC_ROWS if pattern.search(name)), None)
 
 
@@ -194,6 +254,11 @@ def _cell_figures(cell: Cell, found: Meaning, **place: object) -> Iterator[Figur
     figure = Figure(number=number, quantity=found.quantity, **place)  # type: ignore[arg-type]
     if found.statistic in ("std", "variance") and figure.statistic == "value":
         figure = replace(figure, statistic=found.statistic)
+    extremes = figure.statistic in ("range", "max", "min") and DIMENSIONS[found.quantity] in (BPB, NATS)
+    if extremes and _TWO_NUMBERS.match(cell.plain):
+        return  # "1.1192 to 1.1196"
+    if not is_plausible(figure, found):
+        return
     yield figure
     spread = printed_std(cell.plain)
     if spread and figure.statistic in ("mean", "claim"):
@@ -206,9 +271,19 @@ def _fits(cell: Cell, number: Printed) -> bool:
     return before[:1].isdigit() and "→" not in cell.plain and "->" not in cell.plain
 
 
+def is_plausible(figure: Figure, found: Meaning) -> bool:
+    """Whether a number can be what its name says: under "TTT" stand scores, and settings ("3 epochs") too."""
+    is_score = DIMENSIONS[found.quantity] in (BPB, NATS) and found.quantity not in ("gain", "quant_gap")
+    if found.says_unit or not is_score or figure.statistic in ("std", "variance", "range"):
+        return True
+    return LOWEST_BPB < figure.number.value < HIGHEST_BPB and figure.number.decimals > 0
+
+
 def in_unit(number: Printed, found: Meaning) -> Printed | None:
     """The number with the unit that its name gives; None where its unit contradicts what it should be."""
     dimension = DIMENSIONS[found.quantity]
+    if number.unit == "%":
+        return None  # a share of something that is not said
     if number.dimension and number.dimension != dimension and dimension in (TIME, BYTES):
         return None
     if dimension == MEMORY:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from .evidence import ARTIFACT_LIMIT_BYTES
 from .figure import Claims, Conversion, Figure
 from .json_lines import Leaf, Node, parse
 from .numbers import Printed, printed, printed_std
 from .quantities import BPB, DIMENSIONS, NATS, meaning
-from .readme_tables import in_unit, row_statistic
+from .readme_tables import HIGHEST_BPB, LOWEST_BPB, in_unit, is_plausible, row_statistic
 from .text import safe
 
 BPB_AS_LOSS = Decimal("1.6")  # a val_loss below this, with no val_bpb beside it, is a BPB value
@@ -27,6 +28,14 @@ _OTHERS = re.compile(
 _SEEDS = re.compile(r"(?:random_|train_|training_)?seeds?(?:_used|_list|_run)?", re.I)
 _SEED_KEY = re.compile(r"(?:seed[_ -]?|s)?(\d{1,9})", re.I)
 _SEED_INSIDE = re.compile(r"_?seed_?(\d{1,9})_?", re.I)
+_SCORES_OF_SEEDS = re.compile(
+    r"(?:(?:per|all|individual|multi|three|\d)_)?(?:seeds?_?)?"
+    r"(?:results?|runs?|scores?|trials?|values|metrics|validation|evaluations?|individual_runs)?(?:_per_seed)?",
+    re.I,
+)
+_STATISTIC = re.compile(r"(?:(?:[a-z]+_|\d+_)?seeds?_)?(?:mean|average|avg|std|stdev|stddev)", re.I)
+_SUMMARY = re.compile(r"|(?:.*_)?(?:results?|summary|statistics|stats|aggregate)", re.I)  # "": the top of the file
+_VALUES = re.compile(r"values?", re.I)
 _MEAN_IN_TEXT = re.compile(
     r"\bmean(?: val_bpb)?\s*[:=]?\s*(?P<value>\d\.\d{3,8})(?:\s*bp[bp])?(?:\s*\(?(?:std|±)[\s=:]*[\d.]+)?", re.I
 )
@@ -93,6 +102,8 @@ class _Walk:
                 return
             numbers = [one for one in node if isinstance(one, Leaf)]
             aligned = bool(numbers) and len(numbers) == len(node) == len(self.seeds)
+            if aligned and meaning(key) is None and _SCORES_OF_SEEDS.fullmatch(key) and _are_scores(numbers):
+                key = "val_bpb"
             for index, item in enumerate(node):
                 of_item = self.seeds[index] if aligned else seed
                 self.visit(item, key, of_item, (*path, str(index)))
@@ -107,8 +118,12 @@ class _Walk:
             self.visit(value, key if meaning(key) else "val_bpb", int(match[1]), below)
         elif (match := _SEED_INSIDE.search(name)) and isinstance(value, Leaf):
             self.visit(value, _SEED_INSIDE.sub(" ", name).strip(" _") or "val_bpb", int(match[1]), below)
+        elif _STATISTIC.fullmatch(name) and _SUMMARY.fullmatch(key) and _is_of_scores(name, value):  # mean: .., std: ..
+            self.visit(value, f"val_bpb {row_statistic(name)}", seed, below)
         elif row_statistic(name) and meaning(name) is None and meaning(key):  # val_bpb: {mean: .., std: ..}
             self.visit(value, f"{key} {name}", seed, below)
+        elif _VALUES.fullmatch(name) and meaning(key):  # val_bpb: {value: ..}
+            self.visit(value, key, seed, below)
         else:
             self.visit(value, name, seed, below)
 
@@ -118,6 +133,9 @@ class _Walk:
         figure = self._figure(leaf, key, seed, path)
         if figure is not None:
             self.figures.append(figure)
+            spread = printed_std(leaf.text) if leaf.kind == "string" and seed is None else None
+            if spread:
+                self.figures.append(replace(figure, number=spread, statistic="std", item=f"{figure.item} std"))
         elif leaf.kind == "number":
             self.unread += 1
 
@@ -129,7 +147,9 @@ class _Walk:
         if number is None or (DIMENSIONS[named.quantity] in (BPB, NATS) and number.unit):
             return None
         statistic = "claim" if named.statistic == "value" and seed is None else named.statistic
-        return Figure(
+        if statistic == "max" and number.base == ARTIFACT_LIMIT_BYTES:
+            return None  # the limit, not the largest artifact
+        figure = Figure(
             file=self.file,
             line=leaf.line,
             item=".".join((f"seed {seed}", key)) if seed is not None else ".".join(path),
@@ -139,6 +159,7 @@ class _Walk:
             seed=seed,
             group=f"{self.file}:{named.quantity}:{key}" if seed is not None else "",
         )
+        return figure if is_plausible(figure, named) else None
 
     def _differences(self, members: dict[str, Node]) -> None:
         """``delta_vs_pr549_nats`` beside ``delta_vs_pr549_bpb``."""
@@ -157,6 +178,22 @@ class _Walk:
 def _seed(node: Node | None) -> int | None:
     known = isinstance(node, Leaf) and re.fullmatch(r"[0-9]{1,9}", node.text)
     return int(known[0]) if known else None
+
+
+def _are_scores(leaves: list[Leaf]) -> bool:
+    """Whether numbers without a name can be scores: of their size, and with more decimals than settings have."""
+    numbers = [_number(leaf) for leaf in leaves]
+    return all(one and LOWEST_BPB < one.value < HIGHEST_BPB for one in numbers) and any(
+        one and one.decimals >= 3 for one in numbers
+    )
+
+
+def _is_of_scores(name: str, value: Node) -> bool:
+    """Whether a mean or a std that does not say of what can be that of scores."""
+    number = _number(value) if isinstance(value, Leaf) else None
+    if number is None:
+        return False
+    return abs(number.value) < LOWEST_BPB if row_statistic(name) == "std" else LOWEST_BPB < number.value < HIGHEST_BPB
 
 
 def _number(leaf: Leaf) -> Printed | None:

@@ -220,6 +220,114 @@ def test_a_wrong_number_is_found_with_its_place(
     assert record.mismatches[0].log.startswith(("train_seed", "3 logs"))
 
 
+SEED_CELLS = ["#{}", "seed-{}", "{} ✓", "{}:", "🌱 {}", "Seed {}", "{} (best)", "[{}](train_seed{}.log)", "Seed 1 ({})"]
+
+
+@pytest.mark.parametrize("cell", SEED_CELLS)
+def test_a_seed_is_read_however_its_cell_looks(examined: Callable[..., Examined], cell: str) -> None:
+    right = table("| Seed | BPB |", [f"| {cell.replace('{}', str(n.seed))} | {n.score:.4f} |" for n in SEEDS])
+    record = examined(right)
+    assert (record.verdict, sorted(record.score.seeds)) == ("agrees", [42, 1337, 2025])
+    assert len(record.checked) == 3
+    assert len(examined(narrow_readme(SEEDS) + "\n" + right.replace("| 1.12", "| 1.10")).mismatches) == 3
+
+
+WRONG_TABLES = {
+    "in a quotation": "> | Seed | BPB |\n> |---|---|\n> | 42 | 1.1000 |\n",
+    "after a fence that holds a shorter one": "````\n```\n````\n\n" + table("| Seed | BPB |", ["| 42 | 1.1000 |"]),
+    "in HTML": "<table>\n<tr><th>Seed</th><th>BPB</th></tr>\n<tr><td>42</td>\n<td>1.1000</td></tr>\n</table>\n",
+    "seeds under a sign": table("| # | BPB |", ["| 42 | 1.1000 |", f"| 1337 | {SCORES[0]:.4f} |"]),
+    "seeds under another name": table("| Config | BPB |", ["| seed 42 | 1.1000 |", f"| seed 1337 | {SCORES[0]:.4f} |"]),
+    "transposed and counted": table(
+        "| Metric | Seed 1 (1337) | Seed 2 (42) |", [f"| BPB | {SCORES[0]:.4f} | 1.1000 |", "| Steps | 7179 | 7182 |"]
+    ),
+    "transposed, under Experiments": "## Experiments\n\n"
+    + table("| Metric | Seed 1337 | Seed 42 |", [f"| BPB | {SCORES[0]:.4f} | 1.1000 |"]),
+    "two prints of one score": table("| Seed | val_bpb | BPB (8 digits) |", [f"| 42 | 1.1000 | {SCORES[1]:.8f} |"]),
+    **{
+        f"under {heading}": f"## {heading}\n\n"
+        + table("| Seed | BPB |", ["| 42 | 1.1000 |", f"| 1337 | {SCORES[0]:.4f} |"])
+        for heading in ("Experiments", "Performance and improvements", "Results compared with the previous record")
+    },
+    **{
+        f"a column called {name}": table(f"| Seed | {name} |", ["| 42 | 1.1000 |"])
+        for name in ("Bits/byte", "bits-per-byte", "Final", "Final score", "Result")
+    },
+}
+
+
+@pytest.mark.parametrize("shape", WRONG_TABLES)
+def test_a_wrong_score_is_found_in_a_table_of_any_shape(examined: Callable[..., Examined], shape: str) -> None:
+    record = examined("# A title\n\n" + narrow_readme(SEEDS) + "\n" + WRONG_TABLES[shape])
+    assert [(one.figure.seed, one.figure.number.raw) for one in record.mismatches] == [(42, "1.1000")]
+
+
+STANDARD_ERROR = STD / 3**0.5
+BESIDE_THE_CLAIM = {
+    **{
+        f"the row {row}": narrow_readme(SEEDS).rstrip() + f"\n{row}\n"
+        for row in (
+            "| Baseline mean | | 1.2244 | |",
+            "| Previous best | | 1.1228 | |",
+            "| Improvement over mean of SOTA | | 0.0034 | |",
+            "| Baseline (seed 1337) | 13,780 | 1.2244 | 15,863,489 |",
+            "| 1337 (baseline) | 13,780 | 1.2244 | |",
+            "| PR #549 | | 1.1228 | |",
+            f"| Std error | | {STANDARD_ERROR:.5f} | |",
+            f"| Std of the mean | | {STANDARD_ERROR:.5f} | |",
+            f"| Std | | {STD / MEAN:.3%} | |",
+            f"| Std (ppm) | | {STD / MEAN * 1e6:.0f} | |",
+            f"| Min/Max | | {min(SCORES):.4f}/{max(SCORES):.4f} | |",
+            f"| Range | | {min(SCORES):.4f} - {max(SCORES):.4f} | |",
+            f"| Mean (seed 1337/42/2025) | | {MEAN:.4f} | |",
+        )
+    },
+    **{
+        line: f"{line}\n"
+        for line in (
+            f"Std error: {STANDARD_ERROR:.5f}",
+            f"Std of the mean: {STANDARD_ERROR:.5f}",
+            "- `step:4000/9000 val_loss:2.0500 val_bpb:1.2141`",
+            "- `4000/20000 val_loss: 2.0500 val_bpb: 1.2141`",
+            "- val_bpb at step 4000: 1.2141",
+            "- Raw model size: 106,158,518 bytes",
+            "- Serialized model: 106,158,518 bytes",
+        )
+    },
+    **{
+        f"under {heading}": f"## {heading}\n\n- Seed 1337: 1.1300\n- Sliding BPB: 1.1301\n\n"
+        + table("| Seed | BPB |", ["| 1337 | 1.2244 |", "| 42 | 1.2250 |"])
+        + table("| Metric | Value |", ["| BPB | 1.1310 |"])
+        for heading in ("Baseline results", "2. Ablation results", "Previous submission results")
+    },
+    "one experiment": "## Experiments\n\n" + table("| Seed | BPB |", ["| 1337 | 1.1300 |"]),
+    "changes of one seed": table("| Config | Seed | BPB |", ["| no XSA | 42 | 1.1300 |", "| no EMA | 42 | 1.1310 |"]),
+    "counted rows": table("| # | Change | BPB |", ["| 1 | no XSA | 1.1300 |", "| 2 | no EMA | 1.1310 |"]),
+    "settings": table(
+        "| Metric | Value |",
+        [
+            "| TTT | 3 epochs, lr 0.002 |",
+            "| TTT | 1893 chunks |",
+            "| Sliding window | 64 |",
+            "| Quantized tensors | 66 |",
+            "| TTT params | 26928220 |",
+            "| Model size (uncompressed) | 106,158,518 bytes |",
+            "| Total size limit | 16 MB |",
+            f"| Artifact margin | {16_000_000 - max(n.total_bytes for n in SEEDS):,} bytes |",
+            "| Old BPB | 1.1301 |",
+            "| Init val_bpb | 4.1045 |",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE_THE_CLAIM)
+def test_what_stands_beside_the_claim_is_no_contradiction(examined: Callable[..., Examined], beside: str) -> None:
+    record = examined("# A title\n\n" + narrow_readme(SEEDS) + "\n" + BESIDE_THE_CLAIM[beside])
+    assert (record.verdict, record.mismatches, record.claimed.missing) == ("agrees", [], ())
+    assert len(record.checked) >= 13, "the table above still counts"
+
+
 def test_both_conventions_of_a_std(examined: Callable[..., Examined]) -> None:
     population = STD * (2 / 3) ** 0.5
     for value, ddof, verdict in (

@@ -102,9 +102,34 @@ SPELLINGS: dict[str, tuple[dict[str, Any], int]] = {
             "t_statistic": -11.8,
             "compliance": {"eval_time_s": 600},
             "num_seeds": 3,
+            "margin_nats": 0.005,
+            "max_artifact_bytes": 16_000_000,
+            "ttt_params": 26_928_220,
+            "ttt": 3,
+            "old_bpb": 1.3,
+            "base_bpb": 1.2,
+            "leader_bpb": 1.1228,
+            "val_bpb_std_err": 0.0001,
         },
         1,
     ),
+    "lists beside the seeds": (
+        {
+            "val_bpb": MEAN,
+            "seeds": [n.seed for n in SEEDS],
+            "loop_layers": [3, 4, 5],
+            "warmdown_fracs": [0.725, 0.751, 0.752],
+            "seed_losses": [1.125, 1.751, 1.752],
+            "run_hours": [1.2, 1.3, 1.1],
+            "summary": {"mean": 83.5, "std": 5.3},
+        },
+        1,
+    ),
+    "a mean and a std at the top": ({"mean": MEAN, "std": STD, "n_steps": ONE.steps, "n_params": 26928220}, 4),
+    "a mean of seeds": ({"three_seed_mean": MEAN, "results": {"mean": MEAN, "std": STD}}, 3),
+    "a value in a dict": ({"val_bpb": {"value": MEAN}, "step_time": {"mean": 83.5}}, 2),
+    "scores of seeds in a dict": ({"seeds": [n.seed for n in SEEDS], "val_bpb": {"mean": MEAN, "values": SCORES}}, 4),
+    "a std in a text": ({"val_bpb": f"{MEAN:.5f} ± {STD:.5f}"}, 2),
 }
 
 
@@ -120,6 +145,27 @@ def test_every_spelling(tmp_path: Path, spelling: str) -> None:
 def test_one_line_and_no_final_newline(tmp_path: Path) -> None:
     text = json.dumps(SPELLINGS["results as a dict of dicts"][0], separators=(",", ":"))
     assert len(examined(tmp_path, text).checked) == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "wrong"),
+    [
+        *(
+            ({"val_bpb": MEAN, "seeds": [n.seed for n in SEEDS], name: [1.129, 1.1301, 1.15]}, 3)
+            for name in ("seed_results", "results", "runs", "per_seed", "scores", "individual_runs")
+        ),
+        ({"seeds": [n.seed for n in SEEDS], "val_bpb": {"mean": MEAN, "values": [1.129, 1.1301, 1.129]}}, 3),
+        ({"val_bpb": {"value": 1.1301}, "bytes_total": max(TOTALS)}, 1),
+        ({"val_bpb": f"{MEAN:.4f} ± 0.03"}, 1),
+        ({"val_bpb": MEAN, "std": 0.03}, 1),
+        ({"val_bpb": MEAN, "three_seed_mean": 1.1301}, 1),
+        ({"val_bpb": MEAN, "n_steps": 100, "num_steps": 100, "n_params": 12345678}, 3),
+        ({"val_bpb": MEAN, "score": 0}, 1),
+    ],
+)
+def test_a_wrong_number_is_found_under_any_name(tmp_path: Path, data: dict[str, Any], wrong: int) -> None:
+    record = examined(tmp_path, data)
+    assert record.verdict == "mismatch" and len(record.mismatches) == wrong
 
 
 def test_a_bpb_under_the_name_of_a_loss(tmp_path: Path) -> None:
