@@ -48,6 +48,7 @@ class Claim:
     track: str
     seeds: tuple[SeedFacts, ...]
     missing_seeds: tuple[int, ...] = ()  # claimed without a log
+    seeds_short: int = 0  # how many more seeds are claimed than there are logs, where no list names them
     nats_per_bpb: float | None = None
 
     @property
@@ -196,7 +197,7 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
         everything = max((one.all_eval_seconds or 0.0 for one in claim.seeds), default=0.0)
         if everything > limit:
             return CANNOT_TELL, f"{figure}; all evaluations of the log together {everything:.1f} s", source
-    if len(known) < len(claim.seeds) or claim.missing_seeds:
+    if len(known) < len(claim.seeds) or claim.missing_seeds or claim.seeds_short:
         return CANNOT_TELL, f"{figure}; not every seed has it", source
     return PASS, figure, source
 
@@ -207,6 +208,9 @@ def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
         return FAIL, "no log of the claimed run", ""
     if claim.missing_seeds:
         return FAIL, f"no log of seed {', '.join(map(str, claim.missing_seeds))}", ""
+    if claim.seeds_short:
+        count = len(claim.seeds)
+        return FAIL, f"{count} of {count + claim.seeds_short} seeds have a log", ""
     return PASS, f"{len(claim.seeds)} ({listed})", claim.seeds[0].source.partition(":")[0]
 
 

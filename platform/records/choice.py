@@ -7,7 +7,7 @@ no score.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from .evidence import SeedEvidence
@@ -16,7 +16,7 @@ from .final_line import any_claimed, final_of, label_of, mean_is_claimed
 from .folder import ReadRecord, number_in_name, seed_in_name
 from .log import LogFile
 from .numbers import Status
-from .reconcile import LOSSES, SCORES, reconcile
+from .reconcile import ANY, LOSSES, SCORES, reconcile
 from .runs import KINDS, LogRun
 
 _SIDE_RUN = re.compile(
@@ -203,5 +203,6 @@ def _recognised(figures: Sequence[Figure], seeds: Sequence[SeedEvidence]) -> boo
     ]
     if not any(figure.quantity in SCORES for figure in telling):
         return True
+    telling = [replace(one, quantity=ANY.get(one.quantity, one.quantity)) for one in telling]
     found = reconcile(telling, seeds)
     return any(one.status in (Status.EXACT, Status.ROUNDED, Status.TRUNCATED) for one in found)

@@ -20,6 +20,7 @@ def claim_of(record: Examined) -> Claim:
         track=record.track,
         seeds=tuple(_facts(one) for one in record.claimed.seeds if one.final),
         missing_seeds=record.claimed.missing,
+        seeds_short=record.seeds_short,
         nats_per_bpb=record.score.nats_per_bpb,
     )
 

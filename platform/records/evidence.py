@@ -85,13 +85,19 @@ def _final(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
     return _of(seed.run, seed.final, "final_val_loss" if loss else "final_val_bpb", loss)
 
 
-def _all(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
-    """Every evaluation of the seed's logs, the final one first."""
+def _claimable(seed: SeedEvidence, loss: bool = False, *, more: bool = False) -> list[Measured]:
+    """Every evaluation that a claim may be about, the final one first; ``more``: those too that none may be about."""
     found = _final(seed, loss)
     for run, evaluation in seed.evaluations():
-        name = f"{evaluation.label or 'report'} {'val_loss' if loss else 'val_bpb'}"
-        found.extend(_of(run, evaluation, name, loss))
-    return found + _in_training(seed, loss)
+        if evaluation.claimable or more:
+            name = f"{evaluation.label or 'report'} {'val_loss' if loss else 'val_bpb'}"
+            found.extend(_of(run, evaluation, name, loss))
+    return found
+
+
+def _all(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    """Every evaluation of the seed's logs, diagnostics and those before quantization as well."""
+    return _claimable(seed, loss, more=True) + _in_training(seed, loss)
 
 
 def _kinds(seed: SeedEvidence, name: str, *kinds: str, loss: bool = False) -> list[Measured]:
@@ -230,7 +236,7 @@ def _fact(name: str) -> Reading:
 
 
 _QUANTITIES: dict[str, Reading] = {
-    "score": lambda seed: _all(seed),
+    "score": lambda seed: _claimable(seed),
     "any_bpb": lambda seed: _all(seed),
     "ttt": _ttt,
     "sliding": _sliding,
@@ -242,7 +248,7 @@ _QUANTITIES: dict[str, Reading] = {
     "in_training": _in_training,
     "gain": _gain,
     "quant_gap": _quant_gap,
-    "loss": lambda seed: _all(seed, loss=True),
+    "loss": lambda seed: _claimable(seed, loss=True),
     "any_loss": lambda seed: _all(seed, loss=True),
     "roundtrip_loss": lambda seed: _roundtrip(seed, loss=True),
     "pre_quant_loss": lambda seed: _pre_quant(seed, loss=True),

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import readme, submission_file
+from . import json_lines, readme, submission_file
 from .figure import Claims, Figure
 from .log import LogFile, read_log
+from .quantities import BPB, DIMENSIONS
 from .text import safe, small_text
 
 MOST_FILES = 5_000
@@ -29,6 +30,7 @@ _README_NAMES = re.compile(r"readme(?:\.(?:md|txt|markdown|rst))?$", re.I)
 _SEED_NAMED = re.compile(r"seed[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
 _S_NAMED = re.compile(r"(?:^|[^a-z])s[_=-]?(\d{1,9})(?!\d|\.\d)(?!.*[_-]\d+\.\w+$)", re.I)
 _NUMBER_LAST = re.compile(r"(?<!\d)[_-](\d{1,9})(?=\.\w+$)")
+_NO_SCORE = re.compile(r'"val_bpb"\s*:\s*(?:NaN|-?Infinity|true|false|-?[\d.]+[eE]\+?\d{2,})')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class ReadRecord:
     copies: dict[str, str]  # file -> the file it is a byte copy of
     claims: Claims
     notes: tuple[str, ...]
+    unread: tuple[str, ...]  # submission files whose score is there and cannot be read
 
 
 def seed_in_name(name: str) -> int | None:
@@ -105,7 +108,8 @@ def read(folder: Path) -> ReadRecord:
     logs, copies = _logs(files, notes)
     seeds = [seed_in_name(log.file) for log in logs] + [log.used.seed_logged for log in logs if log.used]
     claims = _claims(files, frozenset(seed for seed in seeds if seed is not None), notes)
-    return ReadRecord(files=files, logs=logs, copies=copies, claims=claims, notes=tuple(notes))
+    unread = tuple(name for name in _own_submissions(files) if _is_unread(files.folder / name, name, claims))
+    return ReadRecord(files=files, logs=logs, copies=copies, claims=claims, notes=tuple(notes), unread=unread)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -218,9 +222,7 @@ def _anonymity(log: LogFile) -> tuple[bool, bool, int, str]:
 
 def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Claims:
     parts: list[Claims] = []
-    for name in files.submissions:
-        if "/" in name and any("/" not in other for other in files.submissions):
-            continue  # of another record inside this one
+    for name in _own_submissions(files):
         parts.append(_read(files, name, lambda text, name=name: submission_file.read(text, name), notes))
     if files.readme:
         parts.append(_read(files, files.readme, lambda text: readme.read(text, files.readme or "", seeds), notes))
@@ -233,6 +235,23 @@ def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Clai
         track=next((part.track for part in parts if part.track), ""),
         unread=sum(part.unread for part in parts),
     )
+
+
+def _own_submissions(files: RecordFiles) -> list[str]:
+    """Without those of another record inside this one."""
+    above = [name for name in files.submissions if "/" not in name]
+    return above or list(files.submissions)
+
+
+def _is_unread(file: Path, name: str, claims: Claims) -> bool:
+    """Whether a submission file, with no score read of it, is broken or gives a score that is no number."""
+    if any(one.file == name and DIMENSIONS[one.quantity] == BPB for one in claims.figures):
+        return False
+    try:
+        text = small_text(file)
+    except OSError:
+        return True
+    return bool(json_lines.parse(text).mistake or _NO_SCORE.search(text))
 
 
 def _read(files: RecordFiles, name: str, reading, notes: list[str]) -> Claims:  # type: ignore[no-untyped-def]

@@ -1,7 +1,8 @@
 """Every printed figure against what the logs measured."""
 
+import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -14,6 +15,11 @@ SCORES = ("score", "ttt", "sliding", "either", "any_bpb")
 LOSSES = ("loss", "any_loss")
 
 LIMIT_MS = 600_000  # of training and of evaluation; who prints 600 s may mean the rule
+
+# What else a figure of this quantity may be where its name speaks of training, or where it stands beside a score.
+ANY = {"score": "any_bpb", "loss": "any_loss"}
+_CLAIMABLE = ("score", "ttt", "sliding", "either", "loss")
+_OF_TRAINING = re.compile(r"train|step|raw|diag|\bpre", re.I)
 
 _ORDER = {status: rank for rank, status in enumerate(Status)}
 
@@ -43,10 +49,29 @@ def reconcile(figures: Sequence[Figure], seeds: Sequence[SeedEvidence], *, missi
         missing_seeds: how many seeds of the claim have no log; then no statistic over seeds can be measured.
     """
     of_seeds = {id(one): _of_seed(one, seeds) for one in figures if one.seed is not None}
+    of_seeds |= {key: _of_seed(of_seeds[key].figure, seeds, anything=True) for key in _beside_scores(of_seeds)}
     columns = _Columns(figures, of_seeds)
+    found = {id(one): of_seeds.get(id(one)) or _over_seeds(one, seeds, columns, missing_seeds == 0) for one in figures}
+    for key in _beside_scores(found):
+        figure = found[key].figure
+        if figure.seed is None and figure.file.lower().startswith("readme") and not figure.item.startswith("headline"):
+            found[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
+    return [_explained(found[id(one)], seeds) for one in figures]
+
+
+def _beside_scores(found: Mapping[int, Finding]) -> list[int]:
+    """Contradicted scores and losses of which another one in the same file is right: of a seed, or of the record."""
+    right = {
+        (one.figure.file, one.figure.seed, DIMENSIONS[one.figure.quantity])
+        for one in found.values()
+        if one.status.agrees and one.figure.quantity in _CLAIMABLE
+    }
     return [
-        of_seeds[id(one)] if one.seed is not None else _over_seeds(one, seeds, columns, missing_seeds == 0)
-        for one in figures
+        key
+        for key, one in found.items()
+        if one.status is Status.MISMATCH
+        and one.figure.quantity in ANY
+        and (one.figure.file, one.figure.seed, DIMENSIONS[one.figure.quantity]) in right
     ]
 
 
@@ -77,20 +102,22 @@ def _alike(one: str, other: str) -> bool:
     return one == other or (one in SCORES and other in SCORES) or (one in LOSSES and other in LOSSES)
 
 
-def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
+def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool = False) -> Finding:
     of_seed = [one for one in seeds if figure.seed == one.seed]
     of_seed = of_seed or [one for one in seeds if figure.seed == one.run.seed_logged]
     if not of_seed:
         return Finding(figure=figure, status=Status.NO_LOG, note=f"no log of seed {figure.seed}")
-    return _compared(figure, [value for one in of_seed for value in _values(figure, one)])
+    return _compared(figure, [value for one in of_seed for value in _values(figure, one, anything=anything)])
 
 
-def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns, complete: bool) -> Finding:
+def _over_seeds(
+    figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns, complete: bool, *, anything: bool = False
+) -> Finding:
     """A figure of all seeds; where the logs do not give it, the printed values may."""
     if figure.quantity == "seeds":
         return _seed_count(figure, seeds)
     statistic = "mean" if figure.statistic in ("claim", "overall") else figure.statistic
-    found = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete))
+    found = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete, anything))
     if found.status.agrees or statistic in ("value", "max", "min"):
         return found
     measured = complete and found.measured is not None
@@ -111,6 +138,18 @@ def _over_seeds(figure: Figure, seeds: Sequence[SeedEvidence], columns: _Columns
     return found if measured or figure.statistic in ("claim", "overall") else replace(found, status=Status.NO_LOG)
 
 
+def _explained(found: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
+    """With a note where the printed score is in the logs, on a line that is no score of the model that is shipped."""
+    figure = found.figure
+    if found.status is not Status.MISMATCH or figure.quantity not in ANY:
+        return found
+    anything = [value for one in seeds for value in one.measured(ANY[figure.quantity])]
+    same = _compared(figure, anything)
+    if not same.status.agrees:
+        return found
+    return replace(found, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
+
+
 def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
     """More logs than seeds is no contradiction; fewer is: of the rest there is no log."""
     count, enough = Decimal(len(seeds)), figure.number.value <= len(seeds)
@@ -119,9 +158,11 @@ def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
     return Finding(figure=figure, status=status, measured=count, field="logs", note=note)
 
 
-def _candidates(figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], complete: bool) -> list[Measured]:
+def _candidates(
+    figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], complete: bool, anything: bool
+) -> list[Measured]:
     """Values that a figure over all seeds may mean."""
-    single = [value for one in seeds for value in _values(figure, one)]
+    single = [value for one in seeds for value in _values(figure, one, anything=anything)]
     if figure.statistic == "claim":
         return (statistics_over(figure, "mean", seeds) if complete else []) + single
     if figure.statistic == "overall":
@@ -137,9 +178,13 @@ def _candidates(figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], 
     return found
 
 
-def _values(figure: Figure, seed: SeedEvidence, *, strictly: bool = False) -> list[Measured]:
+def _values(figure: Figure, seed: SeedEvidence, *, strictly: bool = False, anything: bool = False) -> list[Measured]:
+    """Values of a seed that the figure may mean; ``anything``: a score may be any evaluation of the logs."""
     labelled = seed.label(figure.label, loss=figure.quantity == "any_loss") if figure.label else []
-    return labelled or seed.measured(figure.quantity, strictly=strictly)
+    quantity = figure.quantity
+    if quantity in ANY and (anything or _OF_TRAINING.search(figure.item)):
+        quantity = ANY[quantity]
+    return labelled or seed.measured(quantity, strictly=strictly)
 
 
 def statistics_over(
@@ -152,7 +197,7 @@ def statistics_over(
     columns: dict[tuple[str, int], list[Measured]] = {}
     for one in seeds:
         seen: dict[str, int] = {}
-        for value in _values(figure, one, strictly=not facts):
+        for value in _values(figure, one, strictly=not facts, anything=bool(facts)):
             seen[value.field] = seen.get(value.field, 0) + 1
             columns.setdefault((value.field, seen[value.field]), []).append(value)
     found = []

@@ -10,10 +10,11 @@ from . import choice, conventions, folder, forensics, own_ledger
 from .choice import Claimed, seed_of_log
 from .conventions import StdConvention
 from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
+from .figure import Figure
 from .final_line import HEADLINES, final_of
 from .folder import ReadRecord
 from .forensics import Bytes
-from .numbers import Status
+from .numbers import Printed, Status
 from .reconcile import LOSSES, SCORES, Finding, reconcile, verdict
 from .runs import described, nats_per_bpb
 from .text import safe
@@ -65,6 +66,7 @@ class Examined:
     bytes: tuple[tuple[str, Bytes], ...]  # file, what its final line divided by
     scripts: tuple[Script, ...]
     verdict: str
+    seeds_short: int  # how many more seeds the record says it has than there are logs
     notes: tuple[str, ...]
 
     @property
@@ -91,10 +93,13 @@ class Examined:
 
     @property
     def checked(self) -> list[Finding]:
+        """Printed numbers that were compared; what is wrong with a whole file is no number."""
         return [
             one
             for one in self.findings
-            if one.status is not Status.NO_LOG and not (one.figure.loose and not one.status.agrees)
+            if one.figure.number.raw
+            and one.status is not Status.NO_LOG
+            and not (one.figure.loose and not one.status.agrees)
         ]
 
 
@@ -119,7 +124,8 @@ def examine(path: Path) -> Examined:
         bytes=tuple(_bytes(claimed.seeds)),
         scripts=scripts,
         verdict=_verdict(findings, claimed),
-        notes=tuple(_notes(read, claimed, scripts)),
+        seeds_short=_seeds_short(findings, claimed),
+        notes=tuple(_notes(read, claimed, scripts, findings)),
     )
 
 
@@ -130,20 +136,26 @@ def _findings(read: ReadRecord, claimed: Claimed, ratio: float | None) -> list[F
         *conventions.conversions(read.claims.conversions, ratio, claimed.seeds),
         *conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds),
         *own_ledger.findings(read.files),
+        *(_unread(name) for name in read.unread),
     ]
+
+
+def _unread(name: str) -> Finding:
+    """A submission file whose score nobody can read agrees with nothing."""
+    score = Figure(file=name, line=1, item="the file", number=Printed(raw="", value=Decimal(0)), quantity="score")
+    return Finding(figure=score, status=Status.MISMATCH, note="its score cannot be read")
 
 
 def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
-    if not claimed.seeds:
-        return NO_LOG
+    """That of the numbers; a claim with fewer logs than seeds agrees with nothing, though its numbers may."""
     found = verdict(findings)
-    headlines = [
-        one
-        for one in findings
-        if one.figure.quantity in SCORES and one.figure.statistic in HEADLINES and not one.figure.loose
-    ]
-    unmeasured = headlines and all(one.status is Status.NO_LOG for one in headlines)
-    return NO_LOG if claimed.missing and unmeasured and found != MISMATCH else found
+    complete = claimed.seeds and not claimed.missing and not _seeds_short(findings, claimed)
+    return found if complete or (claimed.seeds and found == MISMATCH) else NO_LOG
+
+
+def _seeds_short(findings: Sequence[Finding], claimed: Claimed) -> int:
+    counts = [one for one in findings if one.figure.quantity == "seeds" and one.status is Status.NO_LOG]
+    return max((int(one.figure.number.value) - len(claimed.seeds) for one in counts), default=0)
 
 
 def _track(path: Path, read: ReadRecord) -> str:
@@ -228,9 +240,12 @@ def _bytes(seeds: Sequence[SeedEvidence]) -> list[tuple[str, Bytes]]:
     return found
 
 
-def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script]) -> list[str]:
+def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findings: Sequence[Finding]) -> list[str]:
     """What a reviewer should know beside the figures, worded as evidence."""
     notes = [*read.notes, *read.claims.notes, *(safe(note) for note in claimed.notes)]
+    compared = any(one.figure.quantity in SCORES and one.log and not one.figure.loose for one in findings)
+    if claimed.seeds and not compared:
+        notes.append("no printed score was compared with these logs")
     notes += filter(None, [own_ledger.note(read.files)])
     for seed in claimed.missing:
         notes.append(f"seed {seed} is claimed and has no log")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from platform.claims import judge, load
+from platform.records.claim import claim_of
 from platform.records.folder import seed_in_name
 from platform.records.record import Examined, examine
 from tests.orchestration.records.written import COMPACT, mean, narrow_readme, record, without_ttt
@@ -222,6 +224,74 @@ def test_names_with_spaces_dates_and_folders(tmp_path: Path) -> None:
 def test_nothing_claimed(tmp_path: Path) -> None:
     found = examined(tmp_path, {"train.log": baseline_log(ONE)}, {})
     assert (found.verdict, found.checked, found.score.bpb) == ("agrees", [], (ONE.score,))
+
+
+UNFIT = {
+    "before quantization": (ONE.post_ema, "DIAGNOSTIC post_ema val_bpb (train.log:"),
+    "in training": (ONE.in_training, "prequant_val_bpb (train.log:"),
+}
+
+
+@pytest.mark.parametrize("printed_in", ["submission", "headline", "table"])
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_score_that_no_claim_may_be_about(tmp_path: Path, name: str, printed_in: str) -> None:
+    score, place = UNFIT[name]
+    submission = {"val_bpb": round(score, 4), "bytes_total": ONE.total_bytes}
+    readme = {"headline": f"**val_bpb: {score:.4f}**\n", "table": f"| Seed | BPB |\n|-|-|\n| 1337 | {score:.4f} |\n"}
+    if printed_in != "submission":
+        submission = {"bytes_total": ONE.total_bytes}
+    found = examined(tmp_path, {"train.log": baseline_log(ONE)}, submission, readme.get(printed_in, ""))
+    assert found.verdict == "mismatch" and found.score.bpb == (ONE.score,)
+    assert [one.note.startswith(place) for one in found.mismatches] == [True]
+
+
+def test_a_score_before_quantization_in_its_own_place(tmp_path: Path) -> None:
+    """A column beside that of the score, a row or line that names the training, a quoted line of the log."""
+    readme = (
+        f"**val_bpb: {ONE.score:.4f}**\n\n| Seed | Sliding BPB | val_bpb |\n|-|-|-|\n"
+        f"| 1337 | {ONE.score:.4f} | {ONE.in_training:.4f} |\n\n"
+        f"| Metric | Value |\n|-|-|\n| val_bpb of the last step | {ONE.in_training:.4f} |\n\n"
+        f"- `val_bpb:{ONE.post_ema:.4f}`\n"
+    )
+    submission = {"val_bpb": ONE.score, "training": {"val_bpb": ONE.in_training}}
+    found = examined(tmp_path, {"train.log": baseline_log(ONE)}, submission, readme)
+    assert (found.verdict, found.mismatches) == ("agrees", [])
+
+
+SHORT: dict[str, tuple[dict[str, Any], str, str]] = {
+    "listed": ({"seeds": [1337, 42, 2025]}, "", "no log of seed 42, 2025"),
+    "headline": ({}, f"**val_bpb: {ONE.score:.4f}** (3-seed mean)\n", "1 of 3 seeds have a log"),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_fewer_logs_than_seeds_is_no_agreement(tmp_path: Path, name: str) -> None:
+    submission, readme, told = SHORT[name]
+    logs = {f"train_seed{seed}.log": baseline_log(ONE) for seed in (1337, 42, 2025)}  # one run under three names
+    found = examined(tmp_path, logs, {"val_bpb": ONE.score} | submission, readme)
+    assert (found.verdict, found.mismatches, found.score.bpb) == ("no log", [], (ONE.score,))
+    checks = {check.rule: check for check in judge(claim_of(found), load("pg-2026-readme")).checks}
+    assert (checks["a log for every seed"].status, checks["a log for every seed"].figure) == ("fail", told)
+    assert checks["artifact bytes"].status == "cannot tell"
+    wrong = examined(tmp_path, {}, {"val_bpb": ONE.score, "bytes_total": 15_000_000} | submission, readme)
+    assert wrong.verdict == "mismatch", "which is worse"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"val_bpb": NaN}', '{"val_bpb": true}', '{"val_bpb": 1e999}', "{'val_bpb': 1.1}", ""]
+)
+def test_a_submission_whose_score_cannot_be_read_agrees_with_nothing(tmp_path: Path, text: str) -> None:
+    found = examine(record(tmp_path, SEEDS, submission__json=text, README__md=narrow_readme(SEEDS)))
+    assert found.verdict == "mismatch"
+    assert [(one.figure.where, one.note) for one in found.mismatches] == [
+        ("submission.json:1", "its score cannot be read")
+    ]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"val_bpb": null}', '{"val_bpb": ""}'])
+def test_a_submission_without_a_score_is_no_contradiction(tmp_path: Path, text: str) -> None:
+    found = examine(record(tmp_path, SEEDS, submission__json=text, README__md=""))
+    assert found.verdict == "agrees" and "no printed score was compared with these logs" in found.notes
 
 
 def test_bytes_of_the_script_in_the_folder(tmp_path: Path) -> None:
