@@ -22,7 +22,18 @@ LONGEST_LINE = 2000
 _SCORE = re.compile(
     rf"\b(?:val[ _]?)?(?:bp[bp]|score)\b\s*(?:\([^()]{{0,40}}\))?\s*(?:[:=]|of|is)?\s*(?P<value>{NUMBER})", re.I
 )
-_SCORE_BEFORE = re.compile(rf"(?<![\w.,#])(?P<value>{NUMBER})\s*(?:val[ _]?)?bp[bp]\b", re.I)
+_SCORE_BEFORE = re.compile(
+    rf"(?<![\w.,#])(?P<value>{NUMBER})\s*(?:(?:±|\+/-)\s*{NUMBER}\s*)?"
+    r"(?:(?:val[ _]?)?bp[bp]|bits[ -]per[ -]byte)\b",
+    re.I,
+)
+_SENTENCE = re.compile(
+    r"(?:(?:our |the )?(?:final|mean|average) (?:val[ _])?(?:bp[bp]|bits[ -]per[ -]byte)(?:\s*[:=]| is| of)?\s*"
+    r"(?P<value>\d\.\d{3,8})|we (?:reach|achieve) (?P<reached>\d\.\d{3,8})\s*"
+    r"(?:(?:val[ _])?bp[bp]|bits[ -]per[ -]byte))\s*(?:$|[.(,;]|over\b|on average)",
+    re.I,
+)
+_GIVEN_UP = re.compile(r"discard|crash|exclud|failed", re.I)
 _LOSS = re.compile(rf"(?:\bval[ _]loss\s*[:=]\s*|(?<![\w.,#])(?={NUMBER}\s*nats\b))(?P<value>{NUMBER})", re.I)
 _SIZE = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>[KM]i?B|kB|bytes?|B)\b")
 _TRAIN_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?train", re.I)
@@ -89,6 +100,7 @@ def prose_figures(block: Prose, file: str, lines_before: int, known_seeds: froze
     if line.about_others or _SPREAD.search(block.plain):
         return
     yield from line.of_seeds()
+    yield from line.sentence()
     yield from line.speed()
     yield from line.named()
     yield from line.keyed(known_seeds)
@@ -177,8 +189,21 @@ class _Line:
             for item in match["items"].split(","):
                 if number := printed(item.strip()):
                     yield self._figure("list of scores", number, "score", "claim")
-        elif (match := _OF_SEED.match(self._text)) and (number := _in_range(match)):
+            return
+        match = None if _GIVEN_UP.search(self._text) else _OF_SEED.match(self._text)
+        if match and (number := _in_range(match)):
             yield self._figure(f"seed {match['seed']}", number, "any_bpb", "value", seed=int(match["seed"]))
+
+    def sentence(self) -> Iterator[Figure]:
+        """``Final val_bpb: 1.1194``; ``We reach 1.1194 BPB (3-seed mean)``: of the logs, any evaluation."""
+        match = _SENTENCE.match(self._text)
+        if match is None or self._block.code or _MEAN.match(self._text):
+            return
+        text = match["value"] or match["reached"]
+        statistic = "mean" if re.search(r"\b(?:mean|average)\b", self._text, re.I) else "claim"
+        yield self._figure("score", Printed(raw=text, value=Decimal(text)), "any_bpb", statistic)
+        if count := _SEEDS.search(self._text):
+            yield self._figure("number of seeds", _plain(count), "seeds", "claim")
 
     def speed(self) -> Iterator[Figure]:
         """``stopped at 13780/20000 steps``; ``7,101 steps at 84.56 ms/step``."""

@@ -151,8 +151,9 @@ def _explained(found: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
 
 
 def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
-    """More logs than seeds is no contradiction; fewer is: of the rest there is no log."""
-    count, enough = Decimal(len(seeds)), figure.number.value <= len(seeds)
+    """More logs than seeds is no contradiction; fewer is: of the rest there is no log. ``seeds: 42`` can be a seed."""
+    is_seed = figure.item == "seeds" and any(figure.number.value in (one.seed, one.run.seed_logged) for one in seeds)
+    count, enough = Decimal(len(seeds)), is_seed or figure.number.value <= len(seeds)
     status = Status.EXACT if enough else Status.NO_LOG
     note = "" if enough else f"{len(seeds)} of these seeds have a log"
     return Finding(figure=figure, status=status, measured=count, field="logs", note=note)

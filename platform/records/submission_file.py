@@ -26,6 +26,7 @@ _OTHERS = re.compile(
     re.I,
 )
 _SEEDS = re.compile(r"(?:random_|train_|training_)?seeds?(?:_used|_list|_run)?", re.I)
+_SEED_COUNT = re.compile(r"(?:n|num|number_of)_?seeds|seeds?_count|seeds", re.I)
 _SEED_KEY = re.compile(r"(?:seed[_ -]?|s)?(\d{1,9})", re.I)
 _SEED_INSIDE = re.compile(r"_?seed_?(\d{1,9})_?", re.I)
 _SCORES_OF_SEEDS = re.compile(
@@ -77,12 +78,20 @@ class _Walk:
         if not isinstance(node, dict):
             return
         for key, value in node.items():
+            if _SEED_COUNT.fullmatch(key) and isinstance(value, Leaf) and re.fullmatch(r"[0-9]{1,3}", value.text):
+                self._seed_count(value, key)
             if not _SEEDS.fullmatch(key):
                 continue
             if isinstance(value, list):
                 self.seeds += [seed for one in value if (seed := _seed(one)) is not None]
             elif isinstance(value, Leaf) and (value.kind == "string" or not re.search("seeds", key, re.I)):
                 self.seeds += map(int, re.findall(r"\d{1,9}", value.text[:200]))  # seeds: 3 is how many
+
+    def _seed_count(self, leaf: Leaf, key: str) -> None:
+        number = Printed(raw=leaf.text, value=Decimal(leaf.text))
+        self.figures.append(
+            Figure(file=self.file, line=leaf.line, item=key, number=number, quantity="seeds", statistic="claim")
+        )
 
     def visit(self, node: Node, key: str, seed: int | None, path: tuple[str, ...]) -> None:
         """``key``: the nearest name above that is no seed and no position."""

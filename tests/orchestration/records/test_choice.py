@@ -204,6 +204,7 @@ def test_a_seed_told_of_in_prose_is_not_claimed_beside_a_list(tmp_path: Path) ->
         assert (found.verdict, found.claimed.missing) == ("agrees", ())
     alone = examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6)}, "- Seed 7: 1.1250\n")
     assert alone.claimed.missing == (7,)
+    assert examined(tmp_path, {}, {"val_bpb": round(MEAN, 6)}, aside).claimed.missing == ()
 
 
 def test_a_killed_log_costs_the_others_no_digits(tmp_path: Path) -> None:
@@ -256,6 +257,44 @@ def test_a_score_before_quantization_in_its_own_place(tmp_path: Path) -> None:
     submission = {"val_bpb": ONE.score, "training": {"val_bpb": ONE.in_training}}
     found = examined(tmp_path, {"train.log": baseline_log(ONE)}, submission, readme)
     assert (found.verdict, found.mismatches) == ("agrees", [])
+
+
+@pytest.mark.parametrize("key", ["seeds", "n_seeds", "num_seeds", "seed_count"])
+def test_a_submission_that_counts_more_seeds_than_logs(tmp_path: Path, key: str) -> None:
+    assert examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6), key: 3}).verdict == "agrees"
+    assert examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6), key: 5}).verdict == "no log"
+
+
+def test_a_seed_under_the_name_of_seeds(tmp_path: Path) -> None:
+    found = examined(
+        tmp_path, {"train_seed42.log": NAMED["train_seed42.log"]}, {"val_bpb": SEEDS[1].score, "seeds": 42}
+    )
+    assert found.verdict == "agrees"
+
+
+SENTENCES = [
+    "Final val_bpb: {}",
+    "Mean val_bpb **{}** over 3 seeds.",
+    "We reach {} BPB (3-seed mean).",
+    "## Results: {} ± 0.0008 BPB",
+    "> **{} bits per byte**",
+]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_a_score_in_a_sentence(tmp_path: Path, sentence: str) -> None:
+    submission = {"bytes_total": ONE.total_bytes}
+    right = examined(tmp_path, NAMED, submission, sentence.format(f"{MEAN:.4f}") + "\n")
+    assert (right.verdict, len(right.roundings)) == ("agrees", 0)
+    assert "no printed score was compared with these logs" not in right.notes
+    assert examined(tmp_path, {}, submission, sentence.format("1.1000") + "\n").verdict == "mismatch"
+
+
+@pytest.mark.parametrize(
+    "aside", ["We reach 1.1000 BPB in the baseline.", "Final val_bpb 1.2000 at step 4,000.", "We get 1.2 BPB."]
+)
+def test_a_sentence_that_is_not_about_the_score(tmp_path: Path, aside: str) -> None:
+    assert examined(tmp_path, NAMED, {"val_bpb": round(MEAN, 6)}, aside + "\n").verdict == "agrees"
 
 
 SHORT: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -101,7 +101,6 @@ SPELLINGS: dict[str, tuple[dict[str, Any], int]] = {
             "delta_vs_sota_bpb": -0.01,
             "t_statistic": -11.8,
             "compliance": {"eval_time_s": 600},
-            "num_seeds": 3,
             "margin_nats": 0.005,
             "max_artifact_bytes": 16_000_000,
             "ttt_params": 26_928_220,
