@@ -3,17 +3,19 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .numbers import plain
 
 MOST_LINES = 20_000
 MOST_CELLS = 64  # in a row
+MOST_HTML_LINES = 500  # of one table
 LONGEST_LINE = 20_000
 
 _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*)")
 _RULE_CELL = re.compile(r"\s*:?-+:?\s*")
 _FENCE = re.compile(r"\s{0,3}(?P<fence>`{3,}(?!.*`)|~{3,})(?P<rest>.*)")
-_QUOTED_ROW = re.compile(r"(?:\s*>)+\s*(?=[^>].*\|)")
+_ALIGNED_HEADER = re.compile(r"seeds? (?!\d)[^:=|]*$", re.I)
 _HTML_TABLE = re.compile(r"<table\b", re.I)
 _HTML_ROW = re.compile(r"<tr\b[^<>]*>(?P<cells>.*?)(?=</tr|<tr\b|</table|$)", re.I | re.S)
 _HTML_CELL = re.compile(r"<t[dh]\b[^<>]*>(?P<text>.*?)(?=</t[dh]|<t[dh]\b|$)", re.I | re.S)
@@ -55,7 +57,7 @@ class Prose:
 def blocks(text: str) -> Iterator[Table | Prose]:
     """The blocks of ``text`` in their order."""
     lines = [" ".join(line[:LONGEST_LINE].split()) for line in text.splitlines()[:MOST_LINES]]  # single spaces
-    lines = [_QUOTED_ROW.sub("", line, count=1) if line.startswith(">") else line for line in lines]
+    lines = [line.lstrip("> ") if line.startswith(">") and "|" in line else line for line in lines]  # tables in quotes
     heading, fence, titled = "", "", False
     at = 0
     while at < len(lines):
@@ -63,6 +65,10 @@ def blocks(text: str) -> Iterator[Table | Prose]:
         if fence:
             if _closes(line, fence):
                 fence = ""
+            elif aligned := _aligned_rows(lines, at):
+                yield Table(heading=heading, line=at + 1, header=aligned[0], rows=tuple(aligned[1:]))
+                at += len(aligned)
+                continue
             else:
                 yield Prose(heading=heading, line=at + 1, raw=line.strip(), plain=line.strip(), code=True)
         elif opened := _FENCE.match(line):
@@ -83,6 +89,19 @@ def blocks(text: str) -> Iterator[Table | Prose]:
         elif line.strip():
             yield Prose(heading=heading, line=at + 1, raw=line.strip(), plain=plain(line))
         at += 1
+
+
+def _aligned_rows(lines: list[str], at: int) -> list[Row]:
+    """The rows of a seed table in code that spaces part, one word a column; empty where there is none."""
+    width = len(lines[at].split())
+    below = [line.split(" ")[0] for line in lines[at + 1 : at + 3]]  # a rule may stand between
+    if width < 2 or not _ALIGNED_HEADER.match(lines[at]) or not any(map(str.isdigit, below)):
+        return []
+    rows = list(takewhile(lambda line: len(line.split()) == width and "|" not in line, lines[at:]))
+    return [
+        Row(line=at + 1 + index, cells=tuple(Cell(raw=word, plain=plain(word)) for word in line.split()))
+        for index, line in enumerate(rows)
+    ]
 
 
 def _closes(line: str, fence: str) -> bool:
@@ -106,16 +125,18 @@ def _table(lines: list[str], at: int, heading: str) -> tuple[Table, int]:
 
 
 def _end_of_table(lines: list[str], at: int) -> int | None:
-    return next((end + 1 for end in range(at, len(lines)) if "</table" in lines[end].lower()), None)
+    last = min(len(lines), at + MOST_HTML_LINES)
+    return next((end + 1 for end in range(at, last) if "</table" in lines[end].lower()), None)
 
 
 def _html_table(lines: list[str], first: int, heading: str) -> Iterator[Table]:
     """The ``<table>`` in these lines, read like one of pipes; nothing where it has no rows."""
     text = "\n".join(lines)
-    rows = [
-        Row(line=first + text.count("\n", 0, row.start()), cells=tuple(_html_cells(row["cells"])))
-        for row in _HTML_ROW.finditer(text)
-    ]
+    rows: list[Row] = []
+    line, seen = first, 0
+    for match in _HTML_ROW.finditer(text):
+        line, seen = line + text.count("\n", seen, match.start()), match.start()
+        rows.append(Row(line=line, cells=tuple(_html_cells(match["cells"]))))
     if rows:
         yield Table(heading=heading, line=rows[0].line, header=rows[0], rows=tuple(rows[1:]))
 

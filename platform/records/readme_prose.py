@@ -13,7 +13,7 @@ from .grammar import parse
 from .markdown import Prose
 from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
 from .quantities import BPB, BYTES, DIMENSIONS, NATS, TIME, Meaning, meaning
-from .readme_tables import HIGHEST_BPB, LOWEST_BPB, OTHER_RUNS, in_unit, is_about_others, seed_of
+from .readme_tables import HIGHEST_BPB, LOWEST_BPB, OTHER_RUNS, STANDARD_ERROR, in_unit, is_about_others, seed_of
 
 HEADLINE_LINES = 20  # of the README, from its start
 HEADLINE_START = 60  # characters before the score of a headline
@@ -180,7 +180,7 @@ class _Line:
                 yield self._figure("std", _plain(match), quantity, "std")
             elif (match := _MEAN.match(part)) and (number := _in_range(match)):
                 yield self._figure("mean", number, quantity, "mean")
-                if spread := printed_std(part):
+                if (spread := printed_std(part)) and not STANDARD_ERROR.search(self._text):
                     yield self._figure("std", spread, quantity, "std")
 
     def of_seeds(self) -> Iterator[Figure]:

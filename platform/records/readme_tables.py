@@ -1,6 +1,7 @@
 """The figures of README tables: seed tables, narrow, wide or transposed, and lists of metric and value."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -44,7 +45,7 @@ _COUNTED_SEED = re.compile(
 SMALLEST_TELLING = 10  # a smaller number in a column that is not called seed may count the rows
 _SEED_HEADER = re.compile(r"(?:random |rng )?seeds?\b|seed$", re.I)
 _FILE_HEADER = re.compile(r"run\b|log\b|file\b|trial\b", re.I)
-_STANDARD_ERROR = re.compile(
+STANDARD_ERROR = re.compile(
     r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b|(?:std|sd|deviation) of (?:the )?mean", re.I
 )
 _SCALED = re.compile(r"\((?:in )?(?:%|percent|ppm)", re.I)
@@ -135,7 +136,7 @@ def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]
     quantities = [found.quantity for found in meanings if found]
     rows = [row for row in table.rows if seed_column < len(row.cells) and not _is_of_others(row.cells[seed_column])]
     seeds = [seed_of(row.cells[seed_column].plain, known, named=named) for row in rows]
-    other = _is_other_table(table, seeds, known)
+    other, times = _is_other_table(table, seeds, known), Counter(seeds)
     for row, seed in zip(rows, seeds, strict=True):
         name = row.cells[seed_column].plain
         statistic = None if seed is not None else row_statistic(name)
@@ -155,7 +156,7 @@ def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]
                 seed=seed,
                 statistic=statistic or "value",
                 group=f"{file}:{table.line}:{index}",
-                loose=other or (twice and not plainly) or (seed is not None and seeds.count(seed) > 1),
+                loose=other or (twice and not plainly) or (seed is not None and times[seed] > 1),
             )
 
 
@@ -239,7 +240,7 @@ def _metric_table(table: Table, file: str, known: frozenset[int]) -> Iterator[Fi
 
 def row_statistic(name: str) -> str | None:
     """Which statistic a row or column called ``name`` gives; None where it is none that is compared."""
-    if _STANDARD_ERROR.search(name) or _SCALED.search(name):
+    if STANDARD_ERROR.search(name) or _SCALED.search(name):
         return None
     return next((statistic for statistic, pattern in _STATISTIC_ROWS if pattern.search(name)), None)
 

@@ -236,6 +236,8 @@ WRONG_TABLES = {
     "in a quotation": "> | Seed | BPB |\n> |---|---|\n> | 42 | 1.1000 |\n",
     "after a fence that holds a shorter one": "````\n```\n````\n\n" + table("| Seed | BPB |", ["| 42 | 1.1000 |"]),
     "in HTML": "<table>\n<tr><th>Seed</th><th>BPB</th></tr>\n<tr><td>42</td>\n<td>1.1000</td></tr>\n</table>\n",
+    "aligned in a block of code": "```\nSeed    BPB      Steps\n----    ---      -----\n"
+    f"1337    {SCORES[0]:.4f}   7179\n42      1.1000   7,182\n```\n",
     "seeds under a sign": table("| # | BPB |", ["| 42 | 1.1000 |", f"| 1337 | {SCORES[0]:.4f} |"]),
     "seeds under another name": table("| Config | BPB |", ["| seed 42 | 1.1000 |", f"| seed 1337 | {SCORES[0]:.4f} |"]),
     "transposed and counted": table(
@@ -287,6 +289,7 @@ BESIDE_THE_CLAIM = {
         for line in (
             f"Std error: {STANDARD_ERROR:.5f}",
             f"Std of the mean: {STANDARD_ERROR:.5f}",
+            f"Mean: {MEAN:.4f} ± {STANDARD_ERROR:.5f} (SEM, n=3)",
             "- `step:4000/9000 val_loss:2.0500 val_bpb:1.2141`",
             "- `4000/20000 val_loss: 2.0500 val_bpb: 1.2141`",
             "- val_bpb at step 4000: 1.2141",
