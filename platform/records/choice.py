@@ -83,6 +83,8 @@ def choose(record: ReadRecord) -> Claimed:
     notes += _left_out(logs, seeds, label)
     found = {seed for one in seeds for seed in (one.seed, one.run.seed_logged)}
     missing = tuple(seed for seed in listed if seed not in found)
+    if len(missing) <= sum(one.seed is None for one in seeds):
+        missing = ()  # of logs that do not say their seed
     return Claimed(seeds=seeds, label=label, missing=missing, notes=tuple(notes))
 
 

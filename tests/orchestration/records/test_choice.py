@@ -333,6 +333,14 @@ def test_a_submission_without_a_score_is_no_contradiction(tmp_path: Path, text: 
     assert found.verdict == "agrees" and "no printed score was compared with these logs" in found.notes
 
 
+def test_a_log_that_does_not_say_its_seed_may_be_of_the_listed_one(tmp_path: Path) -> None:
+    log = baseline_log(ONE, dump=False).replace("seed:1337\n", "")
+    claim = {"val_bpb": ONE.score}
+    found = examined(tmp_path, {"train.log": log}, claim | {"seed": 1337})
+    assert (found.verdict, found.claimed.missing) == ("agrees", ())
+    assert examined(tmp_path, {}, claim | {"seeds": [1337, 42]}).verdict == "no log"
+
+
 def test_bytes_of_the_script_in_the_folder(tmp_path: Path) -> None:
     script = "print(1)\n" * 1000
     found = examine(record(tmp_path, SEEDS, train_gpt__py=script, README__md="- Code size: 9,000 bytes\n"))
