@@ -12,8 +12,8 @@ class Figure:
     Args:
         item: what it is called where it stands: row and column, or the key.
         quantity: of ``quantities``; ``label`` for the score of one kind of log line, ``any`` for any evaluation.
-        statistic: value (of one seed), mean, std, variance, max, min, range, spread; claim: a mean or one seed's;
-            overall: the mean or the maximum, else one seed's.
+        statistic: value (of one seed), mean, std, sem (the standard error of the mean), variance, max, min, range,
+            spread; claim: a mean or one seed's; overall: the mean or the maximum, else one seed's.
         seed: whose value it is; None where it is not one seed's.
         group: figures of one column or key; a mean may have been worked out from the printed values of its group.
         loose: it stands among numbers of other runs (an ablation, a code block): no match is no contradiction.

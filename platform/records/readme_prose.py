@@ -53,6 +53,9 @@ _STD = re.compile(
     rf"(?!\.? ?err| of (?:the )?mean)[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})",
     re.I,
 )
+_SEM = re.compile(
+    rf"{_LIST_MARK}(?:(?:std|standard)\.? err(?:or)?|SEM)\b[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})", re.I
+)
 _SPREAD = re.compile(
     r"(?:inter|cross|across|between)[- ]?seeds?\s+(?:variance|variation|spread|range)\s*[:=]?\s*"
     rf"(?P<value>{NUMBER})",
@@ -178,6 +181,8 @@ class _Line:
                 yield self._figure("spread over seeds", _plain(match), quantity, "spread")
             elif match := _STD.match(part):
                 yield self._figure("std", _plain(match), quantity, "std")
+            elif match := _SEM.match(part):
+                yield self._figure("standard error", _plain(match), quantity, "sem")
             elif (match := _MEAN.match(part)) and (number := _in_range(match)):
                 yield self._figure("mean", number, quantity, "mean")
                 if (spread := printed_std(part)) and not STANDARD_ERROR.search(self._text):

@@ -45,11 +45,10 @@ _COUNTED_SEED = re.compile(
 SMALLEST_TELLING = 10  # a smaller number in a column that is not called seed may count the rows
 _SEED_HEADER = re.compile(r"(?:random |rng )?seeds?\b|seed$", re.I)
 _FILE_HEADER = re.compile(r"run\b|log\b|file\b|trial\b", re.I)
-STANDARD_ERROR = re.compile(
-    r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b|(?:std|sd|deviation) of (?:the )?mean", re.I
-)
-_SCALED = re.compile(r"\((?:in )?(?:%|percent|ppm)", re.I)
+STANDARD_ERROR = re.compile(r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b", re.I)
+_UNCLEAR = re.compile(r"\((?:in )?(?:%|percent|ppm)|(?:std|sd|deviation) of (?:the )?mean", re.I)
 _STATISTIC_ROWS = (
+    ("sem", STANDARD_ERROR),
     ("mean", re.compile(r"mean|average|avg|μ", re.I)),
     ("std", re.compile(r"std|stdev|standard dev|σ|±", re.I)),
     ("range", re.compile(r"range|spread", re.I)),
@@ -240,7 +239,7 @@ def _metric_table(table: Table, file: str, known: frozenset[int]) -> Iterator[Fi
 
 def row_statistic(name: str) -> str | None:
     """Which statistic a row or column called ``name`` gives; None where it is none that is compared."""
-    if STANDARD_ERROR.search(name) or _SCALED.search(name):
+    if _UNCLEAR.search(name):
         return None
     return next((statistic for statistic, pattern in _STATISTIC_ROWS if pattern.search(name)), None)
 
@@ -275,7 +274,7 @@ def _fits(cell: Cell, number: Printed) -> bool:
 def is_plausible(figure: Figure, found: Meaning) -> bool:
     """Whether a number can be what its name says: under "TTT" stand scores, and settings ("3 epochs") too."""
     is_score = DIMENSIONS[found.quantity] in (BPB, NATS) and found.quantity not in ("gain", "quant_gap")
-    if found.says_unit or not is_score or figure.statistic in ("std", "variance", "range"):
+    if found.says_unit or not is_score or figure.statistic in ("std", "sem", "variance", "range"):
         return True
     return LOWEST_BPB < figure.number.value < HIGHEST_BPB and figure.number.decimals > 0
 

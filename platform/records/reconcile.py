@@ -227,7 +227,14 @@ def described(statistic: str, numbers: Sequence[Decimal]) -> list[tuple[str, Dec
     width = ("range", max(numbers) - min(numbers))
     stds = [("sample std", sample), ("population std", population)]
     variances = [("sample variance", sample**2), ("population variance", population**2)]
-    readings = {"std": stds, "variance": variances + stds, "range": [width], "spread": [width, *stds, *variances]}
+    errors = [(f"standard error of the mean, {name}", value / Decimal(len(numbers)).sqrt()) for name, value in stds]
+    readings = {
+        "std": stds,
+        "sem": errors,
+        "variance": variances + stds,
+        "range": [width],
+        "spread": [width, *stds, *variances],
+    }
     return readings.get(statistic, [])
 
 

@@ -206,6 +206,8 @@ def test_numbers_of_other_runs_are_left_alone(examined: Callable[..., Examined])
         ("# X\n\n**val_bpb: 1.1250** (3-seed mean)\n", "headline score", "README.md:3"),
         ("- Mean val_bpb: **1.1250**\n", "mean", "README.md:1"),
         ("- Std: 0.00100\n", "std", "README.md:1"),
+        ("Standard error: 0.00100\n", "standard error", "README.md:1"),
+        (table("| Seed | BPB |", ["| SEM | 0.0010 |", f"| 42 | {SCORES[1]:.4f} |"]), "SEM · BPB", "README.md:3"),
         ("- `SEED=42`: `1.12266600`\n", "seed 42", "README.md:1"),
         (f"- `{LABEL} val_bpb:1.12165099`\n", f"{LABEL} val_bpb", "README.md:1"),
         ("- Total submission size: `15977300 bytes`\n", "Total submission size", "README.md:1"),
