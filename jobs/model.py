@@ -36,6 +36,12 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList([Block(recipe, layer) for layer in range(shape.num_layers)])
         self.skips = nn.ModuleList([technique.build(shape) for technique in recipe.skips])
         self.head = None if shape.tied_embeddings else Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True)
+        for path, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                raise ValueError(
+                    f"{path}: torch.nn.Linear; techniques build with jobs.layers.Linear, by which initialization, "
+                    f"optimizer, QAT and quantizer know a linear layer"
+                )
 
     def hidden(self, ids_BT: Tensor) -> Tensor:
         """The normed residual stream after the last block, [B, T, D]: what the head reads."""

@@ -57,7 +57,7 @@ class FeedForward(Protocol):
     """The position-wise half of a block."""
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
-        """A module [B, T, D] -> [B, T, D] whose last layer starts at zero."""
+        """A module [B, T, D] -> [B, T, D] of ``jobs.layers.Linear``, the last of them with ``starts_at_zero``."""
 
 
 class Attention(Protocol):

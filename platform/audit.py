@@ -14,15 +14,19 @@ Exit status: 0 every verdict is what the arm's program declares, 1 some is not o
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+
+from jobs.contract import PRE_EVAL, SCORE_FIRST
 
 from . import entry, recipe
 from .choices import Choices
@@ -123,7 +127,8 @@ def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
                         said.append(line)
                 status = process.wait()
             finally:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # the ranks that it started, too
                 process.wait()
             if status == 0:
                 print("".join(said), end="", file=sys.stderr)  # what an arm that failed had to say
@@ -203,6 +208,9 @@ def _print(found: Audit, path: Path) -> None:
     print(f"{found.recipe} at scale {found.scale}, made small: {sizes['parameters']:,} parameters, ", end="")
     print(f"{sizes['vocab_size']} tokens, sequences of {sizes['sequence_length']}; ", end="")
     print(f"streams of {sizes['probe_targets']} and {sizes['canary_targets']:,} targets; {found.seconds:.1f} s")
+    width = max(map(len, found.arms))
+    for name, arm in found.arms.items():
+        print(f"  {name:{width}}  {_in_words(arm)}")
     for name, arm in found.arms.items():
         print(f"\n{found.said(name)}")
         for detector, finding in arm["detectors"].items():
@@ -210,6 +218,16 @@ def _print(found: Audit, path: Path) -> None:
             mark = "passed" if finding["passed"] else "FIRED "
             print(f"  {detector:4}{mark} {figure:>12} of at most {finding['threshold']:<10.4g} {finding['about']}")
     print(f"\nwith all figures: python -m platform.audit {shown(path)} --scale {found.scale} --json")
+
+
+def _in_words(arm: Mapping[str, Any]) -> str:
+    """The verdict for somebody who does not know the words."""
+    fired = ", ".join(name for name, finding in arm["detectors"].items() if not finding["passed"])
+    if arm["verdict"] == SCORE_FIRST:
+        return "may be claimed: no token was learned before it was scored"
+    if arm["verdict"] == PRE_EVAL:
+        return f"a diagnostic, no claim: the stream was learned before it was scored ({fired} fired)"
+    return f"{arm['verdict']}" if arm["verdict"].startswith(f"{FAILED}:") else f"may not be claimed: {fired} fired"
 
 
 if __name__ == "__main__":

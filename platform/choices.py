@@ -53,6 +53,7 @@ class Choices:
     picks: Mapping[str, Pick | tuple[Pick, ...] | None]  # by field of Recipe, arms excluded
     arms: Mapping[str, Pick]
     machine: Machine
+    overruled: tuple[str, ...] = ()  # what the recipe itself says and its scale says otherwise
     catalog: Catalog = field(repr=False, compare=False)
 
     def setting(self, section: str, name: str) -> Value:

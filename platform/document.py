@@ -117,7 +117,7 @@ def _parsed(text: str, path: Path) -> Node:
         first = next(events)
         if isinstance(first, yaml.StreamEndEvent):
             raise UserError(f"{shown(path)}: the file is empty; a recipe has at least a question and its arms")
-        top = _node(next(events), events, path, line=1, key="", depth=0)
+        top = _Reader(events, path, text.splitlines()).node(next(events), line=1, key="", depth=0)
         if not isinstance(top.value, dict):
             raise top.error(f"found {top.found()}; a file of this kind is a mapping of names to values")
         next(events)  # end of the document
@@ -132,40 +132,67 @@ def _parsed(text: str, path: Path) -> Node:
         raise UserError(f"{shown(path)}: not YAML: {str(error).splitlines()[0]}") from None
 
 
-def _node(event: Any, events: Iterator[Any], path: Path, *, line: int, key: str, depth: int) -> Node:
-    """The node that begins with ``event``; the events that belong to it are taken from ``events``."""
-    import yaml
+@dataclass(frozen=True)
+class _Reader:
+    """Takes the events of a file one after the other, and makes nodes of them."""
 
-    def refused(message: str) -> UserError:
-        return Node(value=None, path=path, line=event.start_mark.line + 1, key=key).error(message)
+    events: Iterator[Any]
+    path: Path
+    lines: list[str]
 
-    value: Scalar | dict[str, Node] | list[Node]
-    if isinstance(event, yaml.AliasEvent):
-        raise refused(f"an alias (*{event.anchor}); write the value out, or put what is shared into a parent recipe")
-    if event.tag not in (None, "!"):
-        raise refused(f"a tag ({event.tag}); values here are plain text, numbers, lists and mappings")
-    if depth > DEPTH_LIMIT:
-        raise refused(f"nested deeper than {DEPTH_LIMIT} levels")
-    if isinstance(event, yaml.ScalarEvent):
-        value = event.value if event.style not in (None, "") else _scalar(event.value, refused)
-    elif isinstance(event, yaml.SequenceStartEvent):
-        value = []
-        while not isinstance(item := next(events), yaml.SequenceEndEvent):
-            place = f"{key}[{len(value)}]"
-            value.append(_node(item, events, path, line=item.start_mark.line + 1, key=place, depth=depth + 1))
-    else:
-        value = {}
-        while not isinstance(item := next(events), yaml.MappingEndEvent):
+    def node(self, event: Any, *, line: int, key: str, depth: int) -> Node:
+        """The node that begins with ``event``; the events that belong to it are taken too."""
+        import yaml
+
+        def refused(message: str) -> UserError:
+            return Node(value=None, path=self.path, line=event.start_mark.line + 1, key=key).error(message)
+
+        value: Scalar | dict[str, Node] | list[Node]
+        if isinstance(event, yaml.AliasEvent):
+            raise refused(
+                f"an alias (*{event.anchor}); write the value out, or put what is shared into a parent recipe"
+            )
+        if event.tag not in (None, "!"):
+            raise refused(f"a tag ({event.tag}); values here are plain text, numbers, lists and mappings")
+        if depth > DEPTH_LIMIT:
+            raise refused(f"nested deeper than {DEPTH_LIMIT} levels")
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style in (None, "")
+            if plain and (cut := self._cut_off(event)):
+                raise refused(
+                    f"the text ends before {cut!r}, for YAML takes that as a comment; put quotes around it all"
+                )
+            value = _scalar(event.value, refused) if plain else event.value
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = []
+            while not isinstance(item := next(self.events), yaml.SequenceEndEvent):
+                place = f"{key}[{len(value)}]"
+                value.append(self.node(item, line=item.start_mark.line + 1, key=place, depth=depth + 1))
+        else:
+            value = self._entries(key, depth)
+        return Node(value=value, path=self.path, line=line, key=key)
+
+    def _entries(self, key: str, depth: int) -> "dict[str, Node]":
+        import yaml
+
+        value: dict[str, Node] = {}
+        while not isinstance(item := next(self.events), yaml.MappingEndEvent):
             where = item.start_mark.line + 1
             name = item.value if isinstance(item, yaml.ScalarEvent) else None
             if not name:
-                raise Node(value=None, path=path, line=where, key=key).error("a key must be a name")
+                raise Node(value=None, path=self.path, line=where, key=key).error("a key must be a name")
             place = f"{key}.{name}" if key else name
-            node = _node(next(events), events, path, line=where, key=place, depth=depth + 1)
+            node = self.node(next(self.events), line=where, key=place, depth=depth + 1)
             if name in value:
                 raise node.error(f"given twice, first in line {value[name].line}; keep one")
             value[name] = node
-    return Node(value=value, path=path, line=line, key=key)
+        return value
+
+    def _cut_off(self, event: Any) -> str:
+        """What a person meant as text behind an unquoted one, ``#462``; a comment has a space behind its sign."""
+        mark = event.end_mark
+        rest = self.lines[mark.line][mark.column :] if mark.line < len(self.lines) else ""
+        return rest.strip() if re.match(r"\s+#[^\s#]", rest) else ""
 
 
 def _scalar(text: str, refused: Callable[[str], UserError]) -> Scalar:

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, and how a command says so: 0 done, 1 a run failed, 2 a wrong recipe or command."""
+"""How a command says what went wrong: exit status 0 done, 1 failed, 2 a wrong recipe or command, 130 Ctrl-C."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 EXIT_RUN_FAILED = 1
+EXIT_STOPPED = 130  # by Ctrl-C, as shells have it
 EXIT_WRONG_INPUT = 2  # click and argparse use the same number for a wrong command
 
 
@@ -30,6 +31,8 @@ def explained() -> Iterator[None]:
         _leave(f"error: {error}", EXIT_WRONG_INPUT)
     except RunFailed as error:
         _leave(f"failed: {error}", EXIT_RUN_FAILED)
+    except KeyboardInterrupt:
+        _leave("stopped", EXIT_STOPPED)
     except BrokenPipeError:  # the reader of a pipe, `| head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

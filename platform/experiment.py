@@ -8,6 +8,7 @@ from jobs.contract import data_sha256, file_sha256
 
 from . import corpus, plan, recipe, size
 from .choices import Choices
+from .corpus.preflight import vocabulary
 from .errors import UserError
 from .paths import ROOT, RunPaths, shown
 from .plan import Plan, Trial
@@ -45,7 +46,12 @@ class Experiment:
             UserError: the run was started on other data, or its program was edited.
         """
         paths = self.draft.paths
-        paths.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            paths.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{shown(paths.folder)}: cannot be made: {error.strerror}; keep the results elsewhere: --runs DIR"
+            ) from None
         if paths.program.exists() and file_sha256(paths.program) != self.draft.program_sha256:
             raise UserError(
                 f"{shown(paths.program)} is not the program that its folder is named after: was it edited? What ran "
@@ -94,6 +100,8 @@ def prepare(
     program_sha256 = hashlib.sha256(program.encode()).hexdigest()
     run = RunPaths.of(runs.resolve(), choices.name, program_sha256)
     data_path, tokenizer_path, missing = _data(choices, data, tokenizer, make=make_data)
+    if missing is None:
+        _require_vocabulary(choices, tokenizer_path)
     draft = Plan(
         run_path=run.folder,
         recipe=choices.name,
@@ -130,6 +138,16 @@ def _trunk_text_sha256(choices: Choices, form: Form) -> str:
     """The name of the trunk; of each form another, because what is given up to fit depends on the bytes of the code."""
     text = recipe.trunk_text(choices)
     return hashlib.sha256((text if form is Form.READABLE else f"{form}\n{text}").encode()).hexdigest()
+
+
+def _require_vocabulary(choices: Choices, tokenizer_path: Path) -> None:
+    """Refuse a model whose table is too small for the tokenizer."""
+    pieces, rows = vocabulary(tokenizer_path), choices.setting("shape", "vocab_size")
+    if pieces > rows:
+        raise UserError(
+            f"{shown(tokenizer_path)} has {pieces} pieces, {choices.name} at scale {choices.scale} has "
+            f"shape.vocab_size {rows}; a recipe for it says shape: {{vocab_size: {pieces}}}"
+        )
 
 
 def _data(choices: Choices, data: Path | None, tokenizer: Path | None, *, make: bool) -> tuple[Path, Path, str | None]:

@@ -25,7 +25,7 @@ from .audit import Audit
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
-from .plan import Plan, Trial
+from .plan import RECORD_PROCESSES, Plan, Trial
 from .report import Report
 from .squeeze import Form
 from .stop import Stop
@@ -93,11 +93,16 @@ def main(
     trials = [replace(trial, force=force) for seed in wanted for one in experiments for trial in one.trials((seed,))]
     todo = _trunks_apart([trial for trial in trials if not trial.done])
     _preflight(experiments, todo, cluster, force=force)
+    for experiment in experiments:  # all of them, before the first is written
+        plan.preview(experiment.draft, wanted)
     plans = [one.planned(wanted) for one in experiments]
     for one in plans:
         done = sum(trial.done for trial in trials if trial.run_path == one.run_path)
-        _note(f"{shown(one.run_path)}: {len(wanted)} trials, {done} of them done already")
+        _note(f"{shown(one.run_path)}: {_counted(len(wanted), 'trial')}, {done} done already")
         judge(one.run_path)
+    for choices in (one.choices for one in experiments):
+        for line in choices.overruled:
+            _note(f"{choices.name}: at scale {choices.scale}, {line}")
     stop = Stop(note=_note)
     try:
         audits = [found for one in experiments if (found := _audited(one))]
@@ -174,8 +179,9 @@ def _judge(bar: str | None) -> Callable[[Path], None]:
 
     def judge(run_path: Path) -> None:
         try:
-            if given_up := giving_up.judge(run_path, to_beat):
-                _note(f"{shown(run_path)}: {given_up}")
+            before = plan.read_given_up(run_path)
+            if (now := giving_up.judge(run_path, to_beat)) and not before:
+                _note(f"{shown(run_path)}: {now}")
         except UserError as error:  # the trials are worth more than the verdict on them
             _note(f"{shown(run_path)}: not judged: {error}")
 
@@ -209,7 +215,7 @@ def _run(todo: Sequence[Trial], address: str | None, stop: Stop, judge: Callable
                 cluster.require_node(todo, connected.nodes)
             tuning.run_trials(todo, connected, display)
             recorder.wait()
-    _note(f"{len(todo)} trials in {_minutes(time.monotonic() - begun)}")
+    _note(f"{_counted(len(todo), 'trial')} in {_minutes(time.monotonic() - begun)}")
 
 
 class _Recorder:
@@ -240,6 +246,11 @@ def _report(plans: Sequence[Plan]) -> list[Report]:
     reports = [report.write(one.run_path) for one in plans]
     for one in reports:
         report_tables.show(one)
+    if len(reports) > 1:
+        try:
+            report_tables.show_comparison([one.run for one in reports])
+        except UserError as error:
+            _note(str(error))
     return reports
 
 
@@ -272,7 +283,8 @@ def _say_what_next(reports: Sequence[Report], seeds: tuple[int, ...]) -> None:
         where = shlex.quote(shown(one.run.path))
         print(f"report:    python -m platform.report {where}")
         if one.run.plan.end_to_end:
-            print(f"submit:    python -m platform.submit {where} --arm {one.run.plan.arms[0]}")
+            track = "" if one.run.plan.gpus == RECORD_PROCESSES else " --non-record"
+            print(f"submit:    python -m platform.submit {where} --arm {one.run.plan.arms[0]}{track}")
     if left := [seed for seed in plan.SEEDS if seed not in seeds]:
         counted = seeds == plan.SEEDS[: len(seeds)]
         more = str(len(seeds) + 1) if counted else ",".join(map(str, (*seeds, left[0])))
@@ -314,6 +326,10 @@ def _command(seeds: str | None = None) -> str:
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _minutes(seconds: float) -> str:

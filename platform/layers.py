@@ -6,7 +6,7 @@ wherever it was chosen, ``techniques: {muon: {momentum: 0.9}}``.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,8 +33,15 @@ class Times:
     factor: float
     node: Node
 
-    def of(self, value: Value) -> Value:
+    def of(self, value: Value, knob: Knob) -> Value:
         """The product; a whole number stays one, and at least 1."""
+        product = self._product(value)
+        try:
+            return knob.kind.checked(product)
+        except ValueError as error:
+            raise self.node.error(f"{value} in the recipe times {self.factor:g} is {product}: {error}") from None
+
+    def _product(self, value: Value) -> Value:
         if isinstance(value, bool) or not isinstance(value, int | float):
             there = "nothing" if value is None else repr(value)
             raise self.node.error(f"times multiplies a number, and the recipe has {there} here")
@@ -69,6 +76,19 @@ class Layer:
             machine={**below.machine, **self.machine},
         )
 
+    def overruled(self, recipe: "Layer", own: "Layer") -> Iterator[str]:
+        """What this layer of a scale sets otherwise than ``recipe``, unless ``own``, the recipe's part for it, does.
+
+        Numbers that the scale multiplies are meant to be others, and are left out.
+        """
+        for section, knobs in recipe.sections.items():
+            above = {**self.sections.get(section, {}), **own.sections.get(section, {})}
+            yield from _differing(section, knobs, above)
+        for pick in _picks([*recipe.picks.values(), *(recipe.arms or {}).values()]):
+            technique = (pick.technique.family, pick.technique.name)
+            above = {**self.techniques.get(technique, {}), **own.techniques.get(technique, {})}
+            yield from _differing(".".join(technique), pick.knobs, above)
+
     def _set_techniques(self, value: Value) -> Value:
         """``value`` with the knobs that ``techniques`` sets, in every technique inside it."""
         if isinstance(value, tuple):
@@ -84,11 +104,27 @@ class Layer:
 NOTHING = Layer(sections={}, picks={}, arms=None, techniques={}, machine={})
 
 
+def _picks(values: Iterable[Value]) -> Iterator[Pick]:
+    """Every technique in ``values``, those inside others too."""
+    for value in values:
+        if isinstance(value, Pick):
+            yield value
+            yield from _picks(value.knobs.values())
+        elif isinstance(value, tuple):
+            yield from _picks(value)
+
+
+def _differing(where: str, said: Mapping[str, Value], above: Mapping[str, Value]) -> Iterator[str]:
+    for name, value in said.items():
+        if name in above and not isinstance(above[name], Times) and above[name] != value:
+            yield f"{where}.{name} is {above[name]}, not {value}"
+
+
 def _merged(below: Mapping[str, Value], above: Mapping[str, Value], knobs: Mapping[str, Knob]) -> dict[str, Value]:
     merged = dict(below)
     for name, value in above.items():
         there = below.get(name, knobs[name].default)
-        merged[name] = value.of(there) if isinstance(value, Times) else _over(there, value)
+        merged[name] = value.of(there, knobs[name]) if isinstance(value, Times) else _over(there, value)
     return merged
 
 

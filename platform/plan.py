@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import read_result
+from jobs.contract import RESULT_FILE, read_result
 
 from .errors import UserError
 from .locks import held
 from .paths import RunPaths, TrialPaths, TrunkPaths, shown
 
 SCHEMA_VERSION = 1
+RECORD_PROCESSES = 8  # of the machine of the challenge
 
 # Fixed, so that nobody can choose the seeds that look best: ``--seeds 3`` always means the first three. The five in
 # front are the ones the field uses.
@@ -296,6 +297,8 @@ def _known(draft: Plan) -> Plan | None:
         ("tokenizer_sha256", "tokenizer"),
     ):
         before, now = getattr(known, name), getattr(draft, name)
+        if before != now and not any(known.run_path.glob(f"seed_*/*/{RESULT_FILE}")):
+            return None  # it came to nothing on those data: nothing is lost by starting over
         if before != now:
             raise UserError(
                 f"{shown(draft.run_path)} was started on another {what}:\n"

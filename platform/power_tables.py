@@ -75,7 +75,7 @@ def _detectable(question: Question, table: Sequence[Detectable]) -> Table:
     tests = list(question.designs)
     return Table(
         title="Smallest true gain in BPB that seeds can show, margin included",
-        columns=("Seeds", *tests, "Hours", "USD"),
+        columns=("Seeds", *tests, "Hours, this side", "USD, this side"),
         rows=tuple(
             (
                 str(one.seeds),

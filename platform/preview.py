@@ -30,6 +30,8 @@ def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
     print(f"{one.choices.name} at scale {one.choices.scale}: {one.choices.question}")
     print(f"  program  {draft.program_sha256[:12]}, {len(one.program.encode()):,} bytes")
     print(f"  size     {size.line()}{'' if size.fits else ': cannot fit, needs --force'}")
+    for line in one.choices.overruled:
+        print(f"  scale    at {one.choices.scale}, {line}")
     print(f"  data     {shown(draft.data_path)}")
     print(f"  run      {shown(draft.run_path)}")
     trunks = TrunkPaths.of(

@@ -71,6 +71,7 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         picks=final.picks,
         arms=final.arms,
         machine=_machine(final.machine, files[scale]),
+        overruled=tuple(overlay.overruled(own.layer, own.scales.get(scale, NOTHING))),
         catalog=known,
     )
 

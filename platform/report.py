@@ -187,8 +187,9 @@ def to_csv(run: Run) -> str:
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of tables.")
 @click.option("--write", "rewrite", is_flag=True, help="Write report.md, report.json, results.csv and figures again.")
+@click.option("--against", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Compare with this run, too.")
 @explained()
-def main(run_dir: Path, as_json: bool, rewrite: bool) -> None:
+def main(run_dir: Path, as_json: bool, rewrite: bool, against: Path | None) -> None:
     report = write(run_dir) if rewrite else build(read_run(run_dir))
     if as_json:
         print(to_json(report), end="")
@@ -196,6 +197,8 @@ def main(run_dir: Path, as_json: bool, rewrite: bool) -> None:
     from . import report_tables
 
     report_tables.show(report)
+    if against is not None:
+        report_tables.show_comparison([read_run(against), report.run])
 
 
 def _question(run: Run) -> str | None:

@@ -11,7 +11,8 @@ from . import claims
 from .metrics import own_seconds
 from .paths import shown
 from .report import ArmReport, Delta, Report
-from .significance import Interval
+from .results import Run
+from .significance import Comparison, Interval
 from .tables import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
 SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json
@@ -63,6 +64,40 @@ def show(report: Report) -> None:
     out.print(Text(f"files: {shown(report.run.path)}"))
 
 
+def show_comparison(runs: Sequence[Run]) -> None:
+    """Print every run against the first of them, arm by arm; nothing where they have no scored arm in common."""
+    first, *others = runs
+    rows = []
+    for run in others:
+        for arm in run.arms:
+            if one := run.compare_with(first, arm):
+                rows.append(_compared_row(run.plan.recipe, arm, one))
+    if rows:
+        print_table(
+            Table(
+                title=f"Against {first.plan.recipe}",
+                columns=("Recipe", "Arm", "n", "n against", "Delta BPB", "95 % interval", "p", "Test"),
+                rows=tuple(rows),
+                left=2,
+            )
+        )
+
+
+def _compared_row(recipe: str, arm: str, one: Comparison) -> tuple[str, ...]:
+    gain = one.gain_interval
+    interval = None if gain is None else Interval(-gain.high, -gain.low)
+    return (
+        recipe,
+        arm,
+        str(one.n),
+        str(one.n_against),
+        _number(0.0 - one.gain, TERMINAL, sign="+"),
+        _interval(interval, TERMINAL, sign="+"),
+        _p(one.p_two_sided),
+        one.test if one.p_two_sided is not None else NOTHING,
+    )
+
+
 def _title(report: Report) -> str:
     plan = report.run.plan
     return f"{plan.recipe}, scale {plan.scale}: {_count(plan.seeds, 'seed')}, {_count(plan.arms, 'arm')}"
@@ -90,7 +125,8 @@ def _missing(report: Report) -> list[str]:
         reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
         lines.append(f"seed {one.seed} failed in {one.phase} ({arms}): {reason}")
     if report.run.given_up:
-        left = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in report.open))
+        run = {seed for arm in report.arms for seed in arm.seeds}
+        left = ", ".join(str(seed) for seed in report.run.plan.seeds if seed not in run)
         return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
     return lines + [f"seed {one.seed}, {one.arm}: no result, no failure ({clean(one.reason)})" for one in report.open]
 

@@ -72,10 +72,20 @@ class Run:
 
         None where one side has no score.
         """
-        new, old = self.scores(arm), self.scores(against)
-        if new is None or old is None:
-            return None
-        return paired(new, old) if set(new.trunks) & set(old.trunks) else welch(new, old)
+        return _compared(self.scores(arm), self.scores(against))
+
+    def compare_with(self, other: "Run", arm: str) -> Comparison | None:
+        """The gain of ``arm`` over the arm of this name of ``other``, as ``compare`` has it.
+
+        Raises:
+            UserError: the runs scored different data: their bits per byte say nothing together.
+        """
+        if self.plan.data_sha256 != other.plan.data_sha256:
+            raise UserError(
+                f"{self.plan.recipe} ran on data {self.plan.data_sha256[:12]}, {other.plan.recipe} on "
+                f"{other.plan.data_sha256[:12]}: scores of different texts cannot be compared"
+            )
+        return _compared(self.scores(arm), other.scores(arm) if arm in other.arms else None)
 
     def as_table(self) -> "DataFrame":
         """One row a result: the fields of ArmResult, and ``path`` of the file that it was read from."""
@@ -134,6 +144,12 @@ def read_run(run_path: Path) -> Run:
         open=tuple(unfinished),
         given_up=given_up if unfinished else None,
     )
+
+
+def _compared(new: Scores[BitsPerByte] | None, old: Scores[BitsPerByte] | None) -> Comparison | None:
+    if new is None or old is None:
+        return None
+    return paired(new, old) if set(new.trunks) & set(old.trunks) else welch(new, old)
 
 
 def _accepted(trial: Trial, arm: str) -> tuple[ArmResult | None, str]:

@@ -138,7 +138,10 @@ def _counted(choices: Choices) -> dict:
                 f"{choices.name}: its model was not built within {COUNT_SECONDS} s, even without weights: too large"
             ) from None
     if ran.returncode != 0:
-        raise UserError(f"{choices.name}: its model cannot be built: {ran.stderr.strip() or 'no reason given'}")
+        lines = ran.stderr.strip().splitlines() or ["no reason given"]
+        raise UserError(
+            f"{choices.name}: its model cannot be built: {lines[-1] if ran.returncode == 1 else ran.stderr.strip()}"
+        )
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(".part")
     part.write_text(ran.stdout)

@@ -13,13 +13,14 @@ from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 from . import audit, claims, results
 from .errors import UserError, nearest
 from .paths import ArmPaths, RunPaths, shown
+from .plan import RECORD_PROCESSES
 from .records.forensics import SPLIT_BYTES
 from .records.log import read_log
 from .records.runs import Evaluation, LogRun
 from .results import Run
 from .squeeze import is_made_of
 
-RECORD_PROCESSES, RECORD_CARD = 8, "H100"
+RECORD_CARD = "H100"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,8 +143,9 @@ def _failed(plan: Plan, failure: Failure, arm: str) -> Child:
 
 
 def _place(plan: Plan, arm: str) -> dict[str, str]:
-    """Params of every child; the last one is what a comparison groups by."""
-    return {"recipe": plan.recipe, "scale": plan.scale, "arm": arm, "recipe_arm": f"{plan.recipe}/{arm}"}
+    """Params of every child; the last one is what a comparison groups by: scores of one kind."""
+    kind = f"{plan.scale}, data {plan.data_sha256[:8]}{', end to end' if plan.end_to_end else ''}"
+    return {"recipe": plan.recipe, "scale": plan.scale, "arm": arm, "recipe_arm": f"{plan.recipe}/{arm} ({kind})"}
 
 
 def _knobs(paths: RunPaths, arm: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import click
 from . import claims
 from .claims import Claim
 from .errors import UserError, explained
+from .paths import RunPaths
 from .records import folder as record_folder
 from .records.claim import claim_of
 from .records.data import as_data, dumps
@@ -50,6 +51,12 @@ def _records(given: Path) -> list[Path]:
     if not given.is_dir():
         what = "is a file; name the folder that it is in" if given.exists() else "is not there"
         raise UserError(f"{safe(str(given))} {what}")
+    if RunPaths(given).plan.is_file() and not (given / "submission.json").exists():
+        where = safe(str(given))
+        raise UserError(
+            f"{where} is a run, not a record: python -m platform.report {where} prints it, and platform.submit makes a "
+            f"record of it"
+        )
     try:
         found = record_folder.records_under(given)
     except OSError as error:

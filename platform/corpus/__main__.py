@@ -56,7 +56,7 @@ def text_command(
     corpus = from_text(
         files, data_root=data_root, name=name, vocabulary=vocabulary, tokenizer=tokenizer, val_share=val_share
     )
-    _report(corpus, _launch_on(corpus))
+    _report(corpus, _launch_on(corpus, " --scale laptop"))
 
 
 @main.command("fineweb")
@@ -73,9 +73,9 @@ def fineweb_command(train_shards: int, repo: str, revision: str, endpoint: str |
     _report(corpus, "python -m platform.launch recipes/leaky_cosine.yaml" if at_default else _launch_on(corpus))
 
 
-def _launch_on(corpus: Corpus) -> str:
+def _launch_on(corpus: Corpus, scale: str = "") -> str:
     data, tokenizer = (shlex.quote(shown(path)) for path in (corpus.data_path, corpus.tokenizer_path))
-    return f"python -m platform.launch recipes/leaky_cosine.yaml --data {data} --tokenizer {tokenizer}"
+    return f"python -m platform.launch recipes/leaky_cosine.yaml{scale} --data {data} --tokenizer {tokenizer}"
 
 
 def _report(corpus: Corpus, next_command: str) -> None:

@@ -1,13 +1,16 @@
 """What keeps a job from reading its corpus, found in a moment and before any machine is rented."""
 
+import json
 from array import array
 from pathlib import Path
 from sys import byteorder
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, shard_tokens
+from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, file_sha256, shard_tokens
 
 from ..paths import shown
+from .folder import MANIFEST_FILE
 
+HASHED_BYTES = 2**26  # of a file at most
 LOOKED_AT_TOKENS = 2**19  # of the first validation shard: enough to meet an id that the tokenizer lacks
 
 
@@ -74,7 +77,22 @@ def _wrong_with_shards(data_path: Path) -> list[str]:
                 shard_tokens(path)
             except (ValueError, OSError) as error:
                 wrong.append(str(error))
+    wrong = wrong or _changed(data_path)
     return [*wrong[:4], f"and {len(wrong) - 4} more shards like that"] if len(wrong) > 5 else wrong
+
+
+def _changed(data_path: Path) -> list[str]:
+    """Files that are not what the corpus' manifest says of them; those that take long to read are not looked at."""
+    try:
+        hashes = json.loads((data_path / MANIFEST_FILE).read_text(encoding="utf-8")).get("files_sha256", {})
+    except (OSError, ValueError, AttributeError):  # none of ours
+        return []
+    files = {data_path / name: sha256 for name, sha256 in hashes.items()}
+    return [
+        f"{shown(path)}: its sha256 is not that of {MANIFEST_FILE}: changed since the corpus was made"
+        for path, sha256 in files.items()
+        if path.is_file() and path.stat().st_size <= HASHED_BYTES and file_sha256(path) != sha256
+    ]
 
 
 def _largest_token(shard: Path) -> int:

@@ -86,7 +86,7 @@ def test_a_person_sees_the_arms_their_means_and_every_seed(dashboard: Dashboard,
         browser.get(dashboard.link)
         wanted = {
             *(f"leaky_cosine/{arm}/{seed}" for arm in SCORES for seed in (1337, 42)),
-            *("Group: leaky_cosine/no_ttt", "Group: leaky_cosine/adamw"),
+            *(f"Group: leaky_cosine/{arm} (laptop, data b2b2b2b2)" for arm in ("no_ttt", "adamw")),
             *("2.3012", "2.3052", "2.2012", "2.2036", "val_bpb", "artifact_bytes", "step_ms_mean"),
             *("2.3032", "2.2024"),  # the means of the arms
         }

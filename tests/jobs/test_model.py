@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -228,3 +229,16 @@ def test_attention_agrees_with_the_sum_written_out() -> None:
                 scores = k[row, : place + 1, head // 2].double() @ q[row, place, head].double() / math.sqrt(8)
                 expected[row, place, head] = scores.softmax(0) @ v[row, : place + 1, head // 2].double()
     torch.testing.assert_close(causal_attention(q, k, v).double(), expected, rtol=0, atol=1e-5)
+
+
+def test_a_linear_layer_of_torch_s_own_is_refused() -> None:
+    """Initialization, optimizer, QAT and quantizer would not know it for what it is."""
+
+    class Foreign:
+        def build(self, shape: Any, layer: int) -> nn.Module:
+            return nn.Sequential(nn.Linear(shape.model_dim, shape.model_dim))
+
+    with pytest.raises(
+        ValueError, match=r"blocks.0.feed_forward.0: torch.nn.Linear; techniques build with jobs.layers"
+    ):
+        model_of(replace(base(), feed_forward=Foreign()))

@@ -1,5 +1,6 @@
 """What is said before a launch about data that a job could not read."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
+from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, file_sha256
 from platform.corpus import missing
 from platform.corpus.preflight import vocabulary
 from platform.corpus.tokenizer import trained
@@ -43,6 +44,17 @@ def shard(tokens: list[int], magic: int = SHARD_MAGIC, version: int = SHARD_VERS
 
 
 def test_nothing_is_missing(data: Path, tokenizer: Path) -> None:
+    assert missing(data, tokenizer) is None
+
+
+def test_a_shard_that_was_changed_since_is_told_where_a_manifest_says_so(data: Path, tokenizer: Path) -> None:
+    path = data / "x_val_000000.bin"
+    (data / "manifest.json").write_text(json.dumps({"files_sha256": {path.name: file_sha256(path)}}))
+    assert missing(data, tokenizer) is None
+    path.write_bytes(shard([1, 288, 7]))
+    said = missing(data, tokenizer)
+    assert said is not None and "x_val_000000.bin: its sha256 is not that of manifest.json" in said
+    (data / "manifest.json").write_text("of another tool")
     assert missing(data, tokenizer) is None
 
 

@@ -262,7 +262,7 @@ def test_the_command_ends_with_what_to_type_next(story: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "bytes per token" in done.stdout
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("next        python -m platform.launch recipes/leaky_cosine.yaml --data ")
+    assert last.startswith("next        python -m platform.launch recipes/leaky_cosine.yaml --scale laptop --data ")
     assert last.endswith("/tokenizer.model")
     assert "tokens in all" in done.stderr
 

@@ -307,7 +307,7 @@ def test_one_more_seed_runs_exactly_one_more_trial(folder: Path, launch: Launch)
     before = _files(plan_of(folder, "tiny"))
     result = launch("tiny", seeds="2")
     assert result.returncode == 0, result.stderr
-    assert "2 trials, 1 of them done already" in result.stderr
+    assert "2 trials, 1 done already" in result.stderr
     plan = plan_of(folder, "tiny")
     assert plan.seeds == (1337, 42) and all(trial.done for trial in plan.trials)
     after = _files(plan)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from platform.errors import UserError
+from platform.paths import RunPaths
 from platform.plan import (
     SEEDS,
     Failure,
@@ -122,6 +123,10 @@ def test_many_launches_at_once_lose_no_seed(draft: Plan) -> None:
 def test_a_run_started_on_something_else_is_refused(draft: Plan, change: str, what: str) -> None:
     extend(draft, (1337,))
     other = replace(draft, **{change: "f" * 64})  # type: ignore[arg-type]
+    assert preview(other, (42,)).seeds == (42,), "while nothing is measured, nothing is lost by starting over"
+    result = RunPaths(draft.run_path).seed(1337).arm("no_ttt").result
+    result.parent.mkdir(parents=True)
+    result.touch()
     for attempt in (extend, preview):
         with pytest.raises(UserError, match=rf"was started on another {what}(.|\n)*--runs DIR"):
             attempt(other, (42,))

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from platform import report, report_tables
+from platform.errors import UserError
 from platform.results import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +185,22 @@ def test_an_arm_that_is_worse_than_plain_has_no_share(make_run: MakeRun) -> None
     assert gain is not None and gain.total < 0 and gain.sliding_share is None
     alone = report.build(read_run(make_run({"sgd": {1337: 2.40}}, recipe="alone").path))
     assert alone.arms[0].gain is None, "without the same trunk unadapted there is nothing to compare with"
+
+
+def test_one_recipe_against_another(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    old = read_run(make_run({"no_ttt": {1: 2.30, 2: 2.31, 3: 2.32}, "sgd": {1: 2.2}}, recipe="old").path)
+    new = read_run(make_run({"no_ttt": {4: 2.25, 5: 2.27, 6: 2.26}, "adamw": {4: 2.1}}, recipe="new").path)
+    compared = new.compare_with(old, "no_ttt")
+    assert compared is not None and compared.test == "Welch t" and compared.gain == pytest.approx(0.05)
+    assert new.compare_with(old, "adamw") is None
+    same = read_run(make_run({"no_ttt": {1: 2.29, 2: 2.31, 3: 2.30}}, recipe="same").path)
+    assert getattr(same.compare_with(old, "no_ttt"), "test", None) == "paired t", "scored from the same trunks"
+    report_tables.show_comparison([old, new, same])
+    shown = capsys.readouterr().out
+    assert "Against old" in shown and re.search(r"new +no_ttt +3 +3 +-0.050000 .* Welch t", shown)
+    elsewhere = replace(new, plan=replace(new.plan, data_sha256="9" * 64))
+    with pytest.raises(UserError, match="scores of different texts"):
+        elsewhere.compare_with(old, "no_ttt")
 
 
 def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:

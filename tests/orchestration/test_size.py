@@ -9,8 +9,9 @@ import torch
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES
 from jobs.quantizer.row_wise import RowWise
-from platform import recipe, size
+from platform import corpus, recipe, size
 from platform.errors import UserError
+from platform.experiment import prepare
 from platform.paths import RECIPES, ROOT
 from platform.size import Size
 
@@ -101,6 +102,22 @@ def test_a_model_is_counted_once_for_each_program(counts_of_its_own: Path, monke
         assert estimate("naive_baseline", "laptop") == first
     kept.unlink()
     assert estimate("naive_baseline", "laptop") == first
+
+
+def test_a_tokenizer_that_is_too_large_for_the_model_is_refused(tmp_path: Path) -> None:
+    found = corpus.embedded()
+    path = tmp_path / "small.yaml"
+    (tmp_path / "naive_baseline.yaml").write_text((RECIPES / "naive_baseline.yaml").read_text())
+    path.write_text("question: Fewer?\nagainst: naive_baseline\nshape: {vocab_size: 512}\n")
+    with pytest.raises(UserError, match=r"has 1024 pieces, small at scale laptop has shape.vocab_size 512"):
+        prepare(
+            path,
+            "laptop",
+            runs=tmp_path / "runs",
+            data=found.data_path,
+            tokenizer=found.tokenizer_path,
+            make_data=False,
+        )
 
 
 def test_a_model_that_cannot_be_built_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ def test_comparison_names_a_command_and_a_view_of_these_runs(make: MakeRun) -> N
     shown = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, view["searchFilter"])
     assert {run.info.run_name for run in shown} == set(recorded.child_ids)
     grouped = view["groupBy"]["groupByKeys"][0]["groupByData"]
-    assert {run.data.params[grouped] for run in shown} == {"leaky_cosine/no_ttt", "leaky_cosine/adamw"}
+    assert {run.data.params[grouped] for run in shown} == {
+        f"leaky_cosine/{arm} (laptop, data b2b2b2b2)" for arm in ("no_ttt", "adamw")
+    }
     columns = {name.split("`")[1] for name in view["selectedColumns"]}
     assert columns <= {*shown[0].data.metrics, *shown[0].data.params}
 

@@ -127,7 +127,7 @@ def test_a_scale_multiplies_what_the_recipe_says(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "times", "product"),
-    [("10", "0.1", 1), ("3", "0.1", 1), ("30", "0.1", 3), ("7", "2", 14), ("15", "0.25", 4)],
+    [("20", "0.1", 2), ("24", "0.1", 2), ("30", "0.1", 3), ("7", "2", 14), ("15", "0.25", 4)],
 )
 def test_a_whole_number_stays_one_and_at_least_one(load_text: LoadText, value: str, times: str, product: int) -> None:
     scale = f"scales: {{laptop: {{shape: {{num_layers: {{times: {times}}}}}}}}}\n"

@@ -250,6 +250,14 @@ MISTAKES = {
         "averaging: ema\naveraging: none\n",
         "recipes/mine.yaml:4: averaging: given twice, first in line 3; keep one",
     ),
+    "a text that YAML cuts": (
+        "question: What of PR #462's score is training?\n",
+        'mine.yaml:3: question: the text ends before "#462\'s score is training?", for YAML takes that as a comment',
+    ),
+    "a product below its bounds": (
+        "shape: {num_layers: 3}\nscales: {laptop: {shape: {num_layers: {times: 0.1}}}}\n",
+        "mine.yaml:4: scales.laptop.shape.num_layers: 3 in the recipe times 0.1 is 1: found the number 1, it takes",
+    ),
     "a tab": (
         "shape:\n\tnum_layers: 3\n",
         "recipes/mine.yaml:4: a tab in column 1; YAML takes spaces",
