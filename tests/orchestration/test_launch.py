@@ -347,7 +347,7 @@ def test_hopeless_seeds_are_not_run_and_the_run_says_so(folder: Path, launch: La
 def test_other_data_than_the_run_was_started_on_is_refused(folder: Path, launch: Launch) -> None:
     found, other = corpus.embedded(), folder / "other data"
     other.mkdir()
-    for path in found.data_path.iterdir():
+    for path in found.data_path.glob("*.bin"):
         (other / path.name).write_bytes(path.read_bytes())
     shard = sorted(other.glob(contract.VAL_SHARDS))[0]
     shard.write_bytes(shard.read_bytes()[:-2] + b"\1\0")
