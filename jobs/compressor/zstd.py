@@ -13,8 +13,8 @@ class Zstd:
 
     Rounded weights are close to noise, and the optimal parser of level 22 loses bytes to matches that are chance: on
     27 M Gaussian weights of 6 bits it gives 18.51 MB, and 10.03 MB where rows are held at a limit of 1.0; with long
-    matches alone 18.50 and 9.77 MB (``make bench``). Both are tried, side by side, and the smallest is kept. Splitting the payload to
-    use more cores costs up to 0.7 %, and zstd's own threads up to 6 %: neither is done.
+    matches alone 18.50 and 9.77 MB (``make bench``). Both are tried, side by side, and the smallest is kept. Splitting
+    the payload to use more cores costs up to 0.7 %, and zstd's own threads up to 6 %: neither is done.
 
     Source: RFC 8878; level 22 as the field uses it.
     """
