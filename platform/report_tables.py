@@ -260,8 +260,8 @@ def _limits(report: Report) -> Table:
         ),
         rows=tuple(rows),
         note=(
-            "The largest of the seeds. Adapting is part of the evaluation; a score-first arm adapts while it scores. The "
-            "caps in seconds are meant for 8 H100; on another machine they are printed for orientation."
+            "The largest of the seeds. Adapting is part of the evaluation; a score-first arm adapts while it scores. "
+            "The caps in seconds are meant for 8 H100; on another machine they are printed for orientation."
         ),
     )
 
