@@ -209,6 +209,29 @@ def data_sha256(data_path: Path) -> str:
     return digest.hexdigest()
 
 
+def byte_tokenizer(path: Path) -> tuple[int, int] | None:
+    """Of a byte-level tokenizer, the field's byte260: the id of byte 0, and how many ids there are. None: another kind.
+
+    Such a tokenizer is a JSON file, ``{"tokenizer_type": "pure_byte", "config": {"byte_offset": 4, ...}, ...}``; the
+    ids below the offset are pad, BOS, EOS and unknown, those from it on are the bytes themselves.
+
+    Raises:
+        ValueError: a JSON file that is not this.
+    """
+    if path.suffix != ".json":
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        offset, count = found["config"]["byte_offset"], found["config"]["byte_count"]
+        if (found["tokenizer_type"], count) != ("pure_byte", 256) or type(offset) is not int or not 1 < offset < 2**15:
+            raise ValueError("another kind")
+    except OSError as error:
+        raise ValueError(f"{path}: no tokenizer there ({error.strerror})") from None
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f"{path}: not the JSON file of a byte-level tokenizer, tokenizer_type pure_byte") from None
+    return offset, offset + count
+
+
 def file_sha256(path: Path) -> str:
     """sha256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as file:

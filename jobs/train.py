@@ -30,6 +30,7 @@ from jobs.contract import (
     ArmResult,
     Assignment,
     TrunkRecord,
+    byte_tokenizer,
     data_sha256,
     file_sha256,
     read_result,
@@ -385,7 +386,8 @@ def write_header(job: Job, log: Log, parameters: int) -> None:
     log.line(f"recipe:{recipe.name} scale:{recipe.scale} program_sha256:{job.program_sha256}")
     log.line(f"Running Python {sys.version.split()[0]}")
     log.line(f"Running PyTorch {torch.__version__}")
-    log.line(f"val_bpb:enabled tokenizer_kind=sentencepiece tokenizer_path={job.assignment.tokenizer_path}")
+    kind = "sentencepiece" if byte_tokenizer(job.assignment.tokenizer_path) is None else "pure_byte"
+    log.line(f"val_bpb:enabled tokenizer_kind={kind} tokenizer_path={job.assignment.tokenizer_path}")
     log.line(f"train_loader:dataset:{data_path.name} train_shards:{len(list(data_path.glob(TRAIN_SHARDS)))}")
     log.line(f"val_loader:shards pattern={data_path / VAL_SHARDS} tokens:{job.tokens.numel() - 1}")
     log.line(f"model_params:{parameters}")

@@ -7,6 +7,8 @@ import sentencepiece
 import torch
 from torch import Tensor
 
+from jobs.contract import byte_tokenizer
+
 SPACE = "▁"  # how SentencePiece writes the space in front of a word
 
 
@@ -20,19 +22,23 @@ class ByteCounts:
 
     @staticmethod
     def of_tokenizer(path: Path, vocab_size: int) -> "ByteCounts":
-        """The counts of a SentencePiece model.
+        """The counts of a SentencePiece model, or of a byte-level tokenizer.
 
         Raises:
-            ValueError: no such file, not a SentencePiece model, or more pieces than the model has embeddings.
+            ValueError: no such file, neither of the two, or more pieces than the model has embeddings.
         """
+        if (of_bytes := byte_tokenizer(path)) is not None:
+            first, size = of_bytes
+            _require_room(path, size, vocab_size)
+            is_byte_V = (torch.arange(vocab_size) >= first) & (torch.arange(vocab_size) < size)
+            return ByteCounts(base_V=is_byte_V.long(), leading_space_V=torch.zeros_like(is_byte_V), boundary_V=~is_byte_V)
         if not path.is_file():
             raise ValueError(f"{path}: no such tokenizer; python -m platform.corpus makes or fetches one")
         try:
             pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise ValueError(f"{path}: not a SentencePiece model ({error})") from None
-        if pieces.vocab_size() > vocab_size:
-            raise ValueError(f"{path}: has {pieces.vocab_size()} pieces, shape.vocab_size is {vocab_size}")
+        _require_room(path, pieces.vocab_size(), vocab_size)
         base, leading_space, boundary = [0] * vocab_size, [False] * vocab_size, [True] * vocab_size
         for token in range(pieces.vocab_size()):
             if pieces.is_control(token) or pieces.is_unknown(token) or pieces.is_unused(token):
@@ -54,3 +60,8 @@ class ByteCounts:
         """Bytes of every target of a stream [N + 1]: int64 [N], on the CPU. A BOS target has none."""
         previous, target = tokens[:-1].cpu(), tokens[1:].cpu()
         return self.base_V[target] + (self.leading_space_V[target] & ~self.boundary_V[previous])
+
+
+def _require_room(path: Path, pieces: int, vocab_size: int) -> None:
+    if pieces > vocab_size:
+        raise ValueError(f"{path}: has {pieces} pieces, shape.vocab_size is {vocab_size}")

@@ -5,7 +5,7 @@ from array import array
 from pathlib import Path
 from sys import byteorder
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, file_sha256, shard_tokens
+from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, file_sha256, shard_tokens
 
 from ..paths import shown
 from .folder import MANIFEST_FILE
@@ -38,11 +38,13 @@ def missing(data_path: Path, tokenizer_path: Path) -> str | None:
 
 
 def vocabulary(tokenizer_path: Path) -> int:
-    """How many pieces a SentencePiece model has, read without SentencePiece.
+    """How many pieces a SentencePiece model has, read without SentencePiece; or how many ids a byte-level tokenizer.
 
     Raises:
         ValueError: no such file, or it is not a whole model; names it and says what was found.
     """
+    if (of_bytes := byte_tokenizer(tokenizer_path)) is not None:
+        return of_bytes[1]
     try:
         model = tokenizer_path.read_bytes()
     except OSError as error:

@@ -1,5 +1,6 @@
 """Bytes of each target: their sum is the length of the text, whatever is in it."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.contract import byte_tokenizer
 from jobs.data.byte_counts import SPACE, ByteCounts
 from jobs.data.shards import validation_tokens
 from tests.jobs.tiny import ENGLISH, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer
@@ -106,3 +108,30 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, corpus: Any) -> Non
             ByteCounts.of_tokenizer(path, TEXT_VOCABULARY)
     with pytest.raises(ValueError, match="330 pieces"):
         ByteCounts.of_tokenizer(corpus.tokenizer_path, TEXT_VOCABULARY - 1)
+
+
+def byte_level(folder: Path, **changes: Any) -> Path:
+    """The file of the field's byte260: four special ids, then the bytes."""
+    config = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "byte_offset": 4, "byte_count": 256}
+    told = {"tokenizer_type": "pure_byte", "config": config, "vocab_size": 260, **changes}
+    path = folder / "fineweb_pure_byte_260.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_a_byte_level_tokenizer_counts_a_byte_each(tmp_path: Path) -> None:
+    counts = ByteCounts.of_tokenizer(byte_level(tmp_path), 300)
+    documents = ["two  spaces", "", "ümlaut and 🌱\n"]
+    tokens = [token for text in documents for token in (1, *(4 + byte for byte in text.encode()))]
+    assert int(counts.of_targets(torch.tensor([0, *tokens])).sum()) == sum(len(text.encode()) for text in documents)
+    assert counts.base_V[260:].sum() == 0 and byte_tokenizer(tmp_path / "tokenizer.model") is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokenizer_type": "bpe"}, {"config": {}}, {"config": {"byte_offset": 4, "byte_count": 200}}]
+)
+def test_another_json_file_is_no_tokenizer(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"fineweb_pure_byte_260.json: not the JSON file of a byte-level tokenizer"):
+        ByteCounts.of_tokenizer(byte_level(tmp_path, **changes), 300)
+    with pytest.raises(ValueError, match=r"has 260 pieces, shape.vocab_size is 259"):
+        ByteCounts.of_tokenizer(byte_level(tmp_path), 259)

@@ -134,3 +134,11 @@ def test_looking_imports_nothing_heavy(data: Path, tokenizer: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_byte_level_tokenizer_has_the_ids_that_it_says(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bytes.json"
+    path.write_text(json.dumps({"tokenizer_type": "pure_byte", "config": {"byte_offset": 4, "byte_count": 256}}))
+    assert vocabulary(path) == 260
+    said = missing(data, path)
+    assert said is not None and "holds token 289" in said and "has 260 pieces" in said
