@@ -156,60 +156,54 @@ def sigma_of(run: Run, arm: str) -> tuple[Assumed, Interval]:
     return Assumed(value=std, source=f"sample std of {len(values)} seeds of arm {arm}"), Interval(low, high)
 
 
-def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number to reckon with")
-    return value
+class _Number(click.FloatRange):
+    """A number in a range; "nan" and "inf", which are floats too, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number to reckon with", param, ctx)
+        return number
 
 
 @click.command(help="Say before the money is spent how many seeds a gain needs, and what a number of seeds can show.")
 @click.option(
     "--sigma",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Number(min=0, min_open=True),
     help=f"Std of seeds, BPB.  [default: {SIGMA}]",
-    callback=_finite,
 )
 @click.option(
     "--from", "run_dir", type=click.Path(path_type=Path), help="Take sigma, time and tokenizer from this run."
 )
 @click.option("--arm", help="Arm of that run.  [default: its first]")
-@click.option(
-    "--paired-sigma", type=click.FloatRange(min=0, min_open=True), help="Std of paired gains, BPB.", callback=_finite
-)
-@click.option("--gain", type=float, help="The true gain that you hope for, BPB.", callback=_finite)
-@click.option(
-    "--margin-nats", type=click.FloatRange(min=0), default=0.005, show_default=True, help="Per token.", callback=_finite
-)
+@click.option("--paired-sigma", type=_Number(min=0, min_open=True), help="Std of paired gains, BPB.")
+@click.option("--gain", type=_Number(), help="The true gain that you hope for, BPB.")
+@click.option("--margin-nats", type=_Number(min=0), default=0.005, show_default=True, help="Per token.")
 @click.option(
     "--nats-per-bpb",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Number(min=0, min_open=True),
     help=f"[default: {NATS_PER_BPB}, SP1024]",
-    callback=_finite,
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=_Number(0, 0.5, min_open=True),
     default=0.01,
     show_default=True,
     help="One-sided.",
-    callback=_finite,
 )
 @click.option(
     "--power",
-    type=click.FloatRange(0.05, 0.999),
+    type=_Number(0.05, 0.999),
     default=0.8,
     show_default=True,
     help="Chance to pass.",
-    callback=_finite,
 )
 @click.option(
     "--against-seeds", type=click.IntRange(2, 10_000), help="Seeds the other side has.  [default: run as many again]"
 )
 @click.option("--gpus", type=click.IntRange(0), help="Of one seed.  [default: 8, or those of the run]")
-@click.option("--usd-per-gpu-hour", type=click.FloatRange(0), help=f"[default: {USD}; {USD_SOURCE}]", callback=_finite)
-@click.option(
-    "--minutes-per-seed", type=click.FloatRange(0), help=f"[default: {MINUTES:.0f}; {MINUTES_SOURCE}]", callback=_finite
-)
+@click.option("--usd-per-gpu-hour", type=_Number(0), help=f"[default: {USD}; {USD_SOURCE}]")
+@click.option("--minutes-per-seed", type=_Number(0), help=f"[default: {MINUTES:.0f}; {MINUTES_SOURCE}]")
 @click.option("--stop-when-hopeless", is_flag=True, help="Simulate what giving up early saves and costs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @explained()
