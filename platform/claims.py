@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import significance
 from .errors import UserError, nearest
-from .significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
+from .statistics import significance
+from .statistics.significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
 
 RULES = Path(__file__).parent / "rules"
 CHALLENGE = "pg-2026-readme"  # the rules that the challenge itself wrote down

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .metrics import events
 from .report import Report
-from .significance import Interval
+from .statistics.significance import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

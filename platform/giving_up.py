@@ -11,10 +11,10 @@ from pathlib import Path
 
 from . import claims, plan, to_beat
 from .errors import UserError
-from .futility import LEAST_CHANCE, SIGMA, StoppingRule, chance_to_pass
 from .plan import GivenUp
 from .results import Run, read_run
-from .significance import BPB, Amount, NatsPerToken, summarize
+from .statistics.futility import LEAST_CHANCE, SIGMA, StoppingRule, chance_to_pass
+from .statistics.significance import BPB, Amount, NatsPerToken, summarize
 from .to_beat import Score, ToBeat
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import click
 
 from .errors import UserError, explained
-from .futility import SIGMA, SIGMA_SOURCE, Outcome, StoppingRule, simulate
 from .metrics import own_seconds
 from .results import Run, read_run
-from .significance import BPB, Amount, Design, Interval, NatsPerToken, TestName, summarize
+from .statistics.futility import SIGMA, SIGMA_SOURCE, Outcome, StoppingRule, simulate
+from .statistics.significance import BPB, Amount, Design, Interval, NatsPerToken, TestName, summarize
 
 NATS_PER_BPB, NATS_SOURCE = 1.688454, "SP1024 on the challenge's validation text, as in the public logs"
 USD, USD_SOURCE = 2.5, "assumed: on-demand list prices of an H100 were 2 to 3 USD in 2025"

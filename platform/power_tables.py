@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from .futility import LEAST_CHANCE, Outcome
 from .power import AT_MOST, Assumed, Detectable, Needed, Question
+from .statistics.futility import LEAST_CHANCE, Outcome
 from .tables import NOTHING, Table, print_table
 
 AGAINST = {

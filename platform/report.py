@@ -25,7 +25,7 @@ from .errors import explained
 from .paths import RunPaths
 from .plan import Failure
 from .results import Open, Run, read_run
-from .significance import Interval, Summary, holm, summarize
+from .statistics.significance import Interval, Summary, holm, summarize
 
 NO_ADAPTATION = "no_adaptation"
 STEPS_APART = 0.05  # share; public records' seeds differ by 0.15 % in step time (median), the worst by 7.9 %

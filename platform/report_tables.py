@@ -12,7 +12,7 @@ from .metrics import own_seconds
 from .paths import shown
 from .report import ArmReport, Delta, Report
 from .results import Run
-from .significance import Comparison, Interval
+from .statistics.significance import Comparison, Interval
 from .tables import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
 SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json

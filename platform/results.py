@@ -15,7 +15,7 @@ from jobs.contract import ArmResult, TrunkRecord, read_result, read_trunk
 from . import plan as plans
 from .errors import UserError
 from .plan import Failure, GivenUp, Plan, Trial
-from .significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
+from .statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -151,7 +151,7 @@ def _worked_out(one: PrintedTest, sample: Sequence[float]) -> list[Finding]:
     if one.df:
         found.append(_test_figure(one, "df", one.df, [len(sample) - 1]))
     if one.p:
-        from ..significance import t_upper  # scipy, only where a printed p is there to be checked
+        from ..statistics.significance import t_upper  # scipy, only where a printed p is there to be checked
 
         p = t_upper(t, len(sample) - 1)
         found.append(_test_figure(one, "p", one.p, [p, 2 * min(p, 1 - p)]))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..claims import Claim, Judgement, compare
-from ..significance import Comparison, UnitError
+from ..statistics.significance import Comparison, UnitError
 from .reconcile import Finding
 from .record import Examined
 from .text import safe_data

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from platform.futility import StoppingRule, chance_to_pass, is_hopeless, simulate
-from platform.significance import BPB, Amount, Design, Scores, UnitError, one_sample, welch
+from platform.statistics.futility import StoppingRule, chance_to_pass, is_hopeless, simulate
+from platform.statistics.significance import BPB, Amount, Design, Scores, UnitError, one_sample, welch
 
 SIGMA = 0.00068
 NO_MARGIN = Amount(0.0, BPB)
@@ -68,7 +68,7 @@ def test_one_score_of_the_other_side_is_not_an_exact_number() -> None:
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="sigma"):
         StoppingRule(test="Welch t", planned=3, sigma=0.0)
-    from platform.significance import NatsPerByte
+    from platform.statistics.significance import NatsPerByte
 
     rule = StoppingRule(test="one-sample t", planned=3, sigma=SIGMA)
     with pytest.raises(UnitError):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.significance import (
+from platform.statistics.significance import (
     BPB,
     Amount,
     Comparison,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from platform.records.record import Examined, examine
-from platform.significance import t_upper
+from platform.statistics.significance import t_upper
 from tests.orchestration.records.written import mean, narrow_readme, std, without_ttt
 from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log
 
