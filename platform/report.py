@@ -20,11 +20,12 @@ import click
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
 
-from . import audit, claims, document
+from . import audit, document
 from .errors import explained
 from .paths import RunPaths
 from .plan import Failure
 from .results import Open, Run, read_run
+from .rules import claims
 from .statistics.significance import Interval, Summary, holm, summarize
 
 NO_ADAPTATION = "no_adaptation"

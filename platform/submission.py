@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
-from . import audit, claims, results
+from . import audit, results
 from .errors import UserError, nearest
 from .paths import ArmPaths, RunPaths, shown
 from .plan import RECORD_PROCESSES
@@ -18,6 +18,7 @@ from .records.forensics import SPLIT_BYTES
 from .records.log import read_log
 from .records.runs import Evaluation, LogRun
 from .results import Run
+from .rules import claims
 from .squeeze import is_made_of
 
 RECORD_CARD = "H100"

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import click
 
-from . import claims
-from .claims import Claim
 from .errors import UserError, explained
 from .paths import RunPaths
 from .records import folder as record_folder
@@ -22,6 +20,8 @@ from .records.claim import claim_of
 from .records.data import as_data, dumps
 from .records.record import AGREES, ROUNDING_ONLY, Examined, examine
 from .records.text import safe
+from .rules import claims
+from .rules.claims import Claim
 
 WIDTH_WITHOUT_TERMINAL = 140
 

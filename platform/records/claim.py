@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ..claims import Claim, SeedFacts
+from ..rules.claims import Claim, SeedFacts
 from . import forensics
 from .evidence import SeedEvidence
 from .record import Examined

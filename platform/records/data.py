@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..claims import Claim, Judgement, compare
+from ..rules.claims import Claim, Judgement, compare
 from ..statistics.significance import Comparison, UnitError
 from .reconcile import Finding
 from .record import Examined

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
+from ..rules.claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
 from .numbers import Status
 from .quantities import BYTES, COUNT, DIMENSIONS, MEMORY, TIME
 from .reconcile import Finding

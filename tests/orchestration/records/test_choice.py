@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from platform.claims import judge, load
 from platform.records.claim import claim_of
 from platform.records.folder import seed_in_name
 from platform.records.record import Examined, examine
+from platform.rules.claims import judge, load
 from tests.orchestration.records.written import COMPACT, mean, narrow_readme, record, without_ttt
 from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log, compact_log
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from platform.claims import Claim, SeedFacts, compare
 from platform.records.claim import claim_of
 from platform.records.record import Examined, examine
+from platform.rules.claims import Claim, SeedFacts, compare
 
 RECORDS = Path(os.environ.get("GOLF_RECORDS", ""))
 EXPECTED: list[dict[str, Any]] = (

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from platform import claims
-from platform.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, SeedFacts, judge, load, names
 from platform.errors import UserError
 from platform.records.claim import claim_of
 from platform.records.forensics import memorised, scored_bytes
 from platform.records.record import examine
+from platform.rules import claims
+from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, SeedFacts, judge, load, names
 from tests.orchestration.records.written import SPACED, mean, narrow_readme, record, without_ttt
 from tests.orchestration.records.written_logs import SP1024, SP8192, Numbers, baseline_log, spaced_log
 

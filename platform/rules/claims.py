@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, nearest
-from .statistics import significance
-from .statistics.significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
+from ..errors import UserError, nearest
+from ..statistics import significance
+from ..statistics.significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
 
-RULES = Path(__file__).parent / "rules"
+RULES = Path(__file__).parent
 CHALLENGE = "pg-2026-readme"  # the rules that the challenge itself wrote down
 PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
 NEEDS_AGAINST = "needs the record to beat (--against)"
