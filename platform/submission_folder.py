@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import figures, ledger, report, submission_readme
-from .derivation import Expression, LedgerError
+from . import figures, report, submission_readme
 from .errors import RunFailed, UserError
-from .ledger import README_FILE, SUBMISSION_FILE, Draft
+from .ledger import ledger
+from .ledger.derivation import Expression, LedgerError
+from .ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from .paths import shown
 from .records.record import AGREES, examine
 from .results import Run

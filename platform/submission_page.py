@@ -7,8 +7,8 @@ the results.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .derivation import Expression
-from .ledger import Draft
+from .ledger.derivation import Expression
+from .ledger.ledger import Draft
 from .records.runs import Evaluation
 from .results import Run
 from .submission import Candidate, Seed

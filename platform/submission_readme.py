@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from . import submission_tables
-from .ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
+from .ledger.ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
 from .squeeze import unpacked
 from .submission_files import (
     LINEAGE_FILE,

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from jobs.contract import SCORE_FIRST
 
-from .derivation import Expression
-from .ledger import Draft
+from .ledger.derivation import Expression
+from .ledger.ledger import Draft
 from .records.runs import Evaluation
 from .results import Run
 from .submission import Seed

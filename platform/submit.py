@@ -51,7 +51,8 @@ def main(
     name: str | None,
     as_json: bool,
 ) -> None:
-    from . import ledger, results, submission, submission_folder, to_beat
+    from . import results, submission, submission_folder, to_beat
+    from .ledger import ledger
 
     found = submission.candidate(run_dir, arm)
     reasons = [*found.reasons, *(() if non_record else found.not_a_record)]

@@ -2,9 +2,9 @@
 
 from decimal import Decimal, InvalidOperation
 
-from .. import ledger
-from ..derivation import LedgerError
-from ..ledger import LEDGER_FILE, Problem
+from ..ledger import ledger
+from ..ledger.derivation import LedgerError
+from ..ledger.ledger import LEDGER_FILE, Problem
 from .figure import Figure
 from .folder import RecordFiles
 from .numbers import Printed, Status

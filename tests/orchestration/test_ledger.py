@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform import ledger
-from platform.derivation import MOST_FILE_BYTES, Folder, LedgerError, derive, formatted
-from platform.ledger import LEDGER_FILE, README_FILE, SUBMISSION_FILE, Draft, check
+from platform.ledger import ledger
+from platform.ledger.derivation import MOST_FILE_BYTES, Folder, LedgerError, derive, formatted
+from platform.ledger.ledger import LEDGER_FILE, README_FILE, SUBMISSION_FILE, Draft, check
 
 LOG = "warmup_step:2/2\nstep:40/100 val_loss:5.5 val_bpb:3.25 train_time:400ms step_avg:10.00ms\nfinal int6: 7 bytes\n"
 

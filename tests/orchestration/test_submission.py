@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.contract import Assignment, file_sha256, read_result, write_record
-from platform import ledger, submit, verify
+from platform import submit, verify
 from platform.audit import Audit
 from platform.experiment import prepare
+from platform.ledger import ledger
 from platform.plan import Failure, Plan, write_failure
 from platform.records.record import AGREES, MISMATCH, examine
 from platform.squeeze import Form, squeeze

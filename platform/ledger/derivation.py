@@ -22,8 +22,8 @@ from typing import Any
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, file_sha256
 
-from .statistics import significance
-from .statistics.significance import BPB, Amount, Scores
+from ..statistics import significance
+from ..statistics.significance import BPB, Amount, Scores
 
 MOST_FILE_BYTES = 16 << 20
 MOST_DEPTH = 8
