@@ -12,11 +12,11 @@ from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
 from . import audit, results
 from .errors import UserError, nearest
+from .logs.forensics import SPLIT_BYTES
+from .logs.log import read_log
+from .logs.runs import Evaluation, LogRun
 from .paths import ArmPaths, RunPaths, shown
 from .plan import RECORD_PROCESSES
-from .records.forensics import SPLIT_BYTES
-from .records.log import read_log
-from .records.runs import Evaluation, LogRun
 from .results import Run
 from .rules import claims
 from .squeeze import is_made_of

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from ..logs.log import LogFile
+from ..logs.runs import KINDS, LogRun
 from .evidence import SeedEvidence
 from .figure import Figure
 from .final_line import any_claimed, final_of, label_of, mean_is_claimed
 from .folder import ReadRecord, number_in_name, seed_in_name
-from .log import LogFile
 from .numbers import Status
 from .reconcile import ANY, LOSSES, SCORES, reconcile
-from .runs import KINDS, LogRun
 
 _SIDE_RUN = re.compile(
     r"ablat|baseline"

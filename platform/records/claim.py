@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ..logs import forensics
+from ..logs.runs import Evaluation, LogRun
 from ..rules.claims import Claim, SeedFacts
-from . import forensics
 from .evidence import SeedEvidence
 from .record import Examined
-from .runs import Evaluation, LogRun
 
 _SCORE_FIRST_MARKERS = ("ttt_sliding", "ttt_phased", "ttt_lora", "ttt_chunk")
 _LEARNED_FIRST_MARKERS = ("ttt_epoch", "ttt_phase1")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from ..logs.text import safe_data
 from ..rules.claims import Claim, Judgement, compare
 from ..statistics.significance import Comparison, UnitError
 from .reconcile import Finding
 from .record import Examined
-from .text import safe_data
 
 MARGIN_NATS = 0.005  # of the README's rule, per token
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from .runs import KINDS, Evaluation, LogRun
+from ..logs.runs import KINDS, Evaluation, LogRun
 
 ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say
 

@@ -8,9 +8,9 @@ claims is another line.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+from ..logs.runs import KINDS, Evaluation, LogRun
 from .figure import Figure
 from .numbers import Status, agreement
-from .runs import KINDS, Evaluation, LogRun
 
 HEADLINES = ("claim", "mean")  # statistics of a score that is not one seed's
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..logs.log import LogFile, read_log
+from ..logs.text import safe, small_text
 from . import json_lines, readme, submission_file
 from .figure import Claims, Figure
-from .log import LogFile, read_log
 from .quantities import BPB, DIMENSIONS
-from .text import safe, small_text
 
 MOST_FILES = 5_000
 MOST_LOGS = 500

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ..logs.grammar import parse
 from .figure import Figure
-from .grammar import parse
 from .markdown import Prose
 from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
 from .quantities import BPB, BYTES, DIMENSIONS, NATS, TIME, Meaning, meaning

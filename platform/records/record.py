@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from . import choice, conventions, folder, forensics, own_ledger
+from ..logs import forensics
+from ..logs.forensics import Bytes
+from ..logs.runs import described, nats_per_bpb
+from ..logs.text import safe
+from . import choice, conventions, folder, own_ledger
 from .choice import Claimed, seed_of_log
 from .conventions import StdConvention
 from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
 from .figure import Figure
 from .final_line import HEADLINES, final_of
 from .folder import ReadRecord
-from .forensics import Bytes
 from .numbers import Printed, Status
 from .reconcile import LOSSES, SCORES, Finding, reconcile, verdict
-from .runs import described, nats_per_bpb
-from .text import safe
 from .unpack import Script, script
 
 AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"

@@ -9,12 +9,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..logs.text import safe
 from ..rules.claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
 from .numbers import Status
 from .quantities import BYTES, COUNT, DIMENSIONS, MEMORY, TIME
 from .reconcile import Finding
 from .record import AGREES, MISMATCH, NO_LOG, ROUNDING_ONLY, Examined, Score
-from .text import safe
 
 MOST_ROWS = 14  # of one kind; --json has all
 _COLOURS = {AGREES: "green", ROUNDING_ONLY: "cyan", MISMATCH: "red", NO_LOG: "yellow"}

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from ..logs.text import safe
 from .evidence import ARTIFACT_LIMIT_BYTES
 from .figure import Claims, Conversion, Figure
 from .json_lines import Leaf, Node, parse
 from .numbers import Printed, printed, printed_std
 from .quantities import BPB, DIMENSIONS, NATS, meaning
 from .readme_tables import HIGHEST_BPB, LOWEST_BPB, in_unit, is_plausible, row_statistic
-from .text import safe
 
 BPB_AS_LOSS = Decimal("1.6")  # a val_loss below this, with no val_bpb beside it, is a BPB value
 MOST_DIGITS = 40

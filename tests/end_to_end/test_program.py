@@ -26,8 +26,8 @@ from jobs.contract import (
     read_trunk,
 )
 from platform.inline import inline
+from platform.logs.log import read_log
 from platform.recipe import entry_program, load, program
-from platform.records.log import read_log
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.

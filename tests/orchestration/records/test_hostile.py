@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from platform.logs.text import LINE_BYTES, raw_lines, safe
 from platform.records.claim import claim_of
 from platform.records.data import as_data, dumps
 from platform.records.record import examine
 from platform.records.show import show
-from platform.records.text import LINE_BYTES, raw_lines, safe
 from platform.records.unpack import MOST_UNPACKED_BYTES, script
 from platform.rules.claims import judge_all
 from tests.orchestration.records.written import narrow_readme, record, without_ttt

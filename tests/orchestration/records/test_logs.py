@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from platform.records.grammar import parse
-from platform.records.log import LogFile, read_log
-from platform.records.runs import IN_TRAINING_LABEL, LogRun, described, kind_of
+from platform.logs.grammar import parse
+from platform.logs.log import LogFile, read_log
+from platform.logs.runs import IN_TRAINING_LABEL, LogRun, described, kind_of
 from tests.orchestration.records.written import COMPACT, OTHER, SPACED
 from tests.orchestration.records.written_logs import (
     RULE,

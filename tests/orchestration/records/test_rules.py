@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from platform.errors import UserError
+from platform.logs.forensics import memorised, scored_bytes
 from platform.records.claim import claim_of
-from platform.records.forensics import memorised, scored_bytes
 from platform.records.record import examine
 from platform.rules import claims
 from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, SeedFacts, judge, load, names
