@@ -28,12 +28,12 @@ import click
 
 from jobs.contract import PRE_EVAL, SCORE_FIRST
 
-from . import entry, recipe
-from .choices import Choices
 from .environment import kept
 from .errors import RunFailed, UserError, explained
-from .inline import inline
 from .paths import ROOT, RunPaths, shown
+from .program import entry, recipe
+from .program.choices import Choices
+from .program.inline import inline
 
 SMALL_SCALE = "smoke"  # of the model
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from jobs.contract import data_sha256, file_sha256
 
-from . import corpus, plan, recipe, size
-from .choices import Choices
+from . import corpus, plan
 from .corpus.preflight import vocabulary
 from .errors import UserError
 from .paths import ROOT, RunPaths, shown
 from .plan import Plan, Trial
-from .size import Size
-from .squeeze import Form
+from .program import recipe, size
+from .program.choices import Choices
+from .program.size import Size
+from .program.squeeze import Form
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 

@@ -1,285 +1,44 @@
-"""A recipe file to checked choices: its parents, itself, the scale; then to the program that every trial runs.
+"""The command: show what a recipe becomes.
 
 python -m platform.recipe recipes/leaky_cosine.yaml            the entry program: imports and one Recipe(...)
 python -m platform.recipe recipes/leaky_cosine.yaml --program  the one file that runs, is counted and ships
 python -m platform.recipe recipes/leaky_cosine.yaml --diff recipes/gptq_lite_414.yaml   what differs: the ablation
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from . import catalog as catalogs
-from .catalog import Catalog
-from .choices import Choices, Machine, Pick, Value
-from .document import Node, read
-from .entry import entry_program, program, trunk_text
-from .errors import UserError, explained, nearest
-from .knobs import Knob
-from .layers import NOTHING, Layer, Reader
-from .paths import ROOT, shown
+import click
 
-__all__ = ["Choices", "Machine", "Pick", "entry_program", "load", "program", "resolved_yaml", "trunk_text", "with_arms"]
+from .errors import explained
+from .program import recipe as recipes
+from .program.recipe import DEFAULT_SCALE
 
-DEFAULT_SCALE = "eight_h100"
-RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # the folder of its results begins with it
-DESCRIPTION = ("question", "source", "published", "against")  # what decides nothing
+FILE = click.Path(path_type=Path)
 
 
-def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
-    """The choices of the recipe ``path`` at ``scale`` (default: eight_h100), checked against the catalog of ``root``.
-
-    From below to above: the parents, the oldest first; the recipe; the scale; what the parents and then the recipe say
-    of this scale.
-
-    Raises:
-        UserError: whatever is wrong in the recipe, its parents or the scale; with file, line, key, the value
-            found, what is possible and the nearest name.
-    """
-    known = catalogs.read(root)
-    family = [_Document.of(file, known) for file in _with_parents(path, root)]
-    own = family[-1]
-    if not own.description.get("question"):
-        raise UserError(f"{shown(path)}: question: missing; say in a sentence what this recipe is there to find out")
-    files = _scale_files(path, root)
-    for document in family:
-        document.refuse_unknown_scales(files)
-    scale = scale or DEFAULT_SCALE
-    if scale not in files:
-        raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
-    overlay = Reader(known, multiplies=True).scale_layer(read(files[scale]).entries("entries"), may_choose=False)
-    final = NOTHING
-    for layer in (
-        *(one.layer for one in family),
-        overlay,
-        *(one.scales[scale] for one in family if scale in one.scales),
-    ):
-        final = layer.over(final, known)
-    _refuse_gaps(final, known, path)
-    assert final.arms is not None, "refused as a gap"
-    return Choices(
-        name=path.stem,
-        scale=scale,
-        question=own.description["question"],
-        source=own.description.get("source"),
-        published=own.description.get("published"),
-        against=own.description.get("against"),
-        path=path,
-        sections=final.sections,
-        picks=final.picks,
-        arms=final.arms,
-        machine=_machine(final.machine, files[scale]),
-        overruled=tuple(overlay.overruled(own.layer, own.scales.get(scale, NOTHING))),
-        catalog=known,
-    )
-
-
-def with_arms(choices: Choices, names: tuple[str, ...]) -> Choices:
-    """``choices`` with only these arms, in the recipe's order.
-
-    Raises:
-        UserError: no arm at all, an arm that the recipe does not have, or one named twice.
-    """
-    for at, name in enumerate(names):
-        if name not in choices.arms:
-            possible = f"possible: {', '.join(choices.arms)}{nearest(name, choices.arms)}"
-            raise UserError(f"{shown(choices.path)}: arms: no arm {name!r}; {possible}")
-        if name in names[:at]:
-            raise UserError(f"{shown(choices.path)}: arms: {name} is asked for twice; once is enough")
-    if not names:
-        raise UserError(f"{shown(choices.path)}: arms: ask for at least one of {', '.join(choices.arms)}")
-    return replace(choices, arms={name: pick for name, pick in choices.arms.items() if name in names})
-
-
-def resolved_yaml(choices: Choices) -> str:
-    """What the program was made from, parents and scale applied, defaults included: for readers, not to be launched."""
-    import yaml
-
-    tree: dict[str, Any] = {"name": choices.name, "scale": choices.scale}
-    tree |= {key: getattr(choices, key) for key in DESCRIPTION if getattr(choices, key) is not None}
-    for name in choices.catalog.order:
-        if name in choices.catalog.sections:
-            tree[name] = {knob: choices.setting(name, knob) for knob in choices.catalog.sections[name].knobs}
-        elif name in choices.catalog.fields:
-            missing = () if choices.catalog.fields[name].takes == "several" else None
-            tree[name] = _plain(choices.arms if name == "arms" else choices.picks.get(name, missing))
-    machine = {key: value for key, value in vars(choices.machine).items() if value is not None}
-    tree["machine"] = {key: str(value) if isinstance(value, Path) else value for key, value in machine.items()}
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
-    return f"# {choices.name} at scale {choices.scale}: parents and scale applied, every knob with its value.\n{text}"
-
-
-def _plain(value: Value) -> Any:
-    if isinstance(value, Pick):
-        knobs = {name: _plain(value.value(name)) for name in value.technique.knobs}
-        return {value.name: knobs} if knobs else value.name
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Document:
-    """One recipe file, checked on its own."""
-
-    description: Mapping[str, str]
-    layer: Layer
-    scales: Mapping[str, Layer]
-    scale_nodes: Mapping[str, Node]
-
-    @staticmethod
-    def of(top: Node, catalog: Catalog) -> "_Document":
-        entries = dict(top.entries("entries"))
-        for name, node in entries.items():
-            if name not in (possible := [*DESCRIPTION, *catalog.sections, *catalog.fields, "scales"]):
-                raise node.unknown(possible, "entry")
-        description = {name: _text(entries.pop(name)) for name in DESCRIPTION if name in entries}
-        scales = entries.pop("scales").entries("names of scales") if "scales" in entries else {}
-        reader = Reader(catalog, multiplies=True)
-        return _Document(
-            description=description,
-            layer=Reader(catalog).recipe_layer(entries),
-            scales={
-                name: reader.scale_layer(node.entries("entries"), may_choose=True) for name, node in scales.items()
-            },
-            scale_nodes=scales,
-        )
-
-    def refuse_unknown_scales(self, known: Mapping[str, Path]) -> None:
-        for name, node in self.scale_nodes.items():
-            if name not in known:
-                raise node.unknown(known, "scale")
-
-
-def _with_parents(path: Path, root: Path) -> list[Node]:
-    """The recipe's file and those of its parents, the oldest first."""
-    files: list[Node] = []
-    seen: list[Path] = []
-    asked: Node | None = None
-    while True:
-        if not RECIPE_NAME.fullmatch(path.stem):
-            raise UserError(f"{shown(path)}: a recipe's name is letters, digits, _ and -: it names a folder of results")
-        if asked and path.resolve() in seen:
-            names = [one.stem for one in [*seen[seen.index(path.resolve()) :], path]]
-            raise asked.error(f"a cycle, {' -> '.join(names)}; one of them must be against nothing or another recipe")
-        seen.append(path.resolve())
-        files.insert(0, top := read(path))
-        asked = top.entries("entries").get("against")
-        if asked is None or asked.value is None:
-            return files
-        path = _parent(asked, path, root)
-
-
-def _parent(asked: Node, child: Path, root: Path) -> Path:
-    """The file of the recipe that ``asked`` names: beside the child, or among the checkout's recipes."""
-    folders = (child.parent, root / "recipes")
-    for file in (folder / f"{asked.value}.yaml" for folder in folders):
-        if RECIPE_NAME.fullmatch(str(asked.value)) and file.is_file():
-            return file
-    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} - {child.stem})
-    possible = f"possible: {', '.join(names) or 'there is no other'}{nearest(str(asked.value), names)}"
-    raise asked.error(f"found {asked.found()}, which names no recipe beside this one; {possible}")
-
-
-def _scale_files(path: Path, root: Path) -> dict[str, Path]:
-    """The scales that the recipe can have: the checkout's, and those beside it."""
-    folders = (root / "recipes" / "scales", path.parent / "scales")
-    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
-
-
-def _refuse_gaps(final: Layer, catalog: Catalog, path: Path) -> None:
-    for name, field in catalog.fields.items():
-        missing = not final.arms if field.takes == "named" else field.takes == "one" and final.picks.get(name) is None
-        if missing:
-            possible = ", ".join(catalog.families[field.family].techniques) or "there are none"
-            raise UserError(f"{shown(path)}: {name}: missing, here and in its parents; possible: {possible}")
-    for where, knobs, values in _settings(final, catalog):
-        for knob in knobs.values():
-            if knob.required and knob.name not in values:
-                raise UserError(
-                    f"{shown(path)}: {where}.{knob.name}: has no value and no default; it takes {knob.kind}"
-                )
-
-
-def _settings(final: Layer, catalog: Catalog) -> Iterator[tuple[str, Mapping[str, Knob], Mapping[str, Value]]]:
-    """Every place that has knobs: its key, the knobs, and the values that are set."""
-
-    def inside(where: str, value: Value) -> Iterator[tuple[str, Mapping[str, Knob], Mapping[str, Value]]]:
-        if isinstance(value, Pick):
-            yield f"{where}.{value.name}", value.technique.knobs, value.knobs
-            for name, one in value.knobs.items():
-                yield from inside(f"{where}.{value.name}.{name}", one)
-        elif isinstance(value, tuple):
-            for at, one in enumerate(value):
-                yield from inside(f"{where}[{at}]", one)
-
-    for name, section in catalog.sections.items():
-        yield name, section.knobs, final.sections.get(name, {})
-    for name, value in {**final.picks, **{f"arms.{name}": pick for name, pick in (final.arms or {}).items()}}.items():
-        yield from inside(name, value)
-
-
-def _machine(values: Mapping[str, Any], scale: Path) -> Machine:
-    missing = [name for name in ("processes", "gpus", "cpus") if name not in values]
-    paths = [name for name in ("data_path", "tokenizer_path") if name in values]
-    if missing or len(paths) != (0 if "corpus" in values else 2):
-        found = ", ".join(f"{name}: {value}" for name, value in values.items()) or "nothing"
-        raise UserError(
-            f"{shown(scale)}: machine: found {found}; it says processes, gpus and cpus, and either corpus or both "
-            f"data_path and tokenizer_path"
-        )
-    read: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in values.items()}
-    return Machine(**read)
-
-
-def _text(node: Node) -> str:
-    if node.value is None:
-        return ""
-    if not isinstance(node.value, str):
-        raise node.error(f"found {node.found()}, it takes text; put it in quotes")
-    if not (text := " ".join(node.value.split())).isprintable():
-        raise node.error("there is a character in it that cannot be printed")
-    return text
-
-
-def _command() -> Any:
-    import click
-
-    file = click.Path(path_type=Path)
-
-    @click.command(help="Show what a recipe becomes: its entry program, unless an option asks for something else.")
-    @click.argument("recipe", type=file)
-    @click.option("--scale", help=f"The machine it is for: a file of recipes/scales. Default: {DEFAULT_SCALE}.")
-    @click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
-    @click.option("--program", "as_program", is_flag=True, help="The one file that runs, is counted and ships.")
-    @click.option("--resolved", "as_yaml", is_flag=True, help="Every knob with its value, defaults included.")
-    @click.option("--diff", "other", metavar="RECIPE", type=file, help="What differs from the program of RECIPE.")
-    @explained()
-    def command(
-        recipe: Path, scale: str | None, arms: tuple[str, ...], as_program: bool, as_yaml: bool, other: Path | None
-    ) -> None:
-        if as_program + as_yaml + (other is not None) > 1:
-            raise click.UsageError("--program, --resolved and --diff exclude each other")
-        choices = load(recipe, scale)
-        choices = with_arms(choices, arms) if arms else choices
-        if other:
-            text = _difference(load(other, scale), choices)
-        else:
-            text = (program if as_program else resolved_yaml if as_yaml else entry_program)(choices)
-        print(text, end="")
-
-    return command
-
-
-def _difference(old: Choices, new: Choices) -> str:
-    """The unified difference of two programs, from ``old`` to ``new``."""
-    from difflib import unified_diff
-
-    before, after = (program(choices).splitlines(keepends=True) for choices in (old, new))
-    return "".join(unified_diff(before, after, fromfile=old.name, tofile=new.name))
+@click.command(help="Show what a recipe becomes: its entry program, unless an option asks for something else.")
+@click.argument("recipe", type=FILE)
+@click.option("--scale", help=f"The machine it is for: a file of recipes/scales. Default: {DEFAULT_SCALE}.")
+@click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
+@click.option("--program", "as_program", is_flag=True, help="The one file that runs, is counted and ships.")
+@click.option("--resolved", "as_yaml", is_flag=True, help="Every knob with its value, defaults included.")
+@click.option("--diff", "other", metavar="RECIPE", type=FILE, help="What differs from the program of RECIPE.")
+@explained()
+def main(
+    recipe: Path, scale: str | None, arms: tuple[str, ...], as_program: bool, as_yaml: bool, other: Path | None
+) -> None:
+    if as_program + as_yaml + (other is not None) > 1:
+        raise click.UsageError("--program, --resolved and --diff exclude each other")
+    choices = recipes.load(recipe, scale)
+    choices = recipes.with_arms(choices, arms) if arms else choices
+    if other:
+        text = recipes.difference(recipes.load(other, scale), choices)
+    elif as_program:
+        text = recipes.program(choices)
+    else:
+        text = recipes.resolved_yaml(choices) if as_yaml else recipes.entry_program(choices)
+    print(text, end="")
 
 
 if __name__ == "__main__":
-    _command()()
+    main()

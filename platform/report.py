@@ -20,10 +20,11 @@ import click
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
 
-from . import audit, document
+from . import audit
 from .errors import explained
 from .paths import RunPaths
 from .plan import Failure
+from .program import document
 from .results import Open, Run, read_run
 from .rules import claims
 from .statistics.significance import Interval, Summary, holm, summarize

@@ -17,9 +17,9 @@ from .logs.log import read_log
 from .logs.runs import Evaluation, LogRun
 from .paths import ArmPaths, RunPaths, shown
 from .plan import RECORD_PROCESSES
+from .program.squeeze import is_made_of
 from .results import Run
 from .rules import claims
-from .squeeze import is_made_of
 
 RECORD_CARD = "H100"
 

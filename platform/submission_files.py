@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import audit, document
+from . import audit
 from .paths import RECIPES
+from .program import document
+from .program.squeeze import unpacked
 from .results import Run
-from .squeeze import unpacked
 from .submission import Candidate
 from .to_beat import ToBeat
 

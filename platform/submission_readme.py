@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import submission_tables
 from .ledger.ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
-from .squeeze import unpacked
+from .program.squeeze import unpacked
 from .submission_files import (
     LINEAGE_FILE,
     PLAN_FILE,

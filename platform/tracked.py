@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from jobs.contract import ArmResult
 
-from . import document
 from .metrics import events
 from .paths import RunPaths
 from .plan import Failure, Plan
+from .program import document
 from .report import Report
 from .tables import clean
 

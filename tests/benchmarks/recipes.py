@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def recipe_object(name: str, scale: str) -> Any:
     """The ``Recipe`` that ``recipes/<name>.yaml`` at ``scale`` compiles to."""
-    from platform import entry, recipe
+    from platform.program import entry, recipe
 
     text = entry.entry_program(recipe.load(ROOT / "recipes" / f"{name}.yaml", scale))
     module = types.ModuleType(f"entry_{name}_{scale}")

@@ -25,9 +25,9 @@ from jobs.contract import (
     read_result,
     read_trunk,
 )
-from platform.inline import inline
 from platform.logs.log import read_log
-from platform.recipe import entry_program, load, program
+from platform.program.inline import inline
+from platform.program.recipe import entry_program, load, program
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.

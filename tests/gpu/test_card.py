@@ -97,9 +97,9 @@ def test_steps_of_the_full_model_fit_and_are_measured() -> None:
 
 def test_a_whole_job_runs_under_torchrun(tmp_path: Path) -> None:
     """Trunk, artifact read back, no TTT and score-first, by the program alone in an empty folder."""
-    from platform import entry, recipe
-    from platform.catalog import read
-    from platform.inline import inline
+    from platform.program import entry, recipe
+    from platform.program.catalog import read
+    from platform.program.inline import inline
 
     corpus = embedded_corpus()
     choices = recipe.with_arms(

@@ -17,8 +17,8 @@ from jobs.evaluation.sliding import Sliding
 from jobs.model import IGNORED, Transformer
 from jobs.scoring import Event
 from jobs.train import snake_case
-from platform.knobs import Scalar, nested_family
-from platform.recipe import entry_program, load
+from platform.program.knobs import Scalar, nested_family
+from platform.program.recipe import entry_program, load
 from tests.jobs import tiny
 from tests.jobs.adapted import score_adapted, setting_of
 from tests.jobs.tiny import ALONE, LENGTH, ROOT, VOCABULARY, Case, every, model_of, noisy, small, state_of, technique

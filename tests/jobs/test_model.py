@@ -13,7 +13,7 @@ from jobs.kernels.attention import causal_attention
 from jobs.layers import Linear
 from jobs.model import IGNORED, MATRIX_KINDS, Transformer, tensor_kinds
 from jobs.recipe import Recipe
-from platform.recipe import entry_program, load
+from platform.program.recipe import entry_program, load
 from tests.jobs import tiny
 from tests.jobs.tiny import (
     ALONE,

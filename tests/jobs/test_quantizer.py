@@ -14,7 +14,7 @@ from jobs.artifact import Encoded, load_into, pack, unpack
 from jobs.calibration import Calibration
 from jobs.model import tensor_kinds
 from jobs.quantization import Grid, magnitude_quantile, qmax, row_quantile
-from platform.knobs import nested_family
+from platform.program.knobs import nested_family
 from tests.jobs import tiny
 from tests.jobs.tiny import ALONE, LENGTH, VOCABULARY, Case, every, model_of, noisy, state_of, technique
 

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.contract import Assignment, read_result
 from jobs.train import main
-from platform.recipe import entry_program, load
+from platform.program.recipe import entry_program, load
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, recipe_of, stream, train_tokenizer, write_shard
 
 

@@ -24,10 +24,10 @@ from jobs.log import Log
 from jobs.model import Transformer, build_model
 from jobs.recipe import Budget, Recipe, Shape
 from jobs.world import World
-from platform import catalog as catalogs
-from platform.catalog import Catalog, Technique
-from platform.knobs import OneOf, Scalar, nested_family
-from platform.recipe import entry_program, load
+from platform.program import catalog as catalogs
+from platform.program.catalog import Catalog, Technique
+from platform.program.knobs import OneOf, Scalar, nested_family
+from platform.program.recipe import entry_program, load
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY, LENGTH = 64, 32

@@ -14,9 +14,9 @@ from platform import report, report_tables, tables
 from platform.errors import UserError
 from platform.experiment import Experiment, prepare
 from platform.plan import Plan, Trial
+from platform.program.squeeze import Form
 from platform.report import build
 from platform.results import read_run
-from platform.squeeze import Form
 from platform.trial import JobFailed, run
 from tests.orchestration.finished import finish, small_data
 

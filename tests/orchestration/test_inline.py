@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform.errors import UserError
-from platform.inline import inline
+from platform.program.inline import inline
 
 ROOT = Path(__file__).parents[2]
 MAIN = 'if __name__ == "__main__":\n    print({})\n'

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from jobs.contract import Assignment
 from platform.errors import UserError
-from platform.recipe import load, program
+from platform.program.recipe import load, program
+from platform.program.squeeze import Form, main, pack, squeeze
 from platform.records.unpack import script
-from platform.squeeze import Form, main, pack, squeeze
 from tests.orchestration.finished import run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.recipe import Choices, load
+from platform.program.recipe import Choices, load
 
 WriteFiles = Callable[[dict[str, str]], Path]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from platform import catalog
-from platform.bounds import BOUNDS, MEMORY, ONE_OR_MORE, POSITIVE, Bounds
+from platform.program import catalog
+from platform.program.bounds import BOUNDS, MEMORY, ONE_OR_MORE, POSITIVE, Bounds
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from platform import catalog
 from platform.errors import UserError
-from platform.knobs import kind_of
+from platform.program import catalog
+from platform.program.knobs import kind_of
 
 ROOT = Path(__file__).parents[3]
 REAL = catalog.read(ROOT)

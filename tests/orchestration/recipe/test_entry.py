@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.recipe import Choices, entry_program, load, program, trunk_text
+from platform.program.recipe import Choices, entry_program, load, program, trunk_text
 
 LoadText = Callable[..., Choices]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from platform.errors import UserError
-from platform.recipe import Choices, entry_program, load, program, resolved_yaml, trunk_text, with_arms
+from platform.program.recipe import Choices, entry_program, load, program, resolved_yaml, trunk_text, with_arms
 
 LoadText = Callable[..., Choices]
 
@@ -349,7 +349,7 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from pathlib import Path; from platform.recipe import load, program, trunk_text\n"
+        "import sys; from pathlib import Path; from platform.program.recipe import load, program, trunk_text\n"
         "choices = load(Path('recipes/leaky_cosine.yaml'), 'laptop'); program(choices), trunk_text(choices)\n"
         "print({'torch', 'ray', 'mlflow', 'pandas', 'numpy', 'rich', 'click', 'scipy', 'difflib'} & set(sys.modules))"
     )

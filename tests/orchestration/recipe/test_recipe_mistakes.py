@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.errors import UserError
-from platform.recipe import Choices, entry_program, load
+from platform.program.recipe import Choices, entry_program, load
 
 LoadText = Callable[..., Choices]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from platform.paths import RECIPES
-from platform.recipe import load
+from platform.program.recipe import load
 
 
 def overruled(tmp_path: Path, text: str) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, nearest
-from .paths import shown
+from ..errors import UserError, nearest
+from ..paths import shown
 
 SIZE_LIMIT_BYTES = 100_000  # a recipe has some 2,000; checked before anything is read
 DEPTH_LIMIT = 20

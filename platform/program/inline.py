@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import UserError, nearest
-from .paths import shown
+from ..errors import UserError, nearest
+from ..paths import shown
 
 LINE_LENGTH = 120
 ENTRY = "entry"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError, nearest
+from ..paths import shown
 from .bounds import ANYTHING, BOUNDS, Bounds
 from .document import described
-from .errors import UserError, nearest
-from .paths import shown
 
 _SCALARS: dict[str, tuple[type, str]] = {
     "int": (int, "a whole number"),

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES
 
+from ..errors import UserError
+from ..paths import DATA
 from . import entry
 from .choices import Choices
-from .errors import UserError
 from .inline import inline
-from .paths import DATA
 
 GAUSSIAN_BITS_SAVED = 0.68  # of a b-bit grid that reaches the row's largest weight
 HELD_BITS = {6: (3.7, 4.5, 5.3), 8: (7.0, 7.42, 7.5)}  # bits a weight (low, likely, high) where the limit is held at 1

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import UserError, nearest
 from .catalog import Catalog, Family, Technique
-from .errors import UserError, nearest
 from .knobs import Knob, OneOf
 
 PIPE_WIDTH = 120  # columns, where no terminal says how many it has

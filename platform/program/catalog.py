@@ -1,0 +1,221 @@
+"""What a recipe can choose: families, techniques and knobs, read from the text of jobs/ without running it.
+
+``jobs/recipe.py`` says what a recipe consists of: the annotations of ``class Recipe`` name sections (dataclasses of
+that file) and families (protocols of that file). ``jobs/<family>/<name>.py`` is a technique: one frozen dataclass whose
+fields are its knobs. A file or a class whose name begins with an underscore is a technique's own business.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError
+from ..paths import ROOT, shown
+from .knobs import Knob, annotated, knobs_of
+
+RECIPE_MODULE = "jobs/recipe.py"
+IDENTITY = ("name", "scale")  # fields of Recipe that are no choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technique:
+    """One named choice: a file of a family's folder."""
+
+    family: str
+    name: str
+    class_name: str
+    path: Path
+    summary: str
+    source: str
+    knobs: Mapping[str, Knob]
+
+    @property
+    def module(self) -> str:
+        """As a program imports it."""
+        return f"jobs.{self.family}.{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A dataclass of numbers that are no technique: shape, budget."""
+
+    name: str
+    class_name: str
+    summary: str
+    knobs: Mapping[str, Knob]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """The place a technique fills: a protocol and a folder."""
+
+    name: str
+    protocol: str
+    summary: str
+    techniques: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """A field of Recipe that a recipe fills with techniques of ``family``."""
+
+    name: str
+    family: str
+    takes: Literal["one", "optional", "several", "named"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """Families, sections and fields; the techniques' files are read when somebody asks for them."""
+
+    root: Path
+    order: tuple[str, ...]  # the fields of Recipe, name and scale included
+    sections: Mapping[str, Section]
+    fields: Mapping[str, Field]
+    families: Mapping[str, Family]  # those too whose techniques are only knobs of other techniques
+    _read: dict[tuple[str, str], Technique] = field(default_factory=dict, repr=False, compare=False)
+
+    def technique(self, family: str, name: str) -> Technique:
+        """The technique in ``jobs/<family>/<name>.py``.
+
+        Raises:
+            UserError: the file is not what a technique's file is; says where and why.
+        """
+        if (family, name) not in self._read:
+            self._read[family, name] = self._technique(family, name)
+        return self._read[family, name]
+
+    def techniques(self) -> Iterator[Technique]:
+        """Every technique, by family in the order of Recipe, then by name."""
+        for family in self.families.values():
+            for name in family.techniques:
+                yield self.technique(family.name, name)
+
+    def families_of(self, technique: str) -> list[str]:
+        """The families that have a technique of this name."""
+        return [family.name for family in self.families.values() if technique in family.techniques]
+
+    def _technique(self, family: str, name: str) -> Technique:
+        path = self.root / "jobs" / family / f"{name}.py"
+        text, tree = _parsed(path)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+        classes = [node for node in classes if _is_frozen_dataclass(node)]
+        if len(classes) != 1:
+            raise UserError(
+                f"{shown(path)}: a technique's file has exactly one @dataclass(frozen=True, kw_only=True), found "
+                f"{', '.join(node.name for node in classes) or 'none'}; "
+                f"whatever else there is gets an underscore in front"
+            )
+        docstring = ast.get_docstring(classes[0]) or ""
+        source = re.search(r"^Source:\s*(.+?)(?:\n\s*\n|\Z)", docstring, re.MULTILINE | re.DOTALL)
+        return Technique(
+            family=family,
+            name=name,
+            class_name=classes[0].name,
+            path=path,
+            summary=_first_line(docstring),
+            source=" ".join(source[1].split()) if source else "",
+            knobs=knobs_of(classes[0], text, path, {one.protocol: one.name for one in self.families.values()}),
+        )
+
+
+def read(root: Path = ROOT) -> Catalog:
+    """The catalog of the checkout ``root``.
+
+    Raises:
+        UserError: jobs/recipe.py is not there, or something in it is no section, no family and no choice of one.
+    """
+    path = root / RECIPE_MODULE
+    text, tree = _parsed(path)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if "Recipe" not in classes:
+        raise UserError(f"{shown(path)}: has no class Recipe, which says what a recipe consists of")
+    families = {
+        name: Family(
+            name=_snake_case(name),
+            protocol=name,
+            summary=_first_line(ast.get_docstring(node) or ""),
+            techniques=tuple(
+                sorted(p.stem for p in (root / "jobs" / _snake_case(name)).glob("*.py") if p.stem[0] != "_")
+            ),
+        )
+        for name, node in classes.items()
+        if any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+        and (root / "jobs" / _snake_case(name)).is_dir()
+    }
+    names = {family.protocol: family.name for family in families.values()}
+    order, sections, fields = [], {}, {}
+    for node in annotated(classes["Recipe"]):
+        name, annotation = ast.unparse(node.target), node.annotation
+        order.append(name)
+        section = classes.get(annotation.id) if isinstance(annotation, ast.Name) else None
+        if section and _is_frozen_dataclass(section):
+            knobs = knobs_of(section, text, path, {})
+            summary = _first_line(ast.get_docstring(section) or "")
+            sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)
+        elif name not in IDENTITY:
+            fields[name] = _field(name, annotation, names, path, node.lineno)
+    if "arms" not in fields or [one.name for one in fields.values() if one.takes == "named"] != ["arms"]:
+        raise UserError(f"{shown(path)}: Recipe has one field of type dict[str, family], and its name is arms")
+    by_use = sorted(families.values(), key=lambda family: _use(family.name, fields))
+    return Catalog(
+        root=root, order=tuple(order), sections=sections, fields=fields, families={one.name: one for one in by_use}
+    )
+
+
+def _use(family: str, fields: Mapping[str, Field]) -> int:
+    """The place of the family's first field in Recipe; families that are only knobs come last."""
+    return next((at for at, one in enumerate(fields.values()) if one.family == family), len(fields))
+
+
+def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: Path, line: int) -> Field:
+    match annotation:
+        case ast.Subscript(
+            value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), ast.Name(id=protocol)])
+        ):
+            takes: Literal["one", "optional", "several", "named"] = "named"
+        case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[ast.Name(id=protocol), ast.Constant()])):
+            takes = "several"
+        case ast.BinOp(left=ast.Name(id=protocol), right=ast.Constant(value=None)):
+            takes = "optional"
+        case ast.Name(id=protocol):
+            takes = "one"
+        case _:
+            protocol = ""
+    if protocol not in families:
+        raise UserError(
+            f"{shown(path)}:{line}: {name}: {ast.unparse(annotation)}: a field of Recipe is a section of this "
+            f"file or X, X | None, tuple[X, ...] or dict[str, X], X a protocol of this file that has a folder jobs/<x>/"
+        )
+    return Field(name=name, family=families[protocol], takes=takes)
+
+
+def _is_frozen_dataclass(node: ast.ClassDef) -> bool:
+    for one in node.decorator_list:
+        if isinstance(one, ast.Call) and ast.unparse(one.func) in ("dataclass", "dataclasses.dataclass"):
+            given = {
+                word.arg for word in one.keywords if isinstance(word.value, ast.Constant) and word.value.value is True
+            }
+            return {"frozen", "kw_only"} <= given
+    return False
+
+
+def _parsed(path: Path) -> tuple[str, ast.Module]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, ast.parse(text)
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be read: {error.strerror}; run from a checkout of Fairway") from None
+    except SyntaxError as error:
+        raise UserError(f"{shown(path)}:{error.lineno}: not Python: {error.msg}") from None
+
+
+def _first_line(docstring: str) -> str:
+    return docstring.strip().partition("\n")[0]
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
