@@ -30,10 +30,11 @@ from jobs.contract import PRE_EVAL, SCORE_FIRST
 
 from .environment import kept
 from .errors import RunFailed, UserError, explained
-from .paths import ROOT, RunPaths, shown
+from .paths import ROOT, shown
 from .program import entry, recipe
 from .program.choices import Choices
 from .program.inline import inline
+from .runs.paths import RunPaths
 
 SMALL_SCALE = "smoke"  # of the model
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .errors import RunFailed, UserError
 from .paths import ROOT
-from .plan import Trial
+from .runs.plan import Trial
 from .supervisor import LastOneOut
 
 PORT_SECONDS = 5.0

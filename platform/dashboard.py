@@ -15,7 +15,8 @@ import click
 
 from . import server, tracker
 from .errors import RunFailed, UserError, explained
-from .paths import RUNS, RunPaths, shown
+from .paths import RUNS, shown
+from .runs.paths import RunPaths
 
 
 @click.command(help="Serve MLflow on this machine and print the link to the comparison of all recorded runs.")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .metrics import events
 from .report import Report
+from .runs.metrics import events
 from .statistics.significance import Interval
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import plan, to_beat
+from . import to_beat
 from .errors import UserError
-from .plan import GivenUp
-from .results import Run, read_run
 from .rules import claims
+from .runs import plan
+from .runs.plan import GivenUp
+from .runs.results import Run, read_run
 from .statistics.futility import LEAST_CHANCE, SIGMA, StoppingRule, chance_to_pass
 from .statistics.significance import BPB, Amount, NatsPerToken, summarize
 from .to_beat import Score, ToBeat

@@ -20,15 +20,16 @@ from pathlib import Path
 
 import click
 
-from . import audit, plan, preview, report, report_tables
+from . import audit, preview, report, report_tables
 from .audit import Audit
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
-from .plan import RECORD_PROCESSES, Plan, Trial
 from .program import size
 from .program.squeeze import Form
 from .report import Report
+from .runs import plan
+from .runs.plan import RECORD_PROCESSES, Plan, Trial
 from .stop import Stop
 
 

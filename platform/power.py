@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from .errors import UserError, explained
-from .metrics import own_seconds
-from .results import Run, read_run
+from .runs.metrics import own_seconds
+from .runs.results import Run, read_run
 from .statistics.futility import SIGMA, SIGMA_SOURCE, Outcome, StoppingRule, simulate
 from .statistics.significance import BPB, Amount, Design, Interval, NatsPerToken, TestName, summarize
 

@@ -22,11 +22,11 @@ from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
 
 from . import audit
 from .errors import explained
-from .paths import RunPaths
-from .plan import Failure
 from .program import document
-from .results import Open, Run, read_run
 from .rules import claims
+from .runs.paths import RunPaths
+from .runs.plan import Failure
+from .runs.results import Open, Run, read_run
 from .statistics.significance import Interval, Summary, holm, summarize
 
 NO_ADAPTATION = "no_adaptation"

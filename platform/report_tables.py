@@ -7,11 +7,11 @@ from statistics import fmean
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
-from .metrics import own_seconds
 from .paths import shown
 from .report import ArmReport, Delta, Report
-from .results import Run
 from .rules import claims
+from .runs.metrics import own_seconds
+from .runs.results import Run
 from .statistics.significance import Comparison, Interval
 from .tables import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 

@@ -25,7 +25,7 @@ from . import audit
 from .paths import RECIPES
 from .program import document
 from .program.squeeze import unpacked
-from .results import Run
+from .runs.results import Run
 from .submission import Candidate
 from .to_beat import ToBeat
 

@@ -21,7 +21,7 @@ from .ledger.derivation import Expression, LedgerError
 from .ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from .paths import shown
 from .records.record import AGREES, examine
-from .results import Run
+from .runs.results import Run
 from .submission import Candidate, Seed
 from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
 from .submission_page import Measured, Page

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .ledger.derivation import Expression
 from .ledger.ledger import Draft
 from .logs.runs import Evaluation
-from .results import Run
+from .runs.results import Run
 from .submission import Candidate, Seed
 from .submission_files import log_file, result_file
 from .to_beat import ToBeat

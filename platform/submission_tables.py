@@ -7,7 +7,7 @@ from jobs.contract import SCORE_FIRST
 from .ledger.derivation import Expression
 from .ledger.ledger import Draft
 from .logs.runs import Evaluation
-from .results import Run
+from .runs.results import Run
 from .submission import Seed
 from .submission_files import AGAINST_FILE, AUDIT_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
 from .submission_page import Column, Measured, Page, hardware, planned, table

@@ -19,7 +19,7 @@ import click
 
 from .errors import EXIT_WRONG_INPUT, UserError, explained
 from .paths import ROOT, shown
-from .plan import Plan
+from .runs.plan import Plan
 
 RECORDS = ROOT / "records"
 UNKNOWN = "unknown"
@@ -51,8 +51,9 @@ def main(
     name: str | None,
     as_json: bool,
 ) -> None:
-    from . import results, submission, submission_folder, to_beat
+    from . import submission, submission_folder, to_beat
     from .ledger import ledger
+    from .runs import results
 
     found = submission.candidate(run_dir, arm)
     reasons = [*found.reasons, *(() if non_record else found.not_a_record)]

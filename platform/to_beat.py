@@ -8,9 +8,10 @@ from typing import Any
 from jobs.contract import file_sha256
 
 from .errors import UserError, nearest
-from .paths import RunPaths, shown
+from .paths import shown
 from .records.record import examine
-from .results import Run, read_run
+from .runs.paths import RunPaths
+from .runs.results import Run, read_run
 
 SAME_TEXT = 0.001  # share; evaluators leave out up to 0.0004 of the challenge's text
 

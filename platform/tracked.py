@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from jobs.contract import ArmResult
 
-from .metrics import events
-from .paths import RunPaths
-from .plan import Failure, Plan
 from .program import document
 from .report import Report
+from .runs.metrics import events
+from .runs.paths import RunPaths
+from .runs.plan import Failure, Plan
 from .tables import clean
 
 TAG = "fairway."

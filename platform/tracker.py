@@ -21,10 +21,11 @@ from uuid import uuid4
 
 from . import server
 from .errors import UserError
-from .locks import held
-from .paths import ROOT, RUNS, shown, tracker_artifacts, tracker_database
+from .paths import ROOT, RUNS, shown
 from .report import Report, build
-from .results import read_run
+from .runs.locks import held
+from .runs.paths import tracker_artifacts, tracker_database
+from .runs.results import read_run
 from .tracked import TAG, Child, children, content_of, identity_of, summary_of, time_ms
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from jobs.contract import file_sha256, read_trunk
 
 from .environment import job_environment
 from .errors import RunFailed
-from .locks import held
-from .paths import RunPaths
-from .plan import Failure, Trial, read_failure, write_failure
 from .progress import Progress
+from .runs.locks import held
+from .runs.paths import RunPaths
+from .runs.plan import Failure, Trial, read_failure, write_failure
 from .supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
 from .tail import Events, end_of, reason_in
 

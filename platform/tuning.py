@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from .cluster import Cluster
-from .plan import Failure, Trial, read_given_up, write_failure
 from .progress import Progress
+from .runs.plan import Failure, Trial, read_given_up, write_failure
 from .trial import JobFailed, run
 
 

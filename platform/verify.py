@@ -15,13 +15,13 @@ import click
 
 from .errors import UserError, explained
 from .logs.text import safe
-from .paths import RunPaths
 from .records import folder as record_folder
 from .records.claim import claim_of
 from .records.data import as_data, dumps
 from .records.record import AGREES, ROUNDING_ONLY, Examined, examine
 from .rules import claims
 from .rules.claims import Claim
+from .runs.paths import RunPaths
 
 WIDTH_WITHOUT_TERMINAL = 140
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs.contract import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord, write_record
-from platform.paths import RunPaths
-from platform.plan import Failure, Plan, extend, write_failure
+from platform.runs.paths import RunPaths
+from platform.runs.plan import Failure, Plan, extend, write_failure
 
 DATA_SHA, TOKENIZER_SHA, TEXT_SHA = "b2" * 32, "c3" * 32, "d4" * 32
 SCORED_TOKENS, SCORED_BYTES = 40_000, 100_000

@@ -4,9 +4,9 @@ From the newest finished run of leaky_cosine at laptop scale under runs/ (`make 
 challenge's own budget.
 """
 
-from platform import results
 from platform.paths import RUNS
-from platform.plan import read as read_plan
+from platform.runs import results
+from platform.runs.plan import read as read_plan
 
 FULL_TRAIN_SECONDS, FULL_ARM_SECONDS, FULL_ARMS, FULL_SEEDS = 600, 450, 4, 3
 

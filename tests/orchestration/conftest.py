@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs import contract
-from platform.paths import RunPaths
-from platform.plan import Plan, Trial
+from platform.runs.paths import RunPaths
+from platform.runs.plan import Plan, Trial
 
 # Appended to jobs/contract.py, as the inliner would. Rank 0 writes; FAULT says what goes wrong, and where.
 PROGRAM = '''

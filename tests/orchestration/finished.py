@@ -10,7 +10,7 @@ from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, Assignmen
 from platform import corpus
 from platform.corpus import Corpus
 from platform.experiment import Experiment
-from platform.plan import Plan
+from platform.runs.plan import Plan
 
 TRAIN_TOKENS, VAL_TOKENS = 40_000, 3_000
 HEADER_BYTES = 4 * SHARD_HEADER_INTS

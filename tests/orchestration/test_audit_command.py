@@ -15,7 +15,7 @@ from platform import audit, report, report_tables
 from platform.audit import Audit, audited_choices
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
-from platform.results import read_run
+from platform.runs.results import read_run
 
 DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
 RECIPE = """

@@ -17,8 +17,8 @@ import pytest
 
 from platform.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
 from platform.errors import UserError
-from platform.plan import Failure, Trial, read_failure
 from platform.progress import Progress
+from platform.runs.plan import Failure, Trial, read_failure
 from platform.supervisor import GUARD_MARKER, MARKER, marked, open_files, users_of
 from platform.tuning import run_trials
 
@@ -120,7 +120,7 @@ def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial:
         f"""
         from pathlib import *
         from platform.cluster import connected
-        from platform.plan import Trial
+        from platform.runs.plan import Trial
         from platform.tuning import run_trials
 
         class Silent:

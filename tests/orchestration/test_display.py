@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from platform.display import Display
-from platform.plan import Failure, Trial
 from platform.progress import Progress
+from platform.runs.plan import Failure, Trial
 
 MakeRun = Callable[..., Any]  # of tests/conftest.py
 

@@ -13,10 +13,10 @@ from jobs.contract import file_sha256, read_result, read_trunk
 from platform import report, report_tables, tables
 from platform.errors import UserError
 from platform.experiment import Experiment, prepare
-from platform.plan import Plan, Trial
 from platform.program.squeeze import Form
 from platform.report import build
-from platform.results import read_run
+from platform.runs.plan import Plan, Trial
+from platform.runs.results import read_run
 from platform.trial import JobFailed, run
 from tests.orchestration.finished import finish, small_data
 

@@ -10,8 +10,8 @@ import pytest
 
 from platform import giving_up, report, report_tables
 from platform.errors import UserError
-from platform.plan import GivenUp, read_given_up
-from platform.results import read_run
+from platform.runs.plan import GivenUp, read_given_up
+from platform.runs.results import read_run
 
 MakeRun = Callable[..., Any]  # of tests/conftest.py
 SEEDS = (1337, 42, 2024)

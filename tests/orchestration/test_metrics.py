@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.metrics import events, own_seconds
+from platform.runs.metrics import events, own_seconds
 
 
 def phase(name: str, state: str) -> str:

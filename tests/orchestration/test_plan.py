@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from platform.errors import UserError
-from platform.paths import RunPaths
-from platform.plan import (
+from platform.runs.paths import RunPaths
+from platform.runs.plan import (
     SEEDS,
     Failure,
     Plan,
@@ -107,7 +107,9 @@ def test_a_preview_shows_the_plan_and_writes_nothing(draft: Plan) -> None:
 
 
 def test_many_launches_at_once_lose_no_seed(draft: Plan) -> None:
-    program = f"import sys; from pathlib import *; from platform.plan import *\nextend({draft!r}, (int(sys.argv[1]),))"
+    program = (
+        f"import sys; from pathlib import *; from platform.runs.plan import *\nextend({draft!r}, (int(sys.argv[1]),))"
+    )
     checkout = Path(__file__).parents[2]
     started = [
         subprocess.Popen([sys.executable, "-c", program, str(seed)], cwd=checkout, env={"PYTHONPATH": str(checkout)})

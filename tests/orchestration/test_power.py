@@ -81,7 +81,7 @@ def test_a_run_gives_its_own_figures(make_run: MakeRun) -> None:
 
 def test_the_interval_of_a_sigma_from_three_seeds(make_run: MakeRun) -> None:
     """Chi square with 2 degrees of freedom has -2 ln(tail) as its quantile: 7.378 and 0.0506."""
-    from platform.results import read_run
+    from platform.runs.results import read_run
 
     run = read_run(make_run({"no_ttt": {1: 2.300, 2: 2.302, 3: 2.304}}).path)
     sigma, interval = power.sigma_of(run, "no_ttt")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from platform import report, report_tables
 from platform.errors import UserError
-from platform.results import read_run
+from platform.runs.results import read_run
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]

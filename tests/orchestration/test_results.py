@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform.errors import UserError
-from platform.results import Open, read_run
+from platform.runs.results import Open, read_run
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., object]

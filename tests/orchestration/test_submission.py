@@ -19,9 +19,9 @@ from platform import submit, verify
 from platform.audit import Audit
 from platform.experiment import prepare
 from platform.ledger import ledger
-from platform.plan import Failure, Plan, write_failure
 from platform.program.squeeze import Form, squeeze
 from platform.records.record import AGREES, MISMATCH, examine
+from platform.runs.plan import Failure, Plan, write_failure
 from platform.submission_folder import SCHEMA, flaws
 from tests.orchestration.finished import finish, run_in_one_process, small_data
 

@@ -13,7 +13,7 @@ import pytest
 
 from platform import report, server, tracker
 from platform.errors import UserError
-from platform.paths import tracker_database
+from platform.runs.paths import tracker_database
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]

@@ -15,9 +15,9 @@ import pytest
 
 from jobs import contract
 from platform.environment import job_environment
-from platform.paths import RunPaths
-from platform.plan import Trial, read_failure
 from platform.progress import Progress
+from platform.runs.paths import RunPaths
+from platform.runs.plan import Trial, read_failure
 from platform.supervisor import GUARD_MARKER, MARKER, marked
 from platform.trial import JobFailed, Patience
 from platform.trial import run as run_trial
@@ -184,7 +184,7 @@ def test_a_killed_worker_leaves_nothing_running_and_no_stale_lock(
 ) -> None:
     trial = make_trial("hang in train")
     worker = (
-        "from pathlib import *; from platform.plan import *; from platform.trial import *\n"
+        "from pathlib import *; from platform.runs.plan import *; from platform.trial import *\n"
         f"run({trial!r}, lambda progress: None, launch={LAUNCH!r}, patience=Patience(grace_seconds=0.5))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -12,9 +12,10 @@ from typing import Any
 
 from jobs.contract import RESULT_FILE, read_result
 
-from .errors import UserError
+from ..errors import UserError
 from .locks import held
-from .paths import RunPaths, TrialPaths, TrunkPaths, shown
+from ..paths import shown
+from .paths import RunPaths, TrialPaths, TrunkPaths
 
 SCHEMA_VERSION = 1
 RECORD_PROCESSES = 8  # of the machine of the challenge

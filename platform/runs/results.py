@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from jobs.contract import ArmResult, TrunkRecord, read_result, read_trunk
 
 from . import plan as plans
-from .errors import UserError
+from ..errors import UserError
 from .plan import Failure, GivenUp, Plan, Trial
-from .statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
+from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 
 if TYPE_CHECKING:
     from pandas import DataFrame

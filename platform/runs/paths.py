@@ -1,0 +1,180 @@
+"""Where every file of a run lives: the only module on the platform side that knows what a file is called.
+
+runs/
+  trunks/<trunk text sha256[:12]>-<data sha256[:8]>/seed_1337/    one training run, shared by every recipe that has it
+  leaky_cosine-991bb5f2/                                          a run: recipe and program
+    plan.json recipe.yaml train_gpt.py audit.json report.md report.json results.csv figures/
+    seed_1337/                                                    a trial
+      job.log failure.json
+      no_ttt/                                                     an arm: the files that jobs/contract.py names
+  mlflow.db mlartifacts/
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract import ARTIFACT_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, TRUNK_FILE
+
+_SEED_FOLDER = re.compile(r"seed_(\d+)")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run: a program, named by its sha256, and its seeds."""
+
+    folder: Path
+
+    @staticmethod
+    def of(runs: Path, recipe: str, program_sha256: str) -> "RunPaths":
+        """The run of this program under ``runs``, whether or not it is there yet."""
+        return RunPaths(runs / f"{recipe}-{program_sha256[:8]}")
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    @property
+    def program(self) -> Path:
+        return self.folder / "train_gpt.py"
+
+    @property
+    def readable(self) -> Path:
+        """What the program was squeezed from; not there where it runs as it was written."""
+        return self.folder / "train_gpt_readable.py"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit says of each arm's legality."""
+        return self.folder / "audit.json"
+
+    @property
+    def given_up(self) -> Path:
+        """There only while the seeds that are left are not worth running."""
+        return self.folder / "given_up.json"
+
+    @property
+    def report_md(self) -> Path:
+        return self.folder / "report.md"
+
+    @property
+    def report_json(self) -> Path:
+        return self.folder / "report.json"
+
+    @property
+    def results_csv(self) -> Path:
+        return self.folder / "results.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def lock(self) -> Path:
+        """Held while the plan or the program is written."""
+        return self.folder / ".lock"
+
+    def seed(self, seed: int) -> "TrialPaths":
+        """The files of one seed, whether or not it is there yet."""
+        return TrialPaths(self.folder / f"seed_{seed}")
+
+    def seeds_on_disk(self) -> Iterator[int]:
+        """Every seed that has a folder, ascending."""
+        names = (path.name for path in self.folder.glob("seed_*") if path.is_dir())
+        return iter(sorted(int(match[1]) for name in names if (match := _SEED_FOLDER.fullmatch(name))))
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """The files of one seed of a run; ``folder`` is the job's OUTPUT_PATH."""
+
+    folder: Path
+
+    @property
+    def job_log(self) -> Path:
+        """What torchrun and all ranks printed, every attempt one after the other."""
+        return self.folder / "job.log"
+
+    @property
+    def failure(self) -> Path:
+        """There only while the trial stands as failed."""
+        return self.folder / "failure.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held as long as a process of the trial lives."""
+        return self.folder / ".lock"
+
+    def arm(self, arm: str) -> "ArmPaths":
+        return ArmPaths(self.folder / arm)
+
+
+@dataclass(frozen=True)
+class ArmPaths:
+    """What scoring one arm left."""
+
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        return self.folder / RESULT_FILE
+
+    @property
+    def rejected(self) -> Path:
+        """A result that the trial did not accept, kept for the curious."""
+        return self.folder / "result.rejected.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG_FILE
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / METRICS_FILE
+
+
+@dataclass(frozen=True)
+class TrunkPaths:
+    """What one training run left; ``folder`` is the job's TRUNK_PATH."""
+
+    folder: Path
+
+    @staticmethod
+    def of(runs: Path, trunk_text_sha256: str, data_sha256: str, seed: int) -> "TrunkPaths":
+        """The trunk of this training text, data and seed under ``runs``, whether or not it is there yet."""
+        return TrunkPaths(runs / "trunks" / f"{trunk_text_sha256[:12]}-{data_sha256[:8]}" / f"seed_{seed}")
+
+    @property
+    def record(self) -> Path:
+        return self.folder / TRUNK_FILE
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / ARTIFACT_FILE
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG_FILE
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / METRICS_FILE
+
+    @property
+    def lock(self) -> Path:
+        """Held by the trial that trains or reads this trunk for the first time."""
+        return self.folder / ".lock"
+
+
+def tracker_database(runs: Path) -> Path:
+    """The MLflow database of these runs, where no other tracking server is named."""
+    return runs / "mlflow.db"
+
+
+def tracker_artifacts(runs: Path) -> Path:
+    return runs / "mlartifacts"
