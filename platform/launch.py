@@ -20,14 +20,15 @@ from pathlib import Path
 
 import click
 
-from . import audit, preview, report, report_tables
+from . import audit, preview
 from .audit import Audit
 from .errors import RunFailed, UserError, explained
 from .experiment import Experiment, prepare
 from .paths import RUNS, shown
 from .program import size
 from .program.squeeze import Form
-from .report import Report
+from .reports import files, tables
+from .reports.build import Report
 from .runs import plan
 from .runs.plan import RECORD_PROCESSES, Plan, Trial
 from .stop import Stop
@@ -245,12 +246,12 @@ class _Recorder:
 
 def _report(plans: Sequence[Plan]) -> list[Report]:
     """Write and print the report of each run."""
-    reports = [report.write(one.run_path) for one in plans]
+    reports = [files.write(one.run_path) for one in plans]
     for one in reports:
-        report_tables.show(one)
+        tables.show(one)
     if len(reports) > 1:
         try:
-            report_tables.show_comparison([one.run for one in reports])
+            tables.show_comparison([one.run for one in reports])
         except UserError as error:
             _note(str(error))
     return reports

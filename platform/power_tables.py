@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from .power import AT_MOST, Assumed, Detectable, Needed, Question
+from .reports.text_table import NOTHING, Table, print_table
 from .statistics.futility import LEAST_CHANCE, Outcome
-from .tables import NOTHING, Table, print_table
 
 AGAINST = {
     "Welch t": "two groups of seeds, each with its own spread",

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import figures, report, submission_readme
+from . import submission_readme
 from .errors import RunFailed, UserError
 from .ledger import ledger
 from .ledger.derivation import Expression, LedgerError
 from .ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from .paths import shown
 from .records.record import AGREES, examine
+from .reports import build, figures
 from .runs.results import Run
 from .submission import Candidate, Seed
 from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
@@ -118,7 +119,7 @@ def flaws(folder: Path) -> list[str]:
 
 def _fill(folder: Path, found: Candidate, about: About, *, ablation: Run, against: ToBeat | None, record: bool) -> None:
     origins = copy_all(found, ablation, against, folder)
-    drawn = figures.draw(report.build(found.run), folder / "figures")
+    drawn = figures.draw(build.build(found.run), folder / "figures")
     pictures = tuple(path.relative_to(folder).as_posix() for path in drawn)
     draft = Draft(folder)
     title = _title(draft, found, about)

@@ -22,7 +22,7 @@ from uuid import uuid4
 from . import server
 from .errors import UserError
 from .paths import ROOT, RUNS, shown
-from .report import Report, build
+from .reports.build import Report, build
 from .runs.locks import held
 from .runs.paths import tracker_artifacts, tracker_database
 from .runs.results import read_run

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from platform import audit, report, report_tables
+from platform import audit
 from platform.audit import Audit, audited_choices
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
+from platform.reports import build, tables
 from platform.runs.results import read_run
 
 DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
@@ -214,17 +215,17 @@ def test_a_disagreement_fails(done: subprocess.CompletedProcess[str]) -> None:
 
 def test_a_report_says_what_the_audit_said(make_run: Callable[..., Any]) -> None:
     folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {1337: 2.1}})
-    assert "- audit: none\n" in report_tables.to_markdown(report.build(read_run(folder.path)))
+    assert "- audit: none\n" in tables.to_markdown(build.build(read_run(folder.path)))
     verdicts = {"no_ttt": "violates D7", "sgd": "pre_eval"}
     arms = {name: {"verdict": verdict, "agrees": True, "detectors": {}} for name, verdict in verdicts.items()}
     found = Audit(program_sha256="", recipe="", scale="", sizes={}, seconds=0.0, arms=arms)
     (folder.path / "audit.json").write_text(json.dumps(vars(found)))
-    told = report.build(read_run(folder.path))
+    told = build.build(read_run(folder.path))
     assert {arm.name: arm.claimable for arm in told.arms} == {"no_ttt": False, "sgd": False, "adamw": False}
     assert [line for line in told.warnings if "audit" in line] == [
         "no_ttt: its program declares score_first, the audit says violates D7."
     ]
-    text = report_tables.to_markdown(told)
+    text = tables.to_markdown(told)
     assert "- audit: no_ttt violates D7, sgd pre_eval\n" in text and "no: violates D7" in text
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from jobs.contract import file_sha256, read_result, read_trunk
-from platform import report, report_tables, tables
 from platform.errors import UserError
 from platform.experiment import Experiment, prepare
 from platform.program.squeeze import Form
-from platform.report import build
+from platform.reports import files, tables, text_table
+from platform.reports.build import build
 from platform.runs.plan import Plan, Trial
 from platform.runs.results import read_run
 from platform.trial import JobFailed, run
@@ -73,23 +73,18 @@ def test_it_has_a_run_and_a_trunk_of_its_own(both: tuple[Plan, Plan]) -> None:
 def test_the_report_says_which_kind_each_number_is(both: tuple[Plan, Plan], capsys: pytest.CaptureFixture[str]) -> None:
     for plan, kind in zip(both, ("from a trunk", "end to end"), strict=True):
         built = build(read_run(plan.run_path))
-        rows = [
-            line for line in report_tables.to_markdown(built).splitlines() if line.startswith("| score_first | 1 of 1")
-        ]
+        rows = [line for line in tables.to_markdown(built).splitlines() if line.startswith("| score_first | 1 of 1")]
         assert len(rows) == 1 and f"| {kind} |" in rows[0]
-        report_tables.show(built)
+        tables.show(built)
         assert kind in capsys.readouterr().out
-        table = csv.DictReader(report.to_csv(built.run).splitlines())
+        table = csv.DictReader(files.to_csv(built.run).splitlines())
         assert {row["end_to_end"] for row in table} == {str(kind == "end to end")}
 
 
 def test_a_part_of_the_seeds_is_counted(both: tuple[Plan, Plan]) -> None:
     arm = build(read_run(both[1].run_path)).arms[0]
     mixed = replace(arm, seeds={**arm.seeds, 42: replace(arm.seeds[SEED], end_to_end=False)})
-    assert (
-        report_tables._kind(mixed) == "1 of 2 end to end"
-        and report_tables._kind(replace(arm, seeds={})) == tables.NOTHING
-    )
+    assert tables._kind(mixed) == "1 of 2 end to end" and tables._kind(replace(arm, seeds={})) == text_table.NOTHING
 
 
 def test_a_result_from_a_found_trunk_is_not_accepted(both: tuple[Plan, Plan], prepared: Prepare) -> None:
@@ -149,4 +144,4 @@ def test_the_preview_trains_for_an_arm_that_is_not_done(
     state = preview._state(prepared(end_to_end="score_first", form=Form.SQUEEZED).trials((SEED,))[0])
     result.with_suffix(".away").rename(result)
     assert state == "train, then score score_first"
-    assert report.build(read_run(both[1].run_path)).run.complete
+    assert build(read_run(both[1].run_path)).run.complete

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from platform import giving_up, report, report_tables
+from platform import giving_up
 from platform.errors import UserError
+from platform.reports import build, files, tables
 from platform.runs.plan import GivenUp, read_given_up
 from platform.runs.results import read_run
 
@@ -62,11 +63,11 @@ def test_seeds_that_spread_more_than_public_ones_keep_more_hope(make_run: MakeRu
 def test_the_report_says_which_seeds_were_not_run_and_why(make_run: MakeRun) -> None:
     folder = make_run({"no_ttt": {1337: 1.15}, "sgd": {1337: 1.05}}, seeds=SEEDS)
     judged(folder.plan.run_path, "1.1228")
-    built = report.build(read_run(folder.plan.run_path))
-    text = report_tables.to_markdown(built)
+    built = build.build(read_run(folder.plan.run_path))
+    text = tables.to_markdown(built)
     assert "seeds not run: 42, 2024; given up after 1 of 3 seeds: the chance to beat the given score" in text
     assert "no result, no failure" not in text and "1 of 3" in text
-    written = json.loads(report.to_json(built))
+    written = json.loads(files.to_json(built))
     assert written["given_up"]["arm"] == "no_ttt" and written["failed"] == []
 
 

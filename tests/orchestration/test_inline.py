@@ -209,7 +209,7 @@ def test_what_a_module_may_do(tree: Tree) -> None:
 def test_the_same_text_every_time(tree: Tree) -> None:
     root = tree(**{f"m{n}": f"import m{n}\nfrom n{n % 3} import x{n}\n\nX{n} = m{n}, x{n}\n" for n in range(20)})
     entry = "".join(f"from jobs.m{n} import X{n}\n" for n in range(20))
-    code = "import pathlib, sys, platform.inline as i; print(i.inline(sys.argv[1], pathlib.Path(sys.argv[2])))"
+    code = "import pathlib, sys, platform.program.inline as i; print(i.inline(sys.argv[1], pathlib.Path(sys.argv[2])))"
     texts = {
         subprocess.run([sys.executable, "-c", code, entry, str(root)], cwd=ROOT, env={"PYTHONHASHSEED": seed},
                        capture_output=True, text=True, check=True).stdout

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from platform import report, report_tables
+from platform import report as command
 from platform.errors import UserError
+from platform.reports import build, files, tables
 from platform.runs.results import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ SCORES = {
 
 def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    report.write(folder.path)
+    files.write(folder.path)
     found = json.loads((folder.path / "report.json").read_text())
     assert set(found) == {"recipe", "scale", "program_sha256", "seeds", "arms", "deltas", "given_up", "failed"}
     assert (found["recipe"], found["scale"], found["seeds"], found["failed"]) == (
@@ -69,7 +70,7 @@ def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: Ma
 def test_deltas_are_paired_by_seed(make_run: MakeRun) -> None:
     from scipy import stats
 
-    found = report.build(read_run(make_run(SCORES).path)).as_json()["deltas"]
+    found = build.build(read_run(make_run(SCORES).path)).as_json()["deltas"]
     assert [(one["arm"], one["against"]) for one in found] == [
         ("sgd", "no_ttt"),
         ("adamw", "no_ttt"),
@@ -91,7 +92,7 @@ def test_a_failed_seed_is_said_in_every_place(make_run: MakeRun) -> None:
     scores = {**SCORES, "adamw": {1337: 2.2012, 42: 2.2030}}
     folder = make_run(scores, seeds=(1337, 42, 2024, 7))
     folder.failure(2024, ("adamw",), reason="\x1b[31mboom\x1b[0m | `x` <b>", log_tail="long log")
-    made = report.write(folder.path)
+    made = files.write(folder.path)
     text = (folder.path / "report.md").read_text()
     assert "| adamw | 2 of 4 |" in text and "| no_ttt | 3 of 4 |" in text
     assert r"seed 2024 failed in score (arm adamw): boom  \| \`x\` \<b\>" in text and "\x1b" not in text
@@ -106,20 +107,20 @@ def test_a_failed_seed_is_said_in_every_place(make_run: MakeRun) -> None:
 
 def test_one_seed_has_a_score_and_nothing_that_needs_two(make_run: MakeRun) -> None:
     folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {}}, seeds=(1337,))
-    found = report.build(read_run(folder.path)).as_json()
+    found = build.build(read_run(folder.path)).as_json()
     assert found["arms"]["no_ttt"]["val_bpb"] == {"n": 1, "mean": 2.3, "std": None, "ci95": None}
     assert found["arms"]["adamw"]["val_bpb"] == {"n": 0, "mean": None, "std": None, "ci95": None}
     assert (found["arms"]["adamw"]["claimable"], found["arms"]["adamw"]["seeds"]) == (None, {})
     (delta,) = found["deltas"]
     assert (delta["n"], delta["std"], delta["ci95"], delta["p"]) == (1, None, None, None)
     assert delta["mean"] == pytest.approx(-0.1)
-    text = report.to_json(report.build(read_run(folder.path)))
-    assert "NaN" not in text and "nan" not in report_tables.to_markdown(report.build(read_run(folder.path)))
+    text = files.to_json(build.build(read_run(folder.path)))
+    assert "NaN" not in text and "nan" not in tables.to_markdown(build.build(read_run(folder.path)))
 
 
 def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    report.write(folder.path)
+    files.write(folder.path)
     text = (folder.path / "report.md").read_text()
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) >= 6
@@ -142,17 +143,17 @@ def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: M
 
 
 def test_holm_counts_all_deltas(make_run: MakeRun) -> None:
-    made = report.build(read_run(make_run(SCORES).path))
+    made = build.build(read_run(make_run(SCORES).path))
     p = sorted(one.p for one in made.deltas if one.p is not None)
     assert min(one.p_holm for one in made.deltas if one.p_holm is not None) == pytest.approx(3 * p[0])
 
 
 def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    assert report.build(read_run(folder.path)).warnings == ()
+    assert build.build(read_run(folder.path)).warnings == ()
     folder.result(42, "adamw", 2.2030, aligned_val_bpb=2.1905, artifact_bytes=16_000_001, eval_seconds=600.5)
     folder.result(42, "no_ttt", 2.3050, aligned_val_bpb=2.3049)  # nothing adapted: no memory to speak of
-    warnings = report.build(read_run(folder.path)).warnings
+    warnings = build.build(read_run(folder.path)).warnings
     assert len(warnings) == 3 and all(one.startswith("adamw") for one in warnings)
     assert "in 1 of 3 seeds" in warnings[0] and "0.012500 BPB" in warnings[0]
     assert "16,000,001 bytes, 1 over" in warnings[1] and "eval_seconds 600.5, over the cap of 600 s" in warnings[2]
@@ -161,29 +162,29 @@ def test_memorisation_and_limits_are_warned_of(make_run: MakeRun) -> None:
 def test_a_step_that_crosses_the_cap_is_within_the_tolerance_of_the_rules(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
     folder.result(42, "no_ttt", 2.3050, train_seconds=600.13)
-    assert report.build(read_run(folder.path)).warnings == ()
+    assert build.build(read_run(folder.path)).warnings == ()
     folder.result(42, "no_ttt", 2.3050, train_seconds=600.3)
-    (warning,) = report.build(read_run(folder.path)).warnings
+    (warning,) = build.build(read_run(folder.path)).warnings
     assert "train_seconds 600.3, over the cap of 600 s" in warning
 
 
 def test_what_sliding_windows_give_is_kept_apart_from_what_adapting_gives(make_run: MakeRun) -> None:
     """Every result of the fixture has 0.02 BPB more in disjoint windows than in its own."""
-    made = report.build(read_run(make_run({"no_ttt": {1337: 2.30, 42: 2.32}, "sgd": {1337: 2.27, 42: 2.25}}).path))
+    made = build.build(read_run(make_run({"no_ttt": {1337: 2.30, 42: 2.32}, "sgd": {1337: 2.27, 42: 2.25}}).path))
     plain, adapted = (arm.gain for arm in made.arms)
     assert plain is not None and adapted is not None
     assert plain.total == plain.sliding == pytest.approx(0.02) and plain.sliding_share == 1
     assert adapted.n == 2 and adapted.plain == pytest.approx(2.33)
     assert adapted.total == pytest.approx(0.07) and adapted.sliding_share == pytest.approx(0.02 / 0.07)
-    assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in report_tables.to_markdown(made)
+    assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in tables.to_markdown(made)
     assert made.as_json()["arms"]["sgd"]["sliding_share"] == adapted.sliding_share
 
 
 def test_an_arm_that_is_worse_than_plain_has_no_share(make_run: MakeRun) -> None:
-    made = report.build(read_run(make_run({"no_ttt": {1337: 2.30}, "sgd": {1337: 2.40}}).path))
+    made = build.build(read_run(make_run({"no_ttt": {1337: 2.30}, "sgd": {1337: 2.40}}).path))
     gain = made.arms[1].gain
     assert gain is not None and gain.total < 0 and gain.sliding_share is None
-    alone = report.build(read_run(make_run({"sgd": {1337: 2.40}}, recipe="alone").path))
+    alone = build.build(read_run(make_run({"sgd": {1337: 2.40}}, recipe="alone").path))
     assert alone.arms[0].gain is None, "without the same trunk unadapted there is nothing to compare with"
 
 
@@ -195,7 +196,7 @@ def test_one_recipe_against_another(make_run: MakeRun, capsys: pytest.CaptureFix
     assert new.compare_with(old, "adamw") is None
     same = read_run(make_run({"no_ttt": {1: 2.29, 2: 2.31, 3: 2.30}}, recipe="same").path)
     assert getattr(same.compare_with(old, "no_ttt"), "test", None) == "paired t", "scored from the same trunks"
-    report_tables.show_comparison([old, new, same])
+    tables.show_comparison([old, new, same])
     shown = capsys.readouterr().out
     assert "Against old" in shown and re.search(r"new +no_ttt +3 +3 +-0.050000 .* Welch t", shown)
     elsewhere = replace(new, plan=replace(new.plan, data_sha256="9" * 64))
@@ -206,12 +207,12 @@ def test_one_recipe_against_another(make_run: MakeRun, capsys: pytest.CaptureFix
 def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
     folder.result(42, "no_ttt", 2.3050, steps=42)
-    assert report.build(read_run(folder.path)).warnings == ()  # 40 and 42: within 5 %
+    assert build.build(read_run(folder.path)).warnings == ()  # 40 and 42: within 5 %
     folder.result(42, "no_ttt", 2.3050, steps=43)
-    (warning,) = report.build(read_run(folder.path)).warnings
+    (warning,) = build.build(read_run(folder.path)).warnings
     assert warning.startswith("The seeds made 40 to 43 steps")
     folder.result(42, "no_ttt", 2.3050, device="NVIDIA H100")
-    assert report.build(read_run(folder.path)).warnings == (
+    assert build.build(read_run(folder.path)).warnings == (
         "The seeds ran on different machines; results.csv has the machine of each.",
     )
 
@@ -219,7 +220,7 @@ def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:
 def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
     folder = make_run({"no_ttt": {}, "sgd": {}}, seeds=(1337, 42))
     folder.failure(1337, ("no_ttt", "sgd"), phase="train", arm=None, reason="no memory")
-    made = report.write(folder.path)
+    made = files.write(folder.path)
     text = (folder.path / "report.md").read_text()
     assert "| no_ttt | 0 of 2 | – | – | – | – | – | – |" in text and "![" not in text
     assert "seed 1337 failed in train (arms no_ttt, sgd): no memory" in text
@@ -228,7 +229,7 @@ def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
 
 def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    report.write(folder.path)
+    files.write(folder.path)
     rows = list(csv.DictReader((folder.path / "results.csv").open()))
     assert len(rows) == 9
     for row in rows:
@@ -237,19 +238,19 @@ def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:
 
 def test_writing_again_changes_no_byte(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    report.write(folder.path)
+    files.write(folder.path)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    report.write(folder.path)
+    files.write(folder.path)
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
 def test_command_prints_without_writing(make_run: MakeRun) -> None:
     folder = make_run(SCORES)
-    done = CliRunner().invoke(report.main, [str(folder.path)])
+    done = CliRunner().invoke(command.main, [str(folder.path)])
     assert done.exit_code == 0, done.output
     assert "2.301767" in done.output and "3 of 3" in done.output and "paired t" in done.output
     assert not (folder.path / "report.md").exists()
-    as_json = CliRunner().invoke(report.main, [str(folder.path), "--json"])
+    as_json = CliRunner().invoke(command.main, [str(folder.path), "--json"])
     assert json.loads(as_json.output)["arms"]["sgd"]["val_bpb"]["n"] == 3
 
 

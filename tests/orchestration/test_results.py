@@ -94,6 +94,6 @@ def test_what_cannot_be_read_is_named(make_run: MakeRun, tmp_path: Path) -> None
 
 
 def test_reading_imports_nothing_heavy() -> None:
-    code = "import sys, platform.results, platform.report; sys.exit(any(m in sys.modules for m in HEAVY))"
+    code = "import sys, platform.runs.results, platform.report; sys.exit(any(m in sys.modules for m in HEAVY))"
     heavy = "HEAVY = ('pandas', 'numpy', 'scipy', 'torch', 'ray', 'mlflow', 'matplotlib', 'rich')\n"
     assert subprocess.run([sys.executable, "-c", heavy + code], cwd=ROOT, check=False).returncode == 0

@@ -310,5 +310,5 @@ def test_detectable_gains_and_seeds_agree_with_the_power() -> None:
 
 
 def test_scipy_is_imported_only_when_a_distribution_is_needed() -> None:
-    code = "import sys, platform.significance as s; s.summarize([1.0]); sys.exit('scipy' in sys.modules)"
+    code = "import sys, platform.statistics.significance as s; s.summarize([1.0]); sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from jobs.contract import Assignment
 from platform.errors import UserError
 from platform.program.recipe import load, program
-from platform.program.squeeze import Form, main, pack, squeeze
+from platform.program.squeeze import Form, pack, squeeze
 from platform.records.unpack import script
+from platform.squeeze import main
 from tests.orchestration.finished import run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from platform import report, server, tracker
+from platform import server, tracker
 from platform.errors import UserError
+from platform.reports import files
 from platform.runs.paths import tracker_database
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def dump(folder: Any) -> list[str]:
 
 def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None:
     folder = make()
-    made = report.write(folder.path)
+    made = files.write(folder.path)
     recorded = tracker.record(folder.path)
     runs = tracked(recorded)
     assert set(runs) == {
@@ -96,20 +97,20 @@ def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None
     assert curve[-1].timestamp == pytest.approx(written_ms, abs=1)
     assert len(client.get_metric_history(child, "running_bpb")) == 40
     assert {one.path for one in client.list_artifacts(child)} == {"result.json", "train.log", "metrics.jsonl"}
-    files = {one.path for one in client.list_artifacts(recorded.parent_id)}
-    assert files == {"train_gpt.py", "recipe.yaml", "plan.json", "report.md", "report.json", "results.csv", "figures"}
+    names = {one.path for one in client.list_artifacts(recorded.parent_id)}
+    assert names == {"train_gpt.py", "recipe.yaml", "plan.json", "report.md", "report.json", "results.csv", "figures"}
     copied = Path(client.download_artifacts(recorded.parent_id, "report.json"))
     assert copied.read_bytes() == (folder.path / "report.json").read_bytes()
 
 
 def test_recording_again_changes_nothing(make: MakeRun) -> None:
     folder = make()
-    report.write(folder.path)
+    files.write(folder.path)
     first = tracker.record(folder.path)
     before = dump(folder)
     assert tracker.record(folder.path) == first
     assert dump(folder) == before
-    report.write(folder.path)  # the same report, written later
+    files.write(folder.path)  # the same report, written later
     tracker.record(folder.path)
     assert dump(folder) == before
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .report import Report
-from .runs.metrics import events
-from .statistics.significance import Interval
+from ..runs.metrics import events
+from ..statistics.significance import Interval
+from .build import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,13 @@ from statistics import fmean
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
-from .paths import shown
-from .report import ArmReport, Delta, Report
-from .rules import claims
-from .runs.metrics import own_seconds
-from .runs.results import Run
-from .statistics.significance import Comparison, Interval
-from .tables import NOTHING, Table, clean, console, markdown, markdown_table, print_table
+from ..paths import shown
+from ..rules import claims
+from ..runs.metrics import own_seconds
+from ..runs.results import Run
+from ..statistics.significance import Comparison, Interval
+from .build import ArmReport, Delta, Report
+from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
 SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json
 
