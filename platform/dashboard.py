@@ -13,10 +13,10 @@ from types import FrameType
 
 import click
 
-from . import server, tracker
 from .errors import RunFailed, UserError, explained
 from .paths import RUNS, shown
 from .runs.paths import RunPaths
+from .tracking import server, tracker
 
 
 @click.command(help="Serve MLflow on this machine and print the link to the comparison of all recorded runs.")

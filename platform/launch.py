@@ -238,7 +238,7 @@ class _Recorder:
         self._thread.shutdown(wait=True)
 
     def record(self, trial: Trial) -> None:
-        from . import tracker
+        from .tracking import tracker
 
         # What goes wrong here goes wrong, and is told, once more when all is recorded at the end.
         self._thread.submit(tracker.record, trial.run_path)
@@ -259,7 +259,7 @@ def _report(plans: Sequence[Plan]) -> list[Report]:
 
 def _record(plans: Sequence[Plan]) -> Iterator[str]:
     """Bring MLflow to what the files say, and print how to open it; what went wrong with that, if anything did."""
-    from . import tracker
+    from .tracking import tracker
 
     try:
         found = tracker.comparison([tracker.record(one.run_path) for one in plans])

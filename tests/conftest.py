@@ -199,7 +199,7 @@ def make_run_in() -> MakeRun:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, to be copied: making them takes seconds."""
-    from platform import tracker
+    from platform.tracking import tracker
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     tracker._client(f"sqlite:///{path}").get_experiment_by_name("none")

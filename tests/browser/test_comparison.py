@@ -16,8 +16,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from platform import server, tracker
 from platform.runs.paths import tracker_database
+from platform.tracking import server, tracker
 
 ROOT = Path(__file__).parents[2]
 SCORES = {"no_ttt": {1337: 2.3012, 42: 2.3052}, "adamw": {1337: 2.2012, 42: 2.2036}}

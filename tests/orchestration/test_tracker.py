@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from platform import server, tracker
 from platform.errors import UserError
 from platform.reports import files
 from platform.runs.paths import tracker_database
+from platform.tracking import server, tracker
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]

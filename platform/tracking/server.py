@@ -18,8 +18,8 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from .errors import RunFailed, UserError
-from .runs.paths import tracker_artifacts, tracker_database
+from ..errors import RunFailed, UserError
+from ..runs.paths import tracker_artifacts, tracker_database
 
 PORT = 5055  # tried first; 5000, MLflow's own, is often somebody else's
 EXPERIMENT = "fairway"

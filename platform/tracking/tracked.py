@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from jobs.contract import ArmResult
 
-from .program import document
-from .reports.build import Report
-from .reports.text_table import clean
-from .runs.metrics import events
-from .runs.paths import RunPaths
-from .runs.plan import Failure, Plan
+from ..program import document
+from ..reports.build import Report
+from ..reports.text_table import clean
+from ..runs.metrics import events
+from ..runs.paths import RunPaths
+from ..runs.plan import Failure, Plan
 
 TAG = "fairway."
 CURVE_POINTS = 1000  # of a curve; a full-size run has some 7,000 steps, and every arm carries the curve of its trunk

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
+from ..errors import UserError
+from ..paths import ROOT, RUNS, shown
+from ..reports.build import Report, build
+from ..runs.locks import held
+from ..runs.paths import tracker_artifacts, tracker_database
+from ..runs.results import read_run
 from . import server
-from .errors import UserError
-from .paths import ROOT, RUNS, shown
-from .reports.build import Report, build
-from .runs.locks import held
-from .runs.paths import tracker_artifacts, tracker_database
-from .runs.results import read_run
 from .tracked import TAG, Child, children, content_of, identity_of, summary_of, time_ms
 
 if TYPE_CHECKING:
