@@ -25,9 +25,9 @@ from . import audit
 from .paths import RECIPES
 from .program import document
 from .program.squeeze import unpacked
+from .records.to_beat import ToBeat
 from .runs.results import Run
 from .submission import Candidate
-from .to_beat import ToBeat
 
 PROGRAM_FILE, READABLE_FILE = "train_gpt.py", "train_gpt_readable.py"
 PLAN_FILE, RECIPE_FILE, LINEAGE_FILE = "plan.json", "recipe.yaml", "lineage.json"

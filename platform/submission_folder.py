@@ -21,12 +21,12 @@ from .ledger.derivation import Expression, LedgerError
 from .ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from .paths import shown
 from .records.record import AGREES, examine
+from .records.to_beat import ToBeat
 from .reports import build, figures
 from .runs.results import Run
 from .submission import Candidate, Seed
 from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
 from .submission_page import Measured, Page
-from .to_beat import ToBeat
 
 TRACK, NON_RECORD_TRACK = "10min_16mb", "non-record-16mb"
 START_SECONDS = 120.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from .ledger.derivation import Expression
 from .ledger.ledger import Draft
 from .logs.runs import Evaluation
+from .records.to_beat import ToBeat
 from .runs.results import Run
 from .submission import Candidate, Seed
 from .submission_files import log_file, result_file
-from .to_beat import ToBeat
 
 
 @dataclass(frozen=True, kw_only=True)

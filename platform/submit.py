@@ -51,8 +51,9 @@ def main(
     name: str | None,
     as_json: bool,
 ) -> None:
-    from . import submission, submission_folder, to_beat
+    from . import submission, submission_folder
     from .ledger import ledger
+    from .records import to_beat
     from .runs import results
 
     found = submission.candidate(run_dir, arm)

@@ -7,11 +7,11 @@ from typing import Any
 
 from jobs.contract import file_sha256
 
-from .errors import UserError, nearest
-from .paths import shown
-from .records.record import examine
-from .runs.paths import RunPaths
-from .runs.results import Run, read_run
+from ..errors import UserError, nearest
+from ..paths import shown
+from ..runs.paths import RunPaths
+from ..runs.results import Run, read_run
+from .record import examine
 
 SAME_TEXT = 0.001  # share; evaluators leave out up to 0.0004 of the challenge's text
 
