@@ -51,12 +51,13 @@ def main(
     name: str | None,
     as_json: bool,
 ) -> None:
-    from . import submission, submission_folder
     from .ledger import ledger
     from .records import to_beat
     from .runs import results
+    from .submission import candidate as candidates
+    from .submission import folder as folders
 
-    found = submission.candidate(run_dir, arm)
+    found = candidates.candidate(run_dir, arm)
     reasons = [*found.reasons, *(() if non_record else found.not_a_record)]
     if reasons and as_json:
         print(json.dumps({"folder": None, "reasons": reasons}))
@@ -70,8 +71,8 @@ def main(
     if other:
         other.require_same_text(found.first.result.scored_bytes)
     arms = results.read_run(ablation) if ablation else found.run
-    about = submission_folder.About(author=author or _author(), github_id=github_id or UNKNOWN, name=name)
-    folder = submission_folder.write(
+    about = folders.About(author=author or _author(), github_id=github_id or UNKNOWN, name=name)
+    folder = folders.write(
         found, out or _place(found.run.plan, arm, record), about, ablation=arms, against=other, record=record
     )
     for what, value in (("author", about.author), ("github-id", about.github_id)):

@@ -22,7 +22,7 @@ from platform.ledger import ledger
 from platform.program.squeeze import Form, squeeze
 from platform.records.record import AGREES, MISMATCH, examine
 from platform.runs.plan import Failure, Plan, write_failure
-from platform.submission_folder import SCHEMA, flaws
+from platform.submission.folder import SCHEMA, flaws
 from tests.orchestration.finished import finish, run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]

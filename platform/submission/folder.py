@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import submission_readme
-from .errors import RunFailed, UserError
-from .ledger import ledger
-from .ledger.derivation import Expression, LedgerError
-from .ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
-from .paths import shown
-from .records.record import AGREES, examine
-from .records.to_beat import ToBeat
-from .reports import build, figures
-from .runs.results import Run
-from .submission import Candidate, Seed
-from .submission_files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
-from .submission_page import Measured, Page
+from ..errors import RunFailed, UserError
+from ..ledger import ledger
+from ..ledger.derivation import Expression, LedgerError
+from ..ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
+from ..paths import shown
+from ..records.record import AGREES, examine
+from ..records.to_beat import ToBeat
+from ..reports import build, figures
+from ..runs.results import Run
+from .candidate import Candidate, Seed
+from .files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
+from .page import Measured, Page
+from .readme import readme_text
 
 TRACK, NON_RECORD_TRACK = "10min_16mb", "non-record-16mb"
 START_SECONDS = 120.0
@@ -126,7 +126,7 @@ def _fill(folder: Path, found: Candidate, about: About, *, ablation: Run, agains
     page = Page(
         draft=draft, found=found, ablation=ablation, against=against, record=record, title=title, figures=pictures
     )
-    readme, lines = draft.page(submission_readme.write(page))
+    readme, lines = draft.page(readme_text(page))
     document, values = draft.document(_submission(draft, found, about, title, against=against, record=record))
     (folder / README_FILE).write_text(readme, encoding="utf-8")
     (folder / SUBMISSION_FILE).write_text(document, encoding="utf-8")

@@ -7,13 +7,13 @@ the results.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .ledger.derivation import Expression
-from .ledger.ledger import Draft
-from .logs.runs import Evaluation
-from .records.to_beat import ToBeat
-from .runs.results import Run
-from .submission import Candidate, Seed
-from .submission_files import log_file, result_file
+from ..ledger.derivation import Expression
+from ..ledger.ledger import Draft
+from ..logs.runs import Evaluation
+from ..records.to_beat import ToBeat
+from ..runs.results import Run
+from .candidate import Candidate, Seed
+from .files import log_file, result_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
-from . import audit
-from .errors import UserError, nearest
-from .logs.forensics import SPLIT_BYTES
-from .logs.log import read_log
-from .logs.runs import Evaluation, LogRun
-from .paths import shown
-from .program.squeeze import is_made_of
-from .rules import claims
-from .runs import results
-from .runs.paths import ArmPaths, RunPaths
-from .runs.plan import RECORD_PROCESSES
-from .runs.results import Run
+from .. import audit
+from ..errors import UserError, nearest
+from ..logs.forensics import SPLIT_BYTES
+from ..logs.log import read_log
+from ..logs.runs import Evaluation, LogRun
+from ..paths import shown
+from ..program.squeeze import is_made_of
+from ..rules import claims
+from ..runs import results
+from ..runs.paths import ArmPaths, RunPaths
+from ..runs.plan import RECORD_PROCESSES
+from ..runs.results import Run
 
 RECORD_CARD = "H100"
 

@@ -8,10 +8,10 @@ import ast
 import re
 from pathlib import Path
 
-from . import submission_tables
-from .ledger.ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
-from .program.squeeze import unpacked
-from .submission_files import (
+from ..ledger.ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
+from ..program.squeeze import unpacked
+from . import tables
+from .files import (
     LINEAGE_FILE,
     PLAN_FILE,
     PROGRAM_FILE,
@@ -21,12 +21,12 @@ from .submission_files import (
     readable_text,
     result_file,
 )
-from .submission_page import Measured, Page, hardware, planned, table
+from .page import Measured, Page, hardware, planned, table
 
 MILLION = 1_000_000
 
 
-def write(page: Page) -> str:
+def readme_text(page: Page) -> str:
     """The text of the README, with marks in the place of numbers."""
     measured = Measured(page.found)
     parts = [
@@ -34,11 +34,11 @@ def write(page: Page) -> str:
         _headline(page, measured),
         None if page.record else _not_a_record(page),
         _question(page),
-        submission_tables.results(page, measured),
-        submission_tables.sizes(page, measured),
-        submission_tables.ablation(page),
-        submission_tables.comparison(page, measured),
-        submission_tables.timing(page, measured),
+        tables.results(page, measured),
+        tables.sizes(page, measured),
+        tables.ablation(page),
+        tables.comparison(page, measured),
+        tables.timing(page, measured),
         _architecture(page),
         _run_command(page),
         _lineage(page),

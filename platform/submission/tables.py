@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 from jobs.contract import SCORE_FIRST
 
-from .ledger.derivation import Expression
-from .ledger.ledger import Draft
-from .logs.runs import Evaluation
-from .runs.results import Run
-from .submission import Seed
-from .submission_files import AGAINST_FILE, AUDIT_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
-from .submission_page import Column, Measured, Page, hardware, planned, table
+from ..ledger.derivation import Expression
+from ..ledger.ledger import Draft
+from ..logs.runs import Evaluation
+from ..runs.results import Run
+from .candidate import Seed
+from .files import AGAINST_FILE, AUDIT_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
+from .page import Column, Measured, Page, hardware, planned, table
 
 SCORE_NAMES = {"ttt": "Post-TTT BPB", "sliding": "Sliding BPB", "roundtrip": "Post-quant BPB"}  # by kind of evaluation
 EVALUATION_PHASES = {"load": "reading the artifact", "adapt": "adapting", "pack": "packing", "score": "scoring"}

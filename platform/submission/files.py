@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import audit
-from .paths import RECIPES
-from .program import document
-from .program.squeeze import unpacked
-from .records.to_beat import ToBeat
-from .runs.results import Run
-from .submission import Candidate
+from .. import audit
+from ..paths import RECIPES
+from ..program import document
+from ..program.squeeze import unpacked
+from ..records.to_beat import ToBeat
+from ..runs.results import Run
+from .candidate import Candidate
 
 PROGRAM_FILE, READABLE_FILE = "train_gpt.py", "train_gpt_readable.py"
 PLAN_FILE, RECIPE_FILE, LINEAGE_FILE = "plan.json", "recipe.yaml", "lineage.json"
