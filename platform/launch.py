@@ -20,18 +20,18 @@ from pathlib import Path
 
 import click
 
-from . import audit, preview
-from .audit import Audit
 from .errors import RunFailed, UserError, explained
-from .experiment import Experiment, prepare
 from .paths import RUNS, shown
 from .program import size
 from .program.squeeze import Form
 from .reports import files, tables
 from .reports.build import Report
+from .running import audit, preview
+from .running.experiment import Experiment, prepare
+from .running.stop import Stop
 from .runs import plan
+from .runs.audits import Audit
 from .runs.plan import RECORD_PROCESSES, Plan, Trial
-from .stop import Stop
 
 
 @click.command(help="Train and score each recipe with each seed, then report. Continues where it was stopped.")
@@ -130,7 +130,7 @@ def _preflight(experiments: Sequence[Experiment], todo: Sequence[Trial], address
     Raises:
         UserError: data, GPUs or the cluster are missing, or the artifact cannot fit; says what to do.
     """
-    from . import cluster
+    from .running import cluster
 
     for missing in (one.missing for one in experiments if one.missing):
         raise UserError(missing)
@@ -176,7 +176,7 @@ def _judge(bar: str | None) -> Callable[[Path], None]:
     """
     if bar is None:
         return lambda run_path: plan.write_given_up(run_path, None)
-    from . import giving_up
+    from .running import giving_up
 
     to_beat = giving_up.bar_of(bar)
 
@@ -195,8 +195,8 @@ def _run(todo: Sequence[Trial], address: str | None, stop: Stop, judge: Callable
     """Run the trials; each that ends is judged and recorded while the others go on."""
     if not todo:
         return
-    from . import cluster, tuning
-    from .display import Display
+    from .running import cluster, tuning
+    from .running.display import Display
 
     begun = time.monotonic()
     launch = f"{os.getpid()}-{os.urandom(6).hex()}"

@@ -10,9 +10,9 @@ from typing import Any
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
 
-from .. import audit
 from ..program import document
 from ..rules import claims
+from ..runs import audits
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..statistics.significance import Interval, Summary, holm, summarize
@@ -130,7 +130,7 @@ class Report:
 
 def build(run: Run) -> Report:
     """The report of what ``run`` holds now."""
-    verdicts = audit.verdicts(run.path)
+    verdicts = audits.verdicts(run.path)
     arms = tuple(_arm_report(run, name, verdicts.get(name)) for name in run.arms)
     warnings = tuple(_warnings(arms))
     return Report(run=run, question=_question(run), arms=arms, deltas=_deltas(run), warnings=warnings)

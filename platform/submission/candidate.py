@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
-from .. import audit
 from ..errors import UserError, nearest
 from ..logs.forensics import SPLIT_BYTES
 from ..logs.log import read_log
@@ -18,7 +17,7 @@ from ..logs.runs import Evaluation, LogRun
 from ..paths import shown
 from ..program.squeeze import is_made_of
 from ..rules import claims
-from ..runs import results
+from ..runs import audits, results
 from ..runs.paths import ArmPaths, RunPaths
 from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import Run
@@ -74,7 +73,7 @@ def candidate(run_path: Path, arm: str) -> Candidate:
         else:
             reasons.append(found)
     reasons += _program_flaws(run)
-    reasons += _flaws(run.arms[arm], audit.verdicts(run.path).get(arm))
+    reasons += _flaws(run.arms[arm], audits.verdicts(run.path).get(arm))
     return Candidate(
         run=run,
         arm=arm,

@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import audit
 from ..paths import RECIPES
 from ..program import document
 from ..program.squeeze import unpacked
 from ..records.to_beat import ToBeat
+from ..runs import audits
 from ..runs.results import Run
 from .candidate import Candidate
 
@@ -59,7 +59,7 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
         copied(paths.readable, READABLE_FILE, paths.folder)
     copied(paths.plan, PLAN_FILE, paths.folder)
     copied(paths.recipe, RECIPE_FILE, paths.folder)
-    if found.arm in audit.verdicts(paths.folder):
+    if found.arm in audits.verdicts(paths.folder):
         copied(paths.audit, AUDIT_FILE, paths.folder)
     for seed, one in found.seeds.items():
         copied(one.paths.log, log_file(seed), paths.folder)

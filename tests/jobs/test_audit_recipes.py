@@ -9,8 +9,8 @@ from jobs.audit.command import probe_trunk, verdict
 from jobs.audit.detectors import Examination
 from jobs.audit.toy import NOISE, declared_protocol, evaluation_of
 from jobs.contract import PRE_EVAL, SCORE_FIRST
-from platform.audit import audited_choices
 from platform.program.recipe import entry_program
+from platform.running.audit import audited_choices
 from tests.jobs.tiny import ROOT, recipe_of
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, Assignment
 from platform import corpus
 from platform.corpus import Corpus
-from platform.experiment import Experiment
+from platform.running.experiment import Experiment
 from platform.runs.plan import Plan
 
 TRAIN_TOKENS, VAL_TOKENS = 40_000, 3_000

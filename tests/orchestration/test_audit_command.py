@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from platform import audit
-from platform.audit import Audit, audited_choices
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
 from platform.reports import build, tables
+from platform.reports.audit import show
+from platform.running import audit
+from platform.running.audit import audited_choices
+from platform.runs.audits import Audit
 from platform.runs.results import read_run
 
 DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
@@ -78,13 +80,13 @@ def test_it_says_of_every_arm_what_it_is(done: subprocess.CompletedProcess[str])
 
 def test_how_it_looks(done: subprocess.CompletedProcess[str], recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Audit(**json.loads(done.stdout))
-    audit._print(found, recipe)
+    show(found, recipe)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("arms at scale smoke, made small: ") and "150 and 1,024 targets" in lines[0]
     assert "diagnostic: pre_eval" in lines and sum(line.startswith("  D13 passed") for line in lines) == 3
     assert sum("FIRED" in line for line in lines) == 5
     arms = {**found.arms, "legal": {**found.arms["legal"], "verdict": "violates D7", "agrees": False}}
-    audit._print(replace(found, arms=arms), recipe)
+    show(replace(found, arms=arms), recipe)
     assert "legal: violates D7, but its program declares score_first" in capsys.readouterr().out
 
 

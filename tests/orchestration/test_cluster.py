@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from platform.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
 from platform.errors import UserError
-from platform.progress import Progress
+from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, open_files, users_of
+from platform.running.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
+from platform.running.progress import Progress
+from platform.running.tuning import run_trials
 from platform.runs.plan import Failure, Trial, read_failure
-from platform.supervisor import GUARD_MARKER, MARKER, marked, open_files, users_of
-from platform.tuning import run_trials
 
 LAUNCH = f"cluster-{os.getpid()}"
 
@@ -119,9 +119,9 @@ def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial:
     other = textwrap.dedent(
         f"""
         from pathlib import *
-        from platform.cluster import connected
+        from platform.running.cluster import connected
         from platform.runs.plan import Trial
-        from platform.tuning import run_trials
+        from platform.running.tuning import run_trials
 
         class Silent:
             started = advanced = finished = lambda self, *_: None

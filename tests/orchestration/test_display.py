@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from platform.display import Display
-from platform.progress import Progress
+from platform.running.display import Display
+from platform.running.progress import Progress
 from platform.runs.plan import Failure, Trial
 
 MakeRun = Callable[..., Any]  # of tests/conftest.py

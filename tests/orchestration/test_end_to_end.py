@@ -11,13 +11,13 @@ import pytest
 
 from jobs.contract import file_sha256, read_result, read_trunk
 from platform.errors import UserError
-from platform.experiment import Experiment, prepare
 from platform.program.squeeze import Form
 from platform.reports import files, tables, text_table
 from platform.reports.build import build
+from platform.running.experiment import Experiment, prepare
+from platform.running.trial import JobFailed, run
 from platform.runs.plan import Plan, Trial
 from platform.runs.results import read_run
-from platform.trial import JobFailed, run
 from tests.orchestration.finished import finish, small_data
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def test_mistakes(prepared: Prepare) -> None:
 def test_the_preview_trains_for_an_arm_that_is_not_done(
     both: tuple[Plan, Plan], prepared: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from platform import preview
+    from platform.running import preview
 
     result = both[1].trial(SEED).paths.arm("score_first").result
     result.rename(result.with_suffix(".away"))

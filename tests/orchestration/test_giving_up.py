@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from platform import giving_up
 from platform.errors import UserError
 from platform.reports import build, files, tables
+from platform.running import giving_up
 from platform.runs.plan import GivenUp, read_given_up
 from platform.runs.results import read_run
 

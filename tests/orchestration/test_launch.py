@@ -22,8 +22,8 @@ from jobs import contract
 from platform import corpus
 from platform.launch import _say_what_next, _trunks_apart
 from platform.paths import ROOT
+from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, users_of
 from platform.runs.plan import Plan, read
-from platform.supervisor import GUARD_MARKER, MARKER, marked, users_of
 
 TINY = """
 question: Does the launch work?

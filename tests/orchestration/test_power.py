@@ -82,9 +82,10 @@ def test_a_run_gives_its_own_figures(make_run: MakeRun) -> None:
 def test_the_interval_of_a_sigma_from_three_seeds(make_run: MakeRun) -> None:
     """Chi square with 2 degrees of freedom has -2 ln(tail) as its quantile: 7.378 and 0.0506."""
     from platform.runs.results import read_run
+    from platform.runs.spread import sigma_of
 
     run = read_run(make_run({"no_ttt": {1: 2.300, 2: 2.302, 3: 2.304}}).path)
-    sigma, interval = power.sigma_of(run, "no_ttt")
+    sigma, interval = sigma_of(run, "no_ttt")
     assert sigma.value == pytest.approx(0.002)
     assert interval.low == pytest.approx(0.002 * math.sqrt(2 / (-2 * math.log(0.025))))
     assert interval.high == pytest.approx(0.002 * math.sqrt(2 / (-2 * math.log(0.975))))

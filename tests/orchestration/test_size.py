@@ -11,10 +11,10 @@ from jobs.contract import ARTIFACT_LIMIT_BYTES
 from jobs.quantizer.row_wise import RowWise
 from platform import corpus
 from platform.errors import UserError
-from platform.experiment import prepare
 from platform.paths import RECIPES, ROOT
 from platform.program import recipe, size
 from platform.program.size import Size
+from platform.running.experiment import prepare
 
 CODE_BYTES = 70_000
 TOO_LARGE = """

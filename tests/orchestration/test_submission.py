@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 
 from jobs.contract import Assignment, file_sha256, read_result, write_record
 from platform import submit, verify
-from platform.audit import Audit
-from platform.experiment import prepare
 from platform.ledger import ledger
 from platform.program.squeeze import Form, squeeze
 from platform.records.record import AGREES, MISMATCH, examine
+from platform.running.experiment import prepare
+from platform.runs.audits import Audit
 from platform.runs.plan import Failure, Plan, write_failure
 from platform.submission.folder import SCHEMA, flaws
 from tests.orchestration.finished import finish, run_in_one_process, small_data

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.supervisor import GUARD_MARKER, MARKER, Guard, Order, marked, sweep
+from platform.processes.supervisor import GUARD_MARKER, MARKER, Guard, Order, marked, sweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreaper and /proc are Linux; elsewhere it degrades")
 
@@ -116,7 +116,7 @@ def test_the_grace_lets_a_job_end_well(tmp_path: Path, marker: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_the_death_of_the_trial_ends_the_job(tmp_path: Path, marker: str, number: signal.Signals) -> None:
     trial = (
-        "import sys, time; from platform.supervisor import Guard, Order; from dataclasses import fields\n"
+        "import sys, time; from platform.processes.supervisor import Guard, Order; from dataclasses import fields\n"
         f"guard = Guard({order(tmp_path, marker, TREE + 'time.sleep(60)')!r})\n"
         "time.sleep(60)"
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.progress import Progress
-from platform.tail import Events, end_of, reason_in
+from platform.running.progress import Progress
+from platform.running.tail import Events, end_of, reason_in
 
 PROGRAM = Path("/runs/some run/train_gpt.py")
 TORCHRUN = """W1120 05:57:09.729000 12524 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 12528

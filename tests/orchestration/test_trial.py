@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from jobs import contract
-from platform.environment import job_environment
-from platform.progress import Progress
+from platform.processes.supervisor import GUARD_MARKER, MARKER, marked
+from platform.running.environment import job_environment
+from platform.running.progress import Progress
+from platform.running.trial import JobFailed, Patience
+from platform.running.trial import run as run_trial
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Trial, read_failure
-from platform.supervisor import GUARD_MARKER, MARKER, marked
-from platform.trial import JobFailed, Patience
-from platform.trial import run as run_trial
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -184,7 +184,7 @@ def test_a_killed_worker_leaves_nothing_running_and_no_stale_lock(
 ) -> None:
     trial = make_trial("hang in train")
     worker = (
-        "from pathlib import *; from platform.runs.plan import *; from platform.trial import *\n"
+        "from pathlib import *; from platform.runs.plan import *; from platform.running.trial import *\n"
         f"run({trial!r}, lambda progress: None, launch={LAUNCH!r}, patience=Patience(grace_seconds=0.5))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

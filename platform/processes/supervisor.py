@@ -321,7 +321,7 @@ def _line_from_standard_input() -> bytes:
     while not line.endswith(b"\n"):  # byte by byte: nothing behind the line may be swallowed, its end is the stop sign
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("this is started by platform/trial.py and platform/cluster.py, not by hand")
+            sys.exit("this is started by platform/running/, not by hand")
         line += byte
     return line
 

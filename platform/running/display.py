@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from jobs.contract import read_result
 
+from ..runs.plan import Failure, Trial
 from .progress import Progress
-from .runs.plan import Failure, Trial
 
 if TYPE_CHECKING:
     from rich.table import Table

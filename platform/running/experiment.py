@@ -6,17 +6,17 @@ from pathlib import Path
 
 from jobs.contract import data_sha256, file_sha256
 
-from . import corpus
-from .corpus.preflight import vocabulary
-from .errors import UserError
-from .paths import ROOT, shown
-from .program import recipe, size
-from .program.choices import Choices
-from .program.size import Size
-from .program.squeeze import Form
-from .runs import plan
-from .runs.paths import RunPaths
-from .runs.plan import Plan, Trial
+from .. import corpus
+from ..corpus.preflight import vocabulary
+from ..errors import UserError
+from ..paths import ROOT, shown
+from ..program import recipe, size
+from ..program.choices import Choices
+from ..program.size import Size
+from ..program.squeeze import Form
+from ..runs import plan
+from ..runs.paths import RunPaths
+from ..runs.plan import Plan, Trial
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from jobs.contract import file_sha256, read_trunk
 
+from ..errors import RunFailed
+from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
+from ..runs.locks import held
+from ..runs.paths import RunPaths
+from ..runs.plan import Failure, Trial, read_failure, write_failure
 from .environment import job_environment
-from .errors import RunFailed
 from .progress import Progress
-from .runs.locks import held
-from .runs.paths import RunPaths
-from .runs.plan import Failure, Trial, read_failure, write_failure
-from .supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
 from .tail import Events, end_of, reason_in
 
 POLL_SECONDS = 0.25

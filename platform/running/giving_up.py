@@ -9,15 +9,15 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .errors import UserError
-from .records import to_beat
-from .records.to_beat import Score, ToBeat
-from .rules import claims
-from .runs import plan
-from .runs.plan import GivenUp
-from .runs.results import Run, read_run
-from .statistics.futility import LEAST_CHANCE, SIGMA, StoppingRule, chance_to_pass
-from .statistics.significance import BPB, Amount, NatsPerToken, summarize
+from ..errors import UserError
+from ..records import to_beat
+from ..records.to_beat import Score, ToBeat
+from ..rules import claims
+from ..runs import plan
+from ..runs.plan import GivenUp
+from ..runs.results import Run, read_run
+from ..statistics.futility import LEAST_CHANCE, SIGMA, StoppingRule, chance_to_pass
+from ..statistics.significance import BPB, Amount, NatsPerToken, summarize
 
 
 def bar_of(text: str) -> ToBeat:

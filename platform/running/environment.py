@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.contract import Assignment
 
-from .runs.plan import Trial
+from ..runs.plan import Trial
 
 DROPPED = frozenset(
     {

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import RunFailed, UserError
-from .paths import ROOT
-from .runs.plan import Trial
-from .supervisor import LastOneOut
+from ..errors import RunFailed, UserError
+from ..paths import ROOT
+from ..processes.supervisor import LastOneOut
+from ..runs.plan import Trial
 
 PORT_SECONDS = 5.0
 WORKER_SECONDS = 180.0  # for the first worker to start: two on a busy laptop, more where a cluster copies files

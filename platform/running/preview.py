@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from ..paths import shown
+from ..runs import plan
+from ..runs.paths import TrunkPaths
+from ..runs.plan import Trial, read_failure
 from .experiment import Experiment
-from .paths import shown
-from .runs import plan
-from .runs.paths import TrunkPaths
-from .runs.plan import Trial, read_failure
 
 
 def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from ..runs.plan import Failure, Trial, read_given_up, write_failure
 from .cluster import Cluster
 from .progress import Progress
-from .runs.plan import Failure, Trial, read_given_up, write_failure
 from .trial import JobFailed, run
 
 

@@ -1,0 +1,217 @@
+"""The answer of ``platform.power``: from what was asked to tables and JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..runs.results import read_run
+from ..runs.spread import minutes_of, paired_sigma_of, sigma_of
+from ..statistics.futility import LEAST_CHANCE, SIGMA, SIGMA_SOURCE, Outcome
+from ..statistics.power import (
+    AT_MOST,
+    GPUS,
+    NATS_PER_BPB,
+    NATS_SOURCE,
+    USD,
+    USD_SOURCE,
+    Assumed,
+    Detectable,
+    Needed,
+    Question,
+    detectable,
+    futility,
+    needed,
+)
+from ..statistics.significance import BPB, Amount, NatsPerToken, TestName
+from .text_table import NOTHING, Table, print_table
+
+AGAINST = {
+    "Welch t": "two groups of seeds, each with its own spread",
+    "one-sample t": "the published score taken as exact",
+    "known-sigma z": "two groups, the spread taken as known",
+    "paired t": "two arms of the same trunks",
+}
+PLANNED_TEST: TestName = "Welch t"  # the one that the challenge asks for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What somebody wants to know; None: not said. Amounts are in BPB, the margin in nats per token."""
+
+    sigma: float | None  # std of seeds
+    run_dir: Path | None  # a run that tells sigma, time and tokenizer
+    arm: str | None  # of that run
+    paired_sigma: float | None
+    gain: float | None
+    margin_nats: float
+    nats_per_bpb: float | None
+    alpha: float  # one-sided
+    power: float
+    against_seeds: int | None
+    gpus: int | None
+    usd_per_gpu_hour: float | None
+    minutes_per_seed: float | None
+    stop_when_hopeless: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is known before anything is spent."""
+
+    question: Question
+    nats: Assumed  # per BPB
+    margin_nats: float
+    needed: tuple[Needed, ...]
+    detectable: tuple[Detectable, ...]
+    planned: int  # seeds of a side that ``outcomes`` are for
+    outcomes: tuple[Outcome, ...]  # of giving up early, where that was asked
+    notes: tuple[str, ...]
+
+
+def answer(asked: Asked) -> Answer:
+    """The answer, with what a run tells in the place of what was assumed.
+
+    Raises:
+        UserError: no such run or arm, or too few scores to tell a spread.
+    """
+    run = read_run(asked.run_dir) if asked.run_dir else None
+    if asked.arm is not None and (run is None or asked.arm not in run.arms):
+        known = f"the arms are {', '.join(run.arms)}" if run else "it needs --from RUN_DIR"
+        raise UserError(f"--arm {asked.arm}: {known}")
+    notes = []
+    if asked.sigma is not None:
+        spread = Assumed(value=asked.sigma, source="given")
+    elif run is None:
+        spread = Assumed(value=SIGMA, source=SIGMA_SOURCE)
+    else:
+        spread, interval = sigma_of(run, asked.arm or next(iter(run.arms)))
+        notes.append(
+            f"95 % interval of sigma: {interval.low:.6f} to {interval.high:.6f} BPB; so few seeds say little of it"
+        )
+    unit = (run and run.nats_per_token()) or NatsPerToken(NATS_PER_BPB)
+    nats = _given(asked.nats_per_bpb, unit.per_bpb, "the run" if run else NATS_SOURCE)
+    paired = asked.paired_sigma
+    question = Question(
+        sigma=spread,
+        paired_sigma=paired_sigma_of(run, asked.arm) if paired is None else Assumed(value=paired, source="given"),
+        gain=asked.gain,
+        margin=Amount(asked.margin_nats, NatsPerToken(nats.value)).to(BPB).value,
+        alpha=asked.alpha,
+        power=asked.power,
+        n_against=asked.against_seeds,
+        gpus=asked.gpus if asked.gpus is not None else run.plan.gpus if run else GPUS,
+        usd_per_gpu_hour=_given(asked.usd_per_gpu_hour, USD, USD_SOURCE),
+        minutes_per_seed=_given(asked.minutes_per_seed, *minutes_of(run)),
+    )
+    answers = needed(question)
+    planned = next((one.seeds for one in answers if one.test == PLANNED_TEST and one.seeds), None) or 3
+    return Answer(
+        question=question,
+        nats=nats,
+        margin_nats=asked.margin_nats,
+        needed=tuple(answers),
+        detectable=tuple(detectable(question)),
+        planned=planned,
+        outcomes=tuple(futility(question, planned, PLANNED_TEST)) if asked.stop_when_hopeless else (),
+        notes=tuple(notes),
+    )
+
+
+def as_json(found: Answer) -> dict[str, Any]:
+    """The answer for programs."""
+    hopeless = {"test": PLANNED_TEST, "planned": found.planned, "outcomes": [asdict(one) for one in found.outcomes]}
+    return {
+        "question": {**asdict(found.question), "nats_per_bpb": asdict(found.nats)},
+        "needed": [asdict(one) for one in found.needed],
+        "detectable": [asdict(one) for one in found.detectable],
+        "stop_when_hopeless": hopeless if found.outcomes else None,
+    }
+
+
+def show(found: Answer) -> None:
+    """Print what was assumed, the seeds that the hoped gain needs, what seeds can show, and what giving up saves."""
+    question = found.question
+    for line in (*_assumptions(question, found.nats, found.margin_nats), *found.notes):
+        print(line)
+    if question.gain is not None and question.gain <= question.margin:
+        within = f"A gain of {question.gain:.6f} BPB is within the margin of {question.margin:.6f}"
+        print(f"\n{within}: no number of seeds shows it.")
+    elif found.needed:
+        print_table(_needed(question, found.needed))
+    print_table(_detectable(question, found.detectable))
+    if found.outcomes:
+        print_table(_outcomes(question, found.planned, found.outcomes))
+
+
+def _given(value: float | None, default: float, source: str) -> Assumed:
+    return Assumed(value=default, source=source) if value is None else Assumed(value=value, source="given")
+
+
+def _assumptions(question: Question, nats: Assumed, margin_nats: float) -> list[str]:
+    lines = [
+        f"sigma         {question.sigma.value:.6f} BPB ({question.sigma.source})",
+        f"margin        {question.margin:.6f} BPB: {margin_nats} nats per token at {nats.value:.6f} nats per BPB "
+        f"({nats.source})",
+        f"test          one-sided, p < {question.alpha}; power {question.power:.0%}",
+        f"cost          {question.gpus} GPUs at {question.usd_per_gpu_hour.value:.2f} USD an hour "
+        f"({question.usd_per_gpu_hour.source})",
+        f"time          {question.minutes_per_seed.value:.1f} minutes a seed ({question.minutes_per_seed.source})",
+    ]
+    if question.paired_sigma is not None:
+        lines.insert(1, f"paired sigma  {question.paired_sigma.value:.6f} BPB ({question.paired_sigma.source})")
+    return lines
+
+
+def _needed(question: Question, answers: Sequence[Needed]) -> Table:
+    return Table(
+        title=f"Seeds that a true gain of {question.gain:.6f} BPB needs",
+        columns=("Test", "Against", "Seeds", "Seeds to run", "Hours", "USD"),
+        rows=tuple(
+            (
+                one.test,
+                AGAINST[one.test],
+                f"over {AT_MOST}" if one.seeds is None else str(one.seeds),
+                NOTHING if one.seeds_to_run is None else str(one.seeds_to_run),
+                NOTHING if one.hours is None else f"{one.hours:.1f}",
+                NOTHING if one.usd is None else f"{one.usd:,.0f}",
+            )
+            for one in answers
+        ),
+        left=2,
+    )
+
+
+def _detectable(question: Question, table: Sequence[Detectable]) -> Table:
+    tests = list(question.designs)
+    return Table(
+        title="Smallest true gain in BPB that seeds can show, margin included",
+        columns=("Seeds", *tests, "Hours, this side", "USD, this side"),
+        rows=tuple(
+            (
+                str(one.seeds),
+                *(NOTHING if one.gains[test] is None else f"{one.gains[test]:.5f}" for test in tests),
+                f"{one.hours:.1f}",
+                f"{one.usd:,.0f}",
+            )
+            for one in table
+        ),
+    )
+
+
+def _outcomes(question: Question, planned: int, outcomes: Sequence[Outcome]) -> Table:
+    against = planned if question.n_against is None else question.n_against
+    return Table(
+        title=f"Stopping below a chance to pass of {LEAST_CHANCE:.0%}: Welch t, {planned} seeds against {against}",
+        columns=("True gain", "Passes", "Passes without the rule", "Seeds saved"),
+        rows=tuple(
+            (
+                f"{one.excess + question.margin:.6f}",
+                f"{one.pass_rate:.1%}",
+                f"{one.pass_rate_without:.1%}",
+                f"{one.seeds_saved:.0%}",
+            )
+            for one in outcomes
+        ),
+    )
