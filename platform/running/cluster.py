@@ -80,7 +80,7 @@ def require_closed(address: str) -> None:
     if address.startswith("ray://"):
         raise UserError(
             f"--cluster {address}: Ray Client cannot carry a launch; run it on a node of the cluster with "
-            f"--cluster auto (see jobs/submit/)"
+            f"--cluster auto (see deploy/)"
         )
     host, _, port = address.rpartition(":")
     if address != "auto":

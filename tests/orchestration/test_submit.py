@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from platform.launch import main
 from platform.paths import ROOT
 
-SUBMIT = ROOT / "jobs" / "submit"
+SUBMIT = ROOT / "deploy"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -69,5 +69,5 @@ def test_ray_accepts_its_cluster_file_and_starts_nothing_without_a_token() -> No
 
 
 def test_the_table_names_files_that_are_there() -> None:
-    named = set(re.findall(r"jobs/submit/([\w.]+)", (SUBMIT / "README.md").read_text()))
+    named = set(re.findall(r"deploy/([\w.]+)", (SUBMIT / "README.md").read_text()))
     assert {Path(name).name for name in named} == {"slurm.sbatch", "rayjob.yaml", "ray_up.yaml"}
