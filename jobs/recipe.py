@@ -1,7 +1,7 @@
 """A recipe: one field for each choice, and what a technique of each family must be able to do.
 
-The folder ``jobs/<family>/`` holds the techniques of a family; the family's protocol is its name in CamelCase.
-A new technique is one file in that folder. A new family is a protocol and a field here, and a folder.
+The folder ``jobs/techniques/<family>/`` holds the techniques of a family; the family's protocol is its name in
+CamelCase. A new technique is one file in that folder. A new family is a protocol and a field here, and a folder.
 
 Shapes are written in names: B sequences, T positions, D model width, H query heads, G key/value heads, K head width,
 V vocabulary, N targets of a stream.

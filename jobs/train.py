@@ -40,13 +40,13 @@ from jobs.contract import (
 from jobs.data.byte_counts import ByteCounts
 from jobs.data.loader import micro_batches
 from jobs.data.shards import training_shards, validation_tokens
-from jobs.evaluation.aligned import Aligned
 from jobs.kernels.attention import kernel_in_use
 from jobs.log import Log
 from jobs.loop import train
 from jobs.model import Transformer, build_model, compile_in_place, tensor_kinds
 from jobs.recipe import Adaptation, Evaluation, Recipe
 from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
+from jobs.techniques.evaluation.aligned import Aligned
 from jobs.world import World, joined_world
 
 TOKENS_CHECKED = 2**20  # of the training shards: enough to see that they were made with another tokenizer

@@ -17,7 +17,6 @@ from typing import cast
 
 import torch
 
-from jobs.adaptation.no_adaptation import NoAdaptation
 from jobs.audit.detectors import CANARY_TARGETS, Examination, Finding, probe_tokens
 from jobs.audit.ranks import Joint, Partner, accompany
 from jobs.audit.toy import (
@@ -33,6 +32,7 @@ from jobs.audit.toy import (
 )
 from jobs.contract import PRE_EVAL, SCORE_FIRST, Assignment
 from jobs.recipe import Adaptation, Recipe
+from jobs.techniques.adaptation.no_adaptation import NoAdaptation
 
 SEEING = frozenset({"D2", "D3", "D5", "D6", "D8", "D9"})  # what fails where weights saw the stream before its scores
 FAILED = "failed"  # how the verdict of an arm begins whose evaluation came to no end

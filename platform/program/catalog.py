@@ -1,8 +1,9 @@
 """What a recipe can choose: families, techniques and knobs, read from the text of jobs/ without running it.
 
 ``jobs/recipe.py`` says what a recipe consists of: the annotations of ``class Recipe`` name sections (dataclasses of
-that file) and families (protocols of that file). ``jobs/<family>/<name>.py`` is a technique: one frozen dataclass whose
-fields are its knobs. A file or a class whose name begins with an underscore is a technique's own business.
+that file) and families (protocols of that file). ``jobs/techniques/<family>/<name>.py`` is a technique: one frozen
+dataclass whose fields are its knobs. A file or a class whose name begins with an underscore is a technique's own
+business.
 """
 
 import ast
@@ -17,6 +18,7 @@ from ..paths import ROOT, shown
 from .knobs import Knob, annotated, knobs_of
 
 RECIPE_MODULE = "jobs/recipe.py"
+TECHNIQUES = "jobs/techniques"  # a folder for each family
 IDENTITY = ("name", "scale")  # fields of Recipe that are no choice
 
 
@@ -35,7 +37,7 @@ class Technique:
     @property
     def module(self) -> str:
         """As a program imports it."""
-        return f"jobs.{self.family}.{self.name}"
+        return f"jobs.techniques.{self.family}.{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class Catalog:
     _read: dict[tuple[str, str], Technique] = field(default_factory=dict, repr=False, compare=False)
 
     def technique(self, family: str, name: str) -> Technique:
-        """The technique in ``jobs/<family>/<name>.py``.
+        """The technique in ``jobs/techniques/<family>/<name>.py``.
 
         Raises:
             UserError: the file is not what a technique's file is; says where and why.
@@ -99,7 +101,7 @@ class Catalog:
         return [family.name for family in self.families.values() if technique in family.techniques]
 
     def _technique(self, family: str, name: str) -> Technique:
-        path = self.root / "jobs" / family / f"{name}.py"
+        path = self.root / TECHNIQUES / family / f"{name}.py"
         text, tree = _parsed(path)
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
         classes = [node for node in classes if _is_frozen_dataclass(node)]
@@ -139,12 +141,12 @@ def read(root: Path = ROOT) -> Catalog:
             protocol=name,
             summary=_first_line(ast.get_docstring(node) or ""),
             techniques=tuple(
-                sorted(p.stem for p in (root / "jobs" / _snake_case(name)).glob("*.py") if p.stem[0] != "_")
+                sorted(p.stem for p in (root / TECHNIQUES / _snake_case(name)).glob("*.py") if p.stem[0] != "_")
             ),
         )
         for name, node in classes.items()
         if any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
-        and (root / "jobs" / _snake_case(name)).is_dir()
+        and (root / TECHNIQUES / _snake_case(name)).is_dir()
     }
     names = {family.protocol: family.name for family in families.values()}
     order, sections, fields = [], {}, {}
@@ -188,7 +190,8 @@ def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: P
     if protocol not in families:
         raise UserError(
             f"{shown(path)}:{line}: {name}: {ast.unparse(annotation)}: a field of Recipe is a section of this "
-            f"file or X, X | None, tuple[X, ...] or dict[str, X], X a protocol of this file that has a folder jobs/<x>/"
+            f"file or X, X | None, tuple[X, ...] or dict[str, X], X a protocol of this file that has a folder "
+            f"{TECHNIQUES}/<x>/"
         )
     return Field(name=name, family=families[protocol], takes=takes)
 

@@ -36,7 +36,7 @@ Import = ast.Import | ast.ImportFrom
 
 @dataclass(frozen=True, kw_only=True)
 class _Module:
-    name: str  # jobs.feed_forward.relu_squared, or ENTRY
+    name: str  # jobs.techniques.feed_forward.relu_squared, or ENTRY
     path: Path
     text: str
     tree: ast.Module

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from jobs.adaptation.document_lora import DocumentLora
-from jobs.adaptation.score_first import ScoreFirst
 from jobs.adapting import Setting
 from jobs.contract import BOS_TOKEN
 from jobs.data.shards import validation_tokens
 from jobs.log import Log
 from jobs.model import build_model
 from jobs.scoring import score_documents, score_stream
+from jobs.techniques.adaptation.document_lora import DocumentLora
+from jobs.techniques.adaptation.score_first import ScoreFirst
 from jobs.world import World
 
 from .measure import in_turn, ratio

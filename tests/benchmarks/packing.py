@@ -5,13 +5,13 @@ import time
 import torch
 
 from jobs.artifact import pack
-from jobs.compressor.brotli import Brotli
-from jobs.compressor.lzma import Lzma
-from jobs.compressor.zlib import Zlib
-from jobs.compressor.zstd import Zstd
 from jobs.model import build_model, tensor_kinds
-from jobs.quantizer.gptq_lite import GptqLite
-from jobs.quantizer.row_wise import RowWise
+from jobs.techniques.compressor.brotli import Brotli
+from jobs.techniques.compressor.lzma import Lzma
+from jobs.techniques.compressor.zlib import Zlib
+from jobs.techniques.compressor.zstd import Zstd
+from jobs.techniques.quantizer.gptq_lite import GptqLite
+from jobs.techniques.quantizer.row_wise import RowWise
 
 from .recipes import recipe_object
 

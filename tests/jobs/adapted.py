@@ -8,9 +8,9 @@ from torch import Tensor
 
 from jobs.adapting import Setting
 from jobs.contract import BOS_TOKEN, PRE_EVAL
-from jobs.evaluation.aligned import Aligned
 from jobs.model import Transformer
 from jobs.scoring import DocumentLearner, Scores, score_documents, score_stream
+from jobs.techniques.evaluation.aligned import Aligned
 from jobs.world import World
 from tests.jobs.tiny import ALONE, LENGTH, model_of, noisy, quiet_log, small
 

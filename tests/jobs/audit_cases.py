@@ -15,24 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.adaptation.document_lora import DocumentLora
-from jobs.adaptation.no_adaptation import NoAdaptation
-from jobs.adaptation.pre_eval import PreEval
-from jobs.adaptation.score_first import ScoreFirst
-from jobs.adaptation.sharpness_aware import SharpnessAware
-from jobs.adaptation.two_phase import TwoPhase
 from jobs.audit.command import PLAIN
 from jobs.audit.ledger import Ledger, Stream
 from jobs.audit.toy import CANARY_SIZES, LENGTH, NOISE, PROBE_SIZES, Evaluate, Models, Trunk, evaluation_of, toy_recipe
 from jobs.calibration import Calibration
 from jobs.contract import PRE_EVAL, SCORE_FIRST
 from jobs.data.shards import validation_tokens
-from jobs.embedding.bigram_hash import BigramHash
-from jobs.evaluation.aligned import Aligned
-from jobs.evaluation.document_isolated import DocumentIsolated
-from jobs.evaluation.sliding import Sliding
-from jobs.quantizer.row_wise import RowWise
 from jobs.recipe import Recipe
+from jobs.techniques.adaptation.document_lora import DocumentLora
+from jobs.techniques.adaptation.no_adaptation import NoAdaptation
+from jobs.techniques.adaptation.pre_eval import PreEval
+from jobs.techniques.adaptation.score_first import ScoreFirst
+from jobs.techniques.adaptation.sharpness_aware import SharpnessAware
+from jobs.techniques.adaptation.two_phase import TwoPhase
+from jobs.techniques.embedding.bigram_hash import BigramHash
+from jobs.techniques.evaluation.aligned import Aligned
+from jobs.techniques.evaluation.document_isolated import DocumentIsolated
+from jobs.techniques.evaluation.sliding import Sliding
+from jobs.techniques.quantizer.row_wise import RowWise
 from tests.jobs.tiny import base
 
 CHUNK = 32

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jobs.adaptation.two_phase import last_block_names, scale_names
 from jobs.adapting import SharedSteps, agreed_sha256, only_training, rate_groups, row_batches, weights_sha256
 from jobs.contract import PRE_EVAL, SCORE_FIRST
-from jobs.evaluation.aligned import Aligned
-from jobs.evaluation.sliding import Sliding
 from jobs.model import IGNORED, Transformer
 from jobs.scoring import Event
+from jobs.techniques.adaptation.two_phase import last_block_names, scale_names
+from jobs.techniques.evaluation.aligned import Aligned
+from jobs.techniques.evaluation.sliding import Sliding
 from jobs.train import snake_case
 from platform.program.knobs import Scalar, nested_family
 from platform.program.recipe import entry_program, load

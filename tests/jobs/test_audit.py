@@ -12,11 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from jobs import train
-from jobs.adaptation.document_lora import DocumentLora
-from jobs.adaptation.pre_eval import PreEval
-from jobs.adaptation.score_first import ScoreFirst
-from jobs.adaptation.sharpness_aware import SharpnessAware
-from jobs.adaptation.two_phase import TwoPhase
 from jobs.audit.command import PLAIN, verdict
 from jobs.audit.detectors import Examination, Finding, evaluated, probe_tokens
 from jobs.audit.ledger import Ledger, Stream
@@ -24,8 +19,13 @@ from jobs.audit.ranks import Followed, Partner, agreement
 from jobs.audit.streams import chance, changed_from, documents, with_token
 from jobs.audit.toy import CANARY_SIZES, PROBE_SIZES, VOCABULARY, declared_protocol, evaluation_of, made_small
 from jobs.contract import BOS_TOKEN, PRE_EVAL, SCORE_FIRST
-from jobs.evaluation.sliding import Sliding
 from jobs.scoring import Event, Scores
+from jobs.techniques.adaptation.document_lora import DocumentLora
+from jobs.techniques.adaptation.pre_eval import PreEval
+from jobs.techniques.adaptation.score_first import ScoreFirst
+from jobs.techniques.adaptation.sharpness_aware import SharpnessAware
+from jobs.techniques.adaptation.two_phase import TwoPhase
+from jobs.techniques.evaluation.sliding import Sliding
 from jobs.world import World
 from tests.benchmarks.audit_confusion import DETECTORS, Findings, confusion, flaws
 from tests.jobs.audit_cases import AuditCase, cases

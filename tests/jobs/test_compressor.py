@@ -4,7 +4,7 @@ import pytest
 import torch
 import zstandard
 
-from jobs.compressor.zstd import Zstd
+from jobs.techniques.compressor.zstd import Zstd
 
 
 def weights(std: float, count: int = 1 << 20) -> bytes:

@@ -10,9 +10,9 @@ from torch._dynamo.testing import CompileCounter
 
 from jobs.calibration import Calibration
 from jobs.quantization import Grid, row_scales
-from jobs.quantizer.full_gptq import column_order, inverse_factor, rounded_by_columns
-from jobs.quantizer.gptq_lite import CANDIDATES, best_rows
 from jobs.rotation import largest_power_of_two, rotated, unrotated
+from jobs.techniques.quantizer.full_gptq import column_order, inverse_factor, rounded_by_columns
+from jobs.techniques.quantizer.gptq_lite import CANDIDATES, best_rows
 from tests.jobs.tiny import ALONE, LENGTH, VOCABULARY, base, model_of, noisy, technique
 
 

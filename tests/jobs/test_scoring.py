@@ -14,10 +14,10 @@ from torch import Tensor
 
 from jobs import scoring
 from jobs.contract import BOS_TOKEN
-from jobs.evaluation.aligned import Aligned
-from jobs.evaluation.sliding import Sliding
 from jobs.model import Transformer
 from jobs.scoring import Scores, Window, bits_per_byte, score_stream
+from jobs.techniques.evaluation.aligned import Aligned
+from jobs.techniques.evaluation.sliding import Sliding
 from tests.jobs import tiny
 from tests.jobs.tiny import ALONE, LENGTH, VOCABULARY, Case, base, every, model_of, noisy, technique
 

@@ -22,8 +22,8 @@ platform.__path__ = [str(ROOT / "platform")]  # what conftest.py does for pytest
 # ruff: noqa: E402
 from jobs.adapting import SharedSteps, agreed_sha256, rate_groups, row_batches, weights_sha256
 from jobs.calibration import Calibration
-from jobs.evaluation.sliding import Sliding
 from jobs.model import Transformer
+from jobs.techniques.evaluation.sliding import Sliding
 from jobs.world import World, joined_world
 from tests.jobs import tiny
 from tests.jobs.adapted import score_adapted, setting_of

@@ -133,9 +133,8 @@ def test_mistakes(recipe: Path, words: list[str], message: str) -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = (
-        "import sys, platform.audit as a; a.audit_program(a.audited_choices(a.Path('recipes/two_phase.yaml'), 'smoke'))"
-    )
+    recipe = "a.Path('recipes/two_phase.yaml')"
+    code = f"import sys, platform.running.audit as a; a.audit_program(a.audited_choices({recipe}, 'smoke'))"
     check = f"{code}; print({{'torch', 'ray', 'mlflow', 'pandas', 'numpy'}} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.stdout.strip() == "set()", ended.stderr

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobs.contract import ARTIFACT_LIMIT_BYTES
-from jobs.quantizer.row_wise import RowWise
+from jobs.techniques.quantizer.row_wise import RowWise
 from platform import corpus
 from platform.errors import UserError
 from platform.paths import RECIPES, ROOT

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jobs.attention.softmax import SoftmaxHeads
 from jobs.kernels.attention import causal_attention
 from jobs.recipe import Shape
+from jobs.techniques.attention.softmax import SoftmaxHeads
 
 
 @dataclass(frozen=True, kw_only=True)

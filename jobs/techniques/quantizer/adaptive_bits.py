@@ -8,8 +8,8 @@ from jobs.artifact import Encoded
 from jobs.calibration import Calibration
 from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
-from jobs.quantizer.gptq_lite import best_rows, candidates
 from jobs.row_quantizer import RowQuantizer
+from jobs.techniques.quantizer.gptq_lite import best_rows, candidates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
 from jobs.quantization import Grid, qmax
-from jobs.quantizer.gptq_lite import best_rows, candidates
 from jobs.row_quantizer import RowQuantizer
+from jobs.techniques.quantizer.gptq_lite import best_rows, candidates
 
 BLOCK_COLUMNS = 128
 

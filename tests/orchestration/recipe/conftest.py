@@ -87,7 +87,7 @@ JOBS = {
         def main(recipe: Recipe, program: str) -> None:
             print(recipe)
     """,
-    "jobs/feed_forward/relu.py": '''
+    "jobs/techniques/feed_forward/relu.py": '''
         from dataclasses import dataclass
 
 
@@ -109,7 +109,7 @@ JOBS = {
             betas: tuple[float, float] = (0.9, 0.95)
             limit: int | None = None  # of what; "#": text
     ''',
-    "jobs/feed_forward/leaky.py": '''
+    "jobs/techniques/feed_forward/leaky.py": '''
         from dataclasses import dataclass, field
         from typing import ClassVar, Literal
 
@@ -136,7 +136,7 @@ JOBS = {
         class _Detail:
             y: int = 0
     ''',
-    "jobs/embedding/hash.py": '''
+    "jobs/techniques/embedding/hash.py": '''
         from dataclasses import dataclass
 
 
@@ -146,7 +146,7 @@ JOBS = {
 
             buckets: int = 1000
     ''',
-    "jobs/embedding/smear.py": '''
+    "jobs/techniques/embedding/smear.py": '''
         from dataclasses import dataclass
 
 
@@ -154,10 +154,10 @@ JOBS = {
         class Smear:
             """Smears."""
     ''',
-    "jobs/embedding/_shared.py": """
+    "jobs/techniques/embedding/_shared.py": """
         X = 1
     """,
-    "jobs/averaging/ema.py": """
+    "jobs/techniques/averaging/ema.py": """
         from dataclasses import dataclass
 
 
@@ -165,7 +165,7 @@ JOBS = {
         class Ema:
             decay: float = 0.997
     """,
-    "jobs/schedule/cosine.py": '''
+    "jobs/techniques/schedule/cosine.py": '''
         from dataclasses import dataclass
 
 
@@ -176,7 +176,7 @@ JOBS = {
             steps: int = 100
             final: float = 0.0
     ''',
-    "jobs/schedule/linear.py": """
+    "jobs/techniques/schedule/linear.py": """
         from dataclasses import dataclass
 
 
@@ -184,7 +184,7 @@ JOBS = {
         class Linear:
             steps: int = 10
     """,
-    "jobs/optimizer/sgd.py": '''
+    "jobs/techniques/optimizer/sgd.py": '''
         from dataclasses import dataclass
 
         from jobs.recipe import Schedule
@@ -199,7 +199,7 @@ JOBS = {
             then: Schedule | None = None
             phases: tuple[Schedule, ...] = ()
     ''',
-    "jobs/evaluation/aligned.py": """
+    "jobs/techniques/evaluation/aligned.py": """
         from dataclasses import dataclass
 
 
@@ -207,7 +207,7 @@ JOBS = {
         class Aligned:
             length: int | None = None
     """,
-    "jobs/adaptation/nothing.py": """
+    "jobs/techniques/adaptation/nothing.py": """
         from dataclasses import dataclass
 
 
@@ -215,7 +215,7 @@ JOBS = {
         class Nothing:
             pass
     """,
-    "jobs/adaptation/sgd.py": """
+    "jobs/techniques/adaptation/sgd.py": """
         from dataclasses import dataclass
 
 

@@ -94,7 +94,7 @@ def test_families_fields_and_sections(checkout: Path) -> None:
 
 def test_a_technique_s_knobs(checkout: Path) -> None:
     relu = catalog.read(checkout).technique("feed_forward", "relu")
-    assert (relu.class_name, relu.module) == ("Relu", "jobs.feed_forward.relu")
+    assert (relu.class_name, relu.module) == ("Relu", "jobs.techniques.feed_forward.relu")
     assert relu.summary == "max(x, 0), as" and relu.source == "Fukushima 1969; again in 2010."
     assert {name: knob.default for name, knob in relu.knobs.items()} == {
         "hidden_multiple": 2.0, "layers": (), "names": ("a", "b"), "rates": None, "betas": (0.9, 0.95), "limit": None
@@ -110,7 +110,7 @@ def test_what_is_no_knob_and_no_technique(checkout: Path) -> None:
 
 
 def test_only_the_techniques_asked_for_are_read(checkout: Path) -> None:
-    (checkout / "jobs" / "feed_forward" / "leaky.py").write_text("this is ( no Python\n")
+    (checkout / "jobs" / "techniques" / "feed_forward" / "leaky.py").write_text("this is ( no Python\n")
     small = catalog.read(checkout)
     assert small.technique("feed_forward", "relu").name == "relu"
     with pytest.raises(UserError, match=r"leaky\.py:1: not Python"):
@@ -168,7 +168,7 @@ def test_values_become_what_the_kind_says() -> None:
     ],
 )
 def test_a_knob_that_no_recipe_could_set(checkout: Path, field: str, message: str) -> None:
-    path = checkout / "jobs" / "feed_forward" / "broken.py"
+    path = checkout / "jobs" / "techniques" / "feed_forward" / "broken.py"
     path.write_text(f"@dataclass(frozen=True, kw_only=True)\nclass Broken:\n    {field}\n")
     with pytest.raises(UserError) as error:
         catalog.read(checkout).technique("feed_forward", "broken")
@@ -185,7 +185,7 @@ def test_a_knob_that_no_recipe_could_set(checkout: Path, field: str, message: st
     ],
 )
 def test_a_file_with_no_or_two_techniques(checkout: Path, text: str) -> None:
-    (checkout / "jobs" / "feed_forward" / "broken.py").write_text(text)
+    (checkout / "jobs" / "techniques" / "feed_forward" / "broken.py").write_text(text)
     with pytest.raises(UserError, match=r"broken\.py: a technique's file has exactly one @dataclass"):
         catalog.read(checkout).technique("feed_forward", "broken")
 

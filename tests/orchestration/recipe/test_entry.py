@@ -54,17 +54,17 @@ Does it?
 Source: PR #2
 """
 
-from jobs.adaptation.nothing import Nothing
-from jobs.adaptation.sgd import SgdAdaptation
-from jobs.averaging.ema import Ema
-from jobs.embedding.hash import Hash
-from jobs.embedding.smear import Smear
-from jobs.evaluation.aligned import Aligned
-from jobs.feed_forward.leaky import Leaky
-from jobs.optimizer.sgd import Sgd
 from jobs.recipe import Budget, Recipe, Shape
-from jobs.schedule.cosine import Cosine
-from jobs.schedule.linear import Linear
+from jobs.techniques.adaptation.nothing import Nothing
+from jobs.techniques.adaptation.sgd import SgdAdaptation
+from jobs.techniques.averaging.ema import Ema
+from jobs.techniques.embedding.hash import Hash
+from jobs.techniques.embedding.smear import Smear
+from jobs.techniques.evaluation.aligned import Aligned
+from jobs.techniques.feed_forward.leaky import Leaky
+from jobs.techniques.optimizer.sgd import Sgd
+from jobs.techniques.schedule.cosine import Cosine
+from jobs.techniques.schedule.linear import Linear
 from jobs.train import main
 
 RECIPE = Recipe(
@@ -165,7 +165,7 @@ def test_a_copy_under_another_name_has_the_same_trunk(checkout: Path) -> None:
 def test_a_change_in_the_code_of_training_changes_the_trunk_s_text(checkout: Path) -> None:
     choices = load(checkout / "recipes" / "base.yaml", "laptop", checkout)
     before = trunk_text(choices)
-    path = checkout / "jobs" / "averaging" / "ema.py"
+    path = checkout / "jobs" / "techniques" / "averaging" / "ema.py"
     path.write_text(path.read_text().replace("0.997", "0.9970"))
     assert trunk_text(choices) != before
 
