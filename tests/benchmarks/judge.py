@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.orchestration.records import written, written_logs
+from tests.records import written, written_logs
 
 FOLDERS, LOGS, LINES = 60, 165, 183_000
 TARGET_SECONDS, TARGET_MEGABYTES = 2.0, 300

@@ -14,7 +14,7 @@ from platform.errors import UserError
 from platform.program import catalog
 from platform.program.knobs import kind_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 REAL = catalog.read(ROOT)
 TECHNIQUES = [f"{family.name}/{name}" for family in REAL.families.values() for name in family.techniques]
 

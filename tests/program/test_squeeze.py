@@ -18,7 +18,7 @@ from platform.program.recipe import load, program
 from platform.program.squeeze import Form, pack, squeeze
 from platform.records.unpack import script
 from platform.squeeze import main
-from tests.orchestration.finished import run_in_one_process, small_data
+from tests.finished import run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

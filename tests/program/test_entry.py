@@ -12,7 +12,7 @@ from platform.program.recipe import Choices, entry_program, load, program, trunk
 
 LoadText = Callable[..., Choices]
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 REAL = [
     (path, scale.stem)
     for path in sorted((ROOT / "recipes").glob("*.yaml"))

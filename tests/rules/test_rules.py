@@ -12,8 +12,8 @@ from platform.records.claim import claim_of
 from platform.records.record import examine
 from platform.rules import claims
 from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, SeedFacts, judge, load, names
-from tests.orchestration.records.written import SPACED, mean, narrow_readme, record, without_ttt
-from tests.orchestration.records.written_logs import SP1024, SP8192, Numbers, baseline_log, spaced_log
+from tests.records.written import SPACED, mean, narrow_readme, record, without_ttt
+from tests.records.written_logs import SP1024, SP8192, Numbers, baseline_log, spaced_log
 
 README, LEADERBOARD, KNOWN, SPEED_RUN = "pg-2026-readme", "pg-2026-leaderboard", "known-sigma", "modded-nanogpt-track1"
 RULES = (KNOWN, SPEED_RUN, LEADERBOARD, README)

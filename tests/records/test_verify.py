@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestration.records.written import mean, narrow_readme, record, std, without_ttt
-from tests.orchestration.records.written_logs import THREE
+from tests.records.written import mean, narrow_readme, record, std, without_ttt
+from tests.records.written_logs import THREE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SEEDS = without_ttt()
 README = narrow_readme(SEEDS)
 

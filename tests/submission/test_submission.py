@@ -23,7 +23,7 @@ from platform.running.experiment import prepare
 from platform.runs.audits import Audit
 from platform.runs.plan import Failure, Plan, write_failure
 from platform.submission.folder import SCHEMA, flaws
-from tests.orchestration.finished import finish, run_in_one_process, small_data
+from tests.finished import finish, run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

@@ -26,10 +26,10 @@ from platform.records.record import examine
 from platform.records.show import show
 from platform.records.unpack import MOST_UNPACKED_BYTES, script
 from platform.rules.claims import judge_all
-from tests.orchestration.records.written import narrow_readme, record, without_ttt
-from tests.orchestration.records.written_logs import baseline_log
+from tests.records.written import narrow_readme, record, without_ttt
+from tests.records.written_logs import baseline_log
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SEEDS = without_ttt()
 ONE = SEEDS[0]
 MEASURED = """

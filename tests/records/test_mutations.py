@@ -9,7 +9,7 @@ import pytest
 
 from platform.records.numbers import Status
 from platform.records.record import Examined, examine
-from tests.orchestration.records.written import of_every_dialect
+from tests.records.written import of_every_dialect
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Numbers that no log speaks of: the date, the track, the machine, the shape of the model.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from platform.records.json_lines import MOST_DEPTH, Leaf, parse
 from platform.records.record import Examined, examine
 from platform.records.submission_file import read
-from tests.orchestration.records.written import mean, std, without_ttt
-from tests.orchestration.records.written_logs import baseline_log
+from tests.records.written import mean, std, without_ttt
+from tests.records.written_logs import baseline_log
 
 SEEDS = without_ttt()
 ONE = SEEDS[0]

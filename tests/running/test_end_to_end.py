@@ -18,7 +18,7 @@ from platform.running.experiment import Experiment, prepare
 from platform.running.trial import JobFailed, run
 from platform.runs.plan import Plan, Trial
 from platform.runs.results import read_run
-from tests.orchestration.finished import finish, small_data
+from tests.finished import finish, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "legal_leaky.yaml"

@@ -13,7 +13,7 @@ from platform.program.recipe import Choices, entry_program, load, program, resol
 
 LoadText = Callable[..., Choices]
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (ROOT / "recipes" / "scales").glob("*.yaml"))
 

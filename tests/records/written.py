@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.orchestration.records.written_logs import (
+from tests.records.written_logs import (
     SP8192,
     THREE,
     Numbers,

@@ -7,8 +7,8 @@ import pytest
 
 from platform.records.record import Examined, examine
 from platform.statistics.significance import t_upper
-from tests.orchestration.records.written import mean, narrow_readme, std, without_ttt
-from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log
+from tests.records.written import mean, narrow_readme, std, without_ttt
+from tests.records.written_logs import THREE, Numbers, baseline_log
 
 SEEDS = without_ttt()
 ONE = SEEDS[0]

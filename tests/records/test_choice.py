@@ -12,8 +12,8 @@ from platform.records.claim import claim_of
 from platform.records.folder import seed_in_name
 from platform.records.record import Examined, examine
 from platform.rules.claims import judge, load
-from tests.orchestration.records.written import COMPACT, mean, narrow_readme, record, without_ttt
-from tests.orchestration.records.written_logs import THREE, Numbers, baseline_log, compact_log
+from tests.records.written import COMPACT, mean, narrow_readme, record, without_ttt
+from tests.records.written_logs import THREE, Numbers, baseline_log, compact_log
 
 SEEDS = without_ttt()
 ONE = SEEDS[0]

@@ -8,8 +8,8 @@ import pytest
 from platform.logs.grammar import parse
 from platform.logs.log import LogFile, read_log
 from platform.logs.runs import IN_TRAINING_LABEL, LogRun, described, kind_of
-from tests.orchestration.records.written import COMPACT, OTHER, SPACED
-from tests.orchestration.records.written_logs import (
+from tests.records.written import COMPACT, OTHER, SPACED
+from tests.records.written_logs import (
     RULE,
     SCRIPT,
     THREE,
