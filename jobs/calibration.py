@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.contract import BOS_TOKEN
+from jobs.contract.shards import BOS_TOKEN
 from jobs.data.loader import SequentialLoader
 from jobs.layers import Linear
 from jobs.world import World

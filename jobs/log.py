@@ -1,13 +1,12 @@
 """What rank 0 writes while it works: a log in the community's baseline dialect, and events for programs."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from jobs.contract import LOG_FILE, METRICS_FILE
+from jobs.contract.assignment import LOG_FILE, METRICS_FILE
+from jobs.contract.events import Event, PhaseChange, append
 
 
 class Log:
@@ -29,11 +28,10 @@ class Log:
                 file.write(f"{text}\n")
             print(text, flush=True)
 
-    def event(self, event: str, **values: Any) -> None:
+    def event(self, event: Event) -> None:
         """One line of metrics.jsonl, written whole."""
         if self.writes:
-            with (self.folder / METRICS_FILE).open("a") as file:
-                file.write(json.dumps({"event": event, **values}) + "\n")
+            append(self.folder / METRICS_FILE, event)
 
     def seconds(self) -> float:
         """Wall seconds since this log was opened."""
@@ -43,9 +41,9 @@ class Log:
     def phase(self, name: str) -> Iterator[None]:
         """Time what happens inside, under ``name``; a name used again adds up."""
         begun = time.perf_counter()
-        self.event("phase", phase=name, state="start", seconds=self.seconds())
+        self.event(PhaseChange(phase=name, state="start", seconds=self.seconds()))
         try:
             yield
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - begun
-            self.event("phase", phase=name, state="end", seconds=self.seconds())
+            self.event(PhaseChange(phase=name, state="end", seconds=self.seconds()))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from jobs.contract.events import StepDone, ValidationDone
 from jobs.data.loader import SequentialLoader, micro_batches
 from jobs.log import Log
 from jobs.recipe import MetaTraining, Recipe, TrainingOptimizer
@@ -81,7 +82,7 @@ def train(
             f"step:{trained.steps}/{budget.iterations} val_loss:{loss:.4f} val_bpb:{bpb:.4f} "
             f"train_time:{_ms(trained):.0f}ms step_avg:{_ms(trained) / max(1, trained.steps):.2f}ms"
         )
-        log.event("validation", step=trained.steps, val_loss_nats=loss, val_bpb=bpb, train_ms=_ms(trained))
+        log.event(ValidationDone(step=trained.steps, val_loss_nats=loss, val_bpb=bpb, train_ms=_ms(trained)))
 
     while True:
         if budget.validate_every and trained.steps % budget.validate_every == 0:
@@ -114,12 +115,13 @@ def train(
                 f"train_time:{_ms(trained):.0f}ms step_avg:{_ms(trained) / trained.steps:.2f}ms"
             )
             log.event(
-                "step",
-                step=trained.steps,
-                train_loss=mean_loss,
-                train_ms=_ms(trained),
-                step_ms=1000 * seconds,
-                lr_scale=scale,
+                StepDone(
+                    step=trained.steps,
+                    train_loss=mean_loss,
+                    train_ms=_ms(trained),
+                    step_ms=1000 * seconds,
+                    lr_scale=scale,
+                )
             )
     if validated_at != trained.steps:
         report_validation()

@@ -64,7 +64,7 @@ class DocumentLearner(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class StreamEvent:
     """What was done to the targets [begin, end): "score" or "train"; the audit reads these in order."""
 
     kind: str
@@ -78,7 +78,7 @@ class Scores:
 
     nll_N: Tensor  # float32, nats, on the CPU
     bytes_N: Tensor  # int64, on the CPU
-    events: list[Event] = field(default_factory=list)
+    events: list[StreamEvent] = field(default_factory=list)
 
     @property
     def loss_nats(self) -> float:
@@ -120,7 +120,7 @@ def score_stream(
     num_targets = tokens.numel() - 1
     tokens = tokens.to(world.device)
     nll_N = torch.zeros(num_targets, dtype=torch.float32, device=world.device)
-    events: list[Event] = []
+    events: list[StreamEvent] = []
     chunk_targets = learner.chunk_targets if learner else max(1, num_targets // 50)
     chunks = list(_chunks(windows, chunk_targets, num_targets))
     longest = max((window.end - window.begin for chunk in chunks for window in chunk), default=1)
@@ -132,14 +132,14 @@ def score_stream(
         for batch in _batches(chunk[first:last], shape, padded=tokens.is_cuda):
             _score_batch(model, tokens, batch, nll_N, shape, padded=tokens.is_cuda)
         world.sum(nll_N[begin:end])
-        events.append(Event(kind="score", begin=begin, end=end))
+        events.append(StreamEvent(kind="score", begin=begin, end=end))
         if progress:
             nats += float(nll_N[begin:end].double().sum())
             num_bytes += int(bytes_N[begin:end].sum())
             progress(end, bits_per_byte(nats, num_bytes))
         if learner and number + 1 < len(chunks):
             learner.learn(tokens[begin : end + 1].clone(), chunk=number, num_chunks=len(chunks))
-            events.append(Event(kind="train", begin=begin, end=end))
+            events.append(StreamEvent(kind="train", begin=begin, end=end))
     return Scores(nll_N=nll_N.cpu(), bytes_N=bytes_N, events=events)
 
 
@@ -169,7 +169,7 @@ def score_documents(
     batches = [
         spans[first : first + learner.batch_documents] for first in range(0, len(spans), learner.batch_documents)
     ]
-    events: list[Event] = []
+    events: list[StreamEvent] = []
     nats, num_bytes, done = 0.0, 0, 0
     for batch in batches[world.rank :: world.size]:
         learner.begin([start for start, _ in batch])
@@ -193,7 +193,7 @@ def _score_and_learn_chunk(
     spans: list[tuple[int, int]],
     chunk: int,
     learner: DocumentLearner,
-    events: list[Event],
+    events: list[StreamEvent],
 ) -> None:
     """Chunk number ``chunk`` of the documents that have one: the first of ``spans``, which come longest first."""
     rows = []
@@ -214,8 +214,8 @@ def _score_and_learn_chunk(
     nll_N[position_BT[scored_BT]] = loss_BT.detach()[scored_BT]
     taught_BT = scored_BT & goes_on_B1.bool()
     for _, begin, end, goes_on in rows:
-        events.append(Event(kind="score", begin=begin, end=end))
-        events.extend([Event(kind="train", begin=begin, end=end)] if goes_on else [])
+        events.append(StreamEvent(kind="score", begin=begin, end=end))
+        events.extend([StreamEvent(kind="train", begin=begin, end=end)] if goes_on else [])
     if bool(taught_BT.any()):
         learner.learn(loss_BT, taught_BT / taught_BT.sum(dim=1, keepdim=True).clamp(min=1))
 

@@ -16,27 +16,19 @@ from torch import nn
 from jobs.adapting import Setting, agreed_sha256
 from jobs.artifact import Encoded, load_into, pack, unpack
 from jobs.calibration import Calibration
-from jobs.contract import (
-    ARTIFACT_FILE,
+from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, TRUNK_FILE, WEIGHTS_FILE, Assignment
+from jobs.contract.events import ArmChange, ScoreSoFar
+from jobs.contract.files import write_bytes, write_record
+from jobs.contract.records import (
     ARTIFACT_LIMIT_BYTES,
-    BOS_TOKEN,
-    LOG_FILE,
     PRE_EVAL,
-    RESULT_FILE,
-    TRAIN_SHARDS,
-    TRUNK_FILE,
-    VAL_SHARDS,
-    WEIGHTS_FILE,
     ArmResult,
-    Assignment,
+    Machine,
     TrunkRecord,
-    byte_tokenizer,
-    data_sha256,
-    file_sha256,
     read_result,
     read_trunk,
-    write_record,
 )
+from jobs.contract.shards import BOS_TOKEN, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, data_sha256, file_sha256
 from jobs.data.byte_counts import ByteCounts
 from jobs.data.loader import micro_batches
 from jobs.data.shards import training_shards, validation_tokens
@@ -100,7 +92,7 @@ class Job:
 
         def progress(position: int, running_bpb: float) -> None:
             if log:
-                log.event("score", position=position, running_bpb=running_bpb, seconds=log.seconds())
+                log.event(ScoreSoFar(position=position, running_bpb=running_bpb, seconds=log.seconds()))
 
         if isinstance(learner, DocumentLearner):
             return score_documents(
@@ -151,9 +143,7 @@ class Job:
             if len(artifact) + self.code_bytes > ARTIFACT_LIMIT_BYTES:
                 for line in where_bytes_went(tensors, kinds, packed_bytes):
                     log.line(line)
-            part = path.with_suffix(".part")
-            part.write_bytes(artifact)
-            part.replace(path)
+            write_bytes(path, artifact)
         self.world.wait()
         return path.stat().st_size
 
@@ -272,9 +262,7 @@ def train_trunk(job: Job) -> TrunkRecord:
         step_ms_mean=trained.step_ms_mean,
         step_ms_median=trained.step_ms_median,
         phases=log.phases,
-        world_size=world.size,
-        device=device_name(world),
-        torch_version=torch.__version__,
+        machine=machine_of(world),
     )
     if world.is_main:
         write_record(path / TRUNK_FILE, record)
@@ -287,8 +275,10 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     recipe, world, trunk_path = job.recipe, job.world, job.assignment.trunk_path
     folder, adaptation = job.assignment.output_path / arm, recipe.arms[arm]
     log = Log(folder, writes=world.is_main, begin_with=(trunk_path / LOG_FILE).read_text())
-    log.event("arm", arm=arm, state="start")
+    log.event(ArmChange(arm=arm, state="start"))
     log.line(f"arm:{arm} adaptation:{described(adaptation)} trunk:{trunk.trunk_sha256}")
+    if trunk.machine is not None and trunk.machine != machine_of(world):
+        log.line(f"trunk trained elsewhere: {trunk.machine}; scored here: {machine_of(world)}")
     artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
         model = job.new_model()
@@ -340,7 +330,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         protocol=adaptation.protocol,
         seed=job.assignment.seed,
         program_sha256=job.program_sha256,
-        trunk_sha256=trunk.trunk_sha256,
+        trunk=trunk,
         data_sha256=job.data_sha256,
         tokenizer_sha256=job.tokenizer_sha256,
         val_loss_nats=scores.loss_nats,
@@ -351,22 +341,15 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         artifact_bytes=artifact.stat().st_size + job.code_bytes,
         model_bytes=artifact.stat().st_size,
         code_bytes=job.code_bytes,
-        parameters=trunk.parameters,
-        steps=trunk.steps,
-        train_seconds=trunk.train_seconds,
-        step_ms_mean=trunk.step_ms_mean,
-        step_ms_median=trunk.step_ms_median,
         adapt_seconds=log.phases.get("adapt", 0.0),
         eval_seconds=eval_seconds,
         phases=log.phases,
         end_to_end=end_to_end,
-        world_size=world.size,
-        device=device_name(world),
-        torch_version=torch.__version__,
+        machine=machine_of(world),
     )
     if world.is_main:
         write_record(folder / RESULT_FILE, result)
-    log.event("arm", arm=arm, state="end")
+    log.event(ArmChange(arm=arm, state="end"))
     world.wait()
 
 
@@ -376,7 +359,7 @@ def is_scored(job: Job, trunk: TrunkRecord, arm: str) -> bool:
     if not path.is_file():
         return False
     result = read_result(path)
-    return (result.program_sha256, result.trunk_sha256) == (job.program_sha256, trunk.trunk_sha256)
+    return (result.program_sha256, result.trunk.trunk_sha256) == (job.program_sha256, trunk.trunk_sha256)
 
 
 def write_header(job: Job, log: Log, parameters: int) -> None:
@@ -462,6 +445,11 @@ def described(technique: object) -> str:
 
 def snake_case(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def machine_of(world: World) -> Machine:
+    """What this job runs on."""
+    return Machine(world_size=world.size, device=device_name(world), torch_version=torch.__version__)
 
 
 def device_name(world: World) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord, write_record
+from jobs.contract.files import write_record
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Failure, Plan, extend, write_failure
 

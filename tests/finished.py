@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, Assignment
+from jobs.contract.assignment import Assignment
+from jobs.contract.shards import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS
 from platform import corpus
 from platform.corpus import Corpus
 from platform.running.experiment import Experiment

@@ -30,7 +30,8 @@ from jobs.audit.toy import (
     evaluation_of,
     toy_recipe,
 )
-from jobs.contract import PRE_EVAL, SCORE_FIRST, Assignment
+from jobs.contract.assignment import Assignment
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.recipe import Adaptation, Recipe
 from jobs.techniques.adaptation.no_adaptation import NoAdaptation
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from jobs.adapting import weights_sha256
-from jobs.contract import BOS_TOKEN
-from jobs.scoring import Event
+from jobs.contract.shards import BOS_TOKEN
+from jobs.scoring import StreamEvent
 from jobs.world import World
 
 
@@ -27,7 +27,7 @@ class Ledger:
     def __init__(self, *, world: World, artifact: str = "", keeps_rows: bool = False) -> None:
         self.world, self.keeps_rows = world, keeps_rows
         self.artifacts = [artifact]  # names of packed weights: the trunk's, and what the evaluation packs
-        self.events: list[Event] = []  # as the evaluation tells them
+        self.events: list[StreamEvent] = []  # as the evaluation tells them
         self.handed_out = False  # whether validation tokens have been given away
         self.steps_on_tokens = 0  # of any optimizer, after that
         self.steps_before_artifact = 0  # of these, the ones that an artifact was packed after
@@ -62,11 +62,11 @@ class Ledger:
 
     def scored(self, begin: int, end: int) -> None:
         """The targets [begin, end) have been scored."""
-        self.events.append(Event(kind="score", begin=begin, end=end))
+        self.events.append(StreamEvent(kind="score", begin=begin, end=end))
 
     def trained(self, begin: int, end: int) -> None:
         """The targets [begin, end) have been learned from."""
-        self.events.append(Event(kind="train", begin=begin, end=end))
+        self.events.append(StreamEvent(kind="train", begin=begin, end=end))
 
     @contextmanager
     def observing(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from jobs.audit.detectors import Evaluated, Finding, evaluated, probe_tokens
 from jobs.audit.toy import Evaluate, Trunk
+from jobs.contract.files import write_text
 from jobs.world import World
 
 RANKS = 2
@@ -95,9 +96,7 @@ def follow(evaluations: Joint, folder: Path, *, rank: int) -> dict[str, Followed
             except ValueError as error:  # the program's own word, the same on both ranks
                 seen[going] = Followed(weights=[], losses="", complaint=str(error))
         if not world.is_main:
-            part = _answers(folder).with_suffix(".part")
-            part.write_text(json.dumps({name: asdict(one) for name, one in seen.items()}))
-            part.replace(_answers(folder))
+            write_text(_answers(folder), json.dumps({name: asdict(one) for name, one in seen.items()}))
         dist.barrier()
     except RuntimeError as error:  # the other rank is gone or elsewhere; what comes after comes to no end either
         seen[going] = Followed(weights=[], losses="", complaint=str(error))

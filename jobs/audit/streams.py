@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jobs.contract import BOS_TOKEN
+from jobs.contract.shards import BOS_TOKEN
 
 FIRST_ID = BOS_TOKEN + 1  # the ids of text; those below it mean something
 

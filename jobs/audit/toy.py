@@ -17,18 +17,9 @@ from torch import Tensor, nn
 from jobs.artifact import load_into, unpack
 from jobs.audit.ledger import Ledger, Stream
 from jobs.audit.streams import chance
-from jobs.contract import (
-    ARTIFACT_FILE,
-    LOG_FILE,
-    RESULT_FILE,
-    SHARD_HEADER_INTS,
-    SHARD_MAGIC,
-    SHARD_VERSION,
-    WEIGHTS_FILE,
-    Assignment,
-    TrunkRecord,
-    read_result,
-)
+from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, WEIGHTS_FILE, Assignment
+from jobs.contract.records import TrunkRecord, read_result
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
 from jobs.log import Log
 from jobs.model import Transformer, build_model
 from jobs.recipe import Evaluation, Recipe
@@ -268,9 +259,7 @@ UNTRAINED = TrunkRecord(
     train_seconds=0.0,
     step_ms_mean=0.0,
     step_ms_median=0.0,
-    world_size=1,
-    device="cpu",
-    torch_version=torch.__version__,
+    machine=None,
 )
 
 

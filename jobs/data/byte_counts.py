@@ -7,7 +7,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from jobs.contract import byte_tokenizer
+from jobs.contract.shards import byte_tokenizer
 
 SPACE = "▁"  # how SentencePiece writes the space in front of a word
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, shard_tokens
+from jobs.contract.shards import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 
 class Shards:

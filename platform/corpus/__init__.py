@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import file_sha256
+from jobs.contract.shards import file_sha256
 
 from ..errors import UserError
 from ..paths import DATA

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, data_sha256, file_sha256
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, data_sha256, file_sha256
 
 from .folder import TOKENIZER_FILE, Manifest, write_manifest
 from .split import VAL_BYTES, split

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.contract import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
+from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 from ..errors import RunFailed, UserError
 from .folder import MANIFEST_FILE, Corpus, exclusive

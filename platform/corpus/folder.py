@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
+from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 from ..errors import UserError
 

@@ -5,7 +5,7 @@ from array import array
 from pathlib import Path
 from sys import byteorder
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, file_sha256, shard_tokens
+from jobs.contract.shards import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, file_sha256, shard_tokens
 
 from ..paths import shown
 from .folder import MANIFEST_FILE

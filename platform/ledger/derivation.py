@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES, file_sha256
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES
+from jobs.contract.shards import file_sha256
 
 from ..statistics import significance
 from ..statistics.significance import BPB, Amount, Scores

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import file_sha256
+from jobs.contract.shards import file_sha256
 
 from .derivation import Expression, Folder, LedgerError, derive, formatted, shown
 

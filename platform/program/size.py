@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 
 from ..errors import UserError
 from ..paths import DATA

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jobs.contract import file_sha256
+from jobs.contract.shards import file_sha256
 
 from ..errors import UserError, nearest
 from ..paths import shown

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import PRE_EVAL, SCORE_FIRST
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 
 from ..paths import shown
 from ..runs.audits import FAILED, Audit

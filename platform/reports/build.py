@@ -8,7 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES, ArmResult
 
 from ..program import document
 from ..rules import claims

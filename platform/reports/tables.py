@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
 from ..paths import shown
 from ..rules import claims

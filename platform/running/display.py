@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from jobs.contract import read_result
+from jobs.contract.records import read_result
 
 from ..runs.plan import Failure, Trial
 from .progress import Progress

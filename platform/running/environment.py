@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jobs.contract import Assignment
+from jobs.contract.assignment import Assignment
 
 from ..runs.plan import Trial
 

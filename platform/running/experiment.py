@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.contract import data_sha256, file_sha256
+from jobs.contract.shards import data_sha256, file_sha256
 
 from .. import corpus
 from ..corpus.preflight import vocabulary

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.contract import file_sha256, read_trunk
+from jobs.contract.records import read_trunk
+from jobs.contract.shards import file_sha256
 
 from ..errors import RunFailed
 from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order

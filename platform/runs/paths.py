@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract import ARTIFACT_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, TRUNK_FILE
+from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, TRUNK_FILE
 
 _SEED_FOLDER = re.compile(r"seed_(\d+)")
 

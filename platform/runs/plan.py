@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import RESULT_FILE, read_result
+from jobs.contract.assignment import RESULT_FILE
+from jobs.contract.records import read_result
 
 from ..errors import UserError
 from .locks import held

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.contract import ArmResult, TrunkRecord, read_result, read_trunk
+from jobs.contract.records import ArmResult, TrunkRecord, read_result, read_trunk
 
 from . import plan as plans
 from ..errors import UserError

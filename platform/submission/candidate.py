@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
+from jobs.contract.records import SCORE_FIRST, ArmResult, TrunkRecord
+from jobs.contract.shards import file_sha256
 
 from ..errors import UserError, nearest
 from ..logs.forensics import SPLIT_BYTES

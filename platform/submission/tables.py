@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from jobs.contract import SCORE_FIRST
+from jobs.contract.records import SCORE_FIRST
 
 from ..ledger.derivation import Expression
 from ..ledger.ledger import Draft

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.contract import ArmResult
+from jobs.contract.records import ArmResult
 
 from ..program import document
 from ..reports.build import Report

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from jobs.adapting import Setting
-from jobs.contract import BOS_TOKEN
+from jobs.contract.shards import BOS_TOKEN
 from jobs.data.shards import validation_tokens
 from jobs.log import Log
 from jobs.model import build_model

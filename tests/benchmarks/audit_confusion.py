@@ -15,7 +15,7 @@ from jobs.audit.command import PLAIN, verdict
 from jobs.audit.detectors import Examination, Finding
 from jobs.audit.ranks import Partner, accompany
 from jobs.audit.toy import evaluation_of
-from jobs.contract import SCORE_FIRST
+from jobs.contract.records import SCORE_FIRST
 from tests.jobs.audit_cases import AuditCase, cases
 
 DETECTORS = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13")

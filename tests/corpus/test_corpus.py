@@ -10,7 +10,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.contract import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, data_sha256, file_sha256, shard_tokens
+from jobs.contract.shards import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, data_sha256, file_sha256, shard_tokens
 from platform.corpus import embedded, embedded_if_cached, standard_library
 from platform.corpus.build import Shards
 from platform.corpus.folder import Corpus, read_manifest, staged

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, data_sha256
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, data_sha256
 from platform.corpus import Remote, fineweb, missing
 from platform.corpus.tokenizer import trained
 from platform.errors import RunFailed, UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, file_sha256
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, file_sha256
 from platform.corpus import missing
 from platform.corpus.preflight import vocabulary
 from platform.corpus.tokenizer import trained

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract import TRAIN_SHARDS
+from jobs.contract.shards import TRAIN_SHARDS
 from platform.corpus import Corpus, from_text, texts
 from platform.corpus.folder import read_manifest
 from platform.corpus.tokenizer import loaded, tokenized

@@ -17,14 +17,9 @@ import pytest
 import torch
 
 from jobs.artifact import unpack
-from jobs.contract import (
-    PRE_EVAL,
-    SCORE_FIRST,
-    Assignment,
-    file_sha256,
-    read_result,
-    read_trunk,
-)
+from jobs.contract.assignment import Assignment
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST, read_result, read_trunk
+from jobs.contract.shards import file_sha256
 from platform.logs.log import read_log
 from platform.program.inline import inline
 from platform.program.recipe import entry_program, load, program

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.contract import RESULT_FILE, Assignment
+from jobs.contract.assignment import RESULT_FILE, Assignment
 from jobs.kernels import attention
 from jobs.model import Transformer, build_model, compile_in_place
 from jobs.muon import NEWTON_SCHULZ

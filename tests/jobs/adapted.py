@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from jobs.adapting import Setting
-from jobs.contract import BOS_TOKEN, PRE_EVAL
+from jobs.contract.records import PRE_EVAL
+from jobs.contract.shards import BOS_TOKEN
 from jobs.model import Transformer
 from jobs.scoring import DocumentLearner, Scores, score_documents, score_stream
 from jobs.techniques.evaluation.aligned import Aligned

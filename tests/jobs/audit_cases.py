@@ -19,7 +19,7 @@ from jobs.audit.command import PLAIN
 from jobs.audit.ledger import Ledger, Stream
 from jobs.audit.toy import CANARY_SIZES, LENGTH, NOISE, PROBE_SIZES, Evaluate, Models, Trunk, evaluation_of, toy_recipe
 from jobs.calibration import Calibration
-from jobs.contract import PRE_EVAL, SCORE_FIRST
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.data.shards import validation_tokens
 from jobs.recipe import Recipe
 from jobs.techniques.adaptation.document_lora import DocumentLora

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import SharedSteps, agreed_sha256, only_training, rate_groups, row_batches, weights_sha256
-from jobs.contract import PRE_EVAL, SCORE_FIRST
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.model import IGNORED, Transformer
-from jobs.scoring import Event
+from jobs.scoring import StreamEvent
 from jobs.techniques.adaptation.two_phase import last_block_names, scale_names
 from jobs.techniques.evaluation.aligned import Aligned
 from jobs.techniques.evaluation.sliding import Sliding
@@ -186,7 +186,7 @@ class Spy:
         self.learner.learn(tokens, chunk=chunk, num_chunks=num_chunks)
 
 
-def audit(events: Sequence[Event], num_targets: int) -> None:
+def audit(events: Sequence[StreamEvent], num_targets: int) -> None:
     """Every target is scored once, and nothing is trained on before it is scored."""
     scored = [0] * num_targets
     for event in events:

@@ -18,8 +18,9 @@ from jobs.audit.ledger import Ledger, Stream
 from jobs.audit.ranks import Followed, Partner, agreement
 from jobs.audit.streams import chance, changed_from, documents, with_token
 from jobs.audit.toy import CANARY_SIZES, PROBE_SIZES, VOCABULARY, declared_protocol, evaluation_of, made_small
-from jobs.contract import BOS_TOKEN, PRE_EVAL, SCORE_FIRST
-from jobs.scoring import Event, Scores
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
+from jobs.contract.shards import BOS_TOKEN
+from jobs.scoring import Scores, StreamEvent
 from jobs.techniques.adaptation.document_lora import DocumentLora
 from jobs.techniques.adaptation.pre_eval import PreEval
 from jobs.techniques.adaptation.score_first import ScoreFirst
@@ -95,7 +96,7 @@ def test_a_loop_that_learns_a_chunk_before_it_scores_it(
         for begin in range(0, size, 32):
             learner.learn(tokens[begin : min(begin + 32, size) + 1], chunk=0, num_chunks=9)
         scores = honest(model, tokens, *given, learner=None, **options)
-        return replace(scores, events=[Event(kind="train", begin=0, end=size), *scores.events])
+        return replace(scores, events=[StreamEvent(kind="train", begin=0, end=size), *scores.events])
 
     monkeypatch.setattr(train, "score_stream", broken)
     findings = score_first()
@@ -110,7 +111,7 @@ def test_a_loop_that_scores_the_tail_twice(
 
     def broken(*given: Any, **options: Any) -> Scores:
         scores = honest(*given, **options)
-        return replace(scores, events=[*scores.events, Event(kind="score", begin=140, end=150)])
+        return replace(scores, events=[*scores.events, StreamEvent(kind="score", begin=140, end=150)])
 
     monkeypatch.setattr(train, "score_stream", broken)
     assert verdict(score_first()) == "violates D7"

@@ -8,7 +8,7 @@ import torch
 from jobs.audit.command import probe_trunk, verdict
 from jobs.audit.detectors import Examination
 from jobs.audit.toy import NOISE, declared_protocol, evaluation_of
-from jobs.contract import PRE_EVAL, SCORE_FIRST
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from platform.program.recipe import entry_program
 from platform.running.audit import audited_choices
 from tests.jobs.tiny import ROOT, recipe_of

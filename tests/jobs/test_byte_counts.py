@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.contract import byte_tokenizer
+from jobs.contract.shards import byte_tokenizer
 from jobs.data.byte_counts import SPACE, ByteCounts
 from jobs.data.shards import validation_tokens
 from tests.jobs.tiny import ENGLISH, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.contract.events import ArmChange, EpochAdapted
 from jobs.log import Log
 
 
@@ -17,17 +18,19 @@ def events(folder: Path) -> list[dict[str, Any]]:
 def test_lines_go_to_the_file_and_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(tmp_path / "a folder", writes=True, begin_with="seed:1\n")
     log.line("step:1/2 train_loss:6.9310")
-    log.event("step", step=1, train_loss=0.1 + 0.2)
+    log.event(EpochAdapted(epoch=1, loss_nats=0.1 + 0.2, seconds=1.0))
     assert (tmp_path / "a folder" / "train.log").read_text() == "seed:1\nstep:1/2 train_loss:6.9310\n"
     assert capsys.readouterr().out == "step:1/2 train_loss:6.9310\n"
-    assert events(tmp_path / "a folder") == [{"event": "step", "step": 1, "train_loss": 0.30000000000000004}]
+    assert events(tmp_path / "a folder") == [
+        {"event": "adapt", "epoch": 1, "loss_nats": 0.30000000000000004, "seconds": 1.0, "phase": None}
+    ]
 
 
 def test_a_new_log_begins_anew(tmp_path: Path) -> None:
     for _ in range(2):
         log = Log(tmp_path, writes=True)
         log.line("once")
-        log.event("arm")
+        log.event(ArmChange(arm="sgd", state="start"))
     assert (tmp_path / "train.log").read_text() == "once\n" and len(events(tmp_path)) == 1
 
 
@@ -35,7 +38,7 @@ def test_other_ranks_only_keep_time(tmp_path: Path, capsys: pytest.CaptureFixtur
     log = Log(tmp_path / "a folder", writes=False)
     with log.phase("train"):
         log.line("unheard")
-        log.event("step")
+        log.event(ArmChange(arm="sgd", state="start"))
         time.sleep(0.01)
     assert not (tmp_path / "a folder").exists() and capsys.readouterr().out == ""
     assert log.phases["train"] >= 0.01

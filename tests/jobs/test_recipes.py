@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract import Assignment, read_result
+from jobs.contract.assignment import Assignment
+from jobs.contract.records import read_result
 from jobs.train import main
 from platform.program.recipe import entry_program, load
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, recipe_of, stream, train_tokenizer, write_shard

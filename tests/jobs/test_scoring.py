@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jobs import scoring
-from jobs.contract import BOS_TOKEN
+from jobs.contract.shards import BOS_TOKEN
 from jobs.model import Transformer
 from jobs.scoring import Scores, Window, bits_per_byte, score_stream
 from jobs.techniques.evaluation.aligned import Aligned

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contract import TRAIN_SHARDS, data_sha256, shard_tokens
+from jobs.contract.shards import TRAIN_SHARDS, data_sha256, shard_tokens
 from jobs.data.loader import SequentialLoader, micro_batches, tokens_as_batch
 from jobs.data.shards import Shards, training_shards, validation_tokens
 from jobs.world import World

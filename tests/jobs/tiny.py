@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jobs.contract import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
 from jobs.log import Log
 from jobs.model import Transformer, build_model
 from jobs.recipe import Budget, Recipe, Shape

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 from jobs.techniques.quantizer.row_wise import RowWise
 from platform import corpus
 from platform.errors import UserError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jobs.contract import Assignment
+from jobs.contract.assignment import Assignment
 from platform.errors import UserError
 from platform.program.recipe import load, program
 from platform.program.squeeze import Form, pack, squeeze

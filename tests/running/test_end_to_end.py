@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract import file_sha256, read_result, read_trunk
+from jobs.contract.records import read_result, read_trunk
+from jobs.contract.shards import file_sha256
 from platform.errors import UserError
 from platform.program.squeeze import Form
 from platform.reports import files, tables, text_table

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.contract import Assignment, file_sha256, read_result, write_record
+from jobs.contract.assignment import Assignment
+from jobs.contract.files import write_record
+from jobs.contract.records import read_result
+from jobs.contract.shards import file_sha256
 from platform import submit, verify
 from platform.ledger import ledger
 from platform.program.squeeze import Form, squeeze

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.adapting import Setting
-from jobs.contract import SCORE_FIRST
+from jobs.contract.records import SCORE_FIRST
 
 
 @dataclass(frozen=True, kw_only=True)

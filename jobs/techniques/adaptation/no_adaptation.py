@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from jobs.contract import SCORE_FIRST
+from jobs.contract.records import SCORE_FIRST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
-from jobs.contract import PRE_EVAL
+from jobs.contract.events import EpochAdapted
+from jobs.contract.records import PRE_EVAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class PreEval:
             ]
             mean = math.fsum(losses) / len(losses)
             log.line(f"ttt_epoch:{epoch + 1}/{self.epochs} loss:{mean:.4f} time:{log.seconds():.1f}s")
-            log.event("adapt", epoch=epoch + 1, loss_nats=mean, seconds=log.seconds())
+            log.event(EpochAdapted(epoch=epoch + 1, loss_nats=mean, seconds=log.seconds()))
 
     def _optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":

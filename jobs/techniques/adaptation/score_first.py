@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
-from jobs.contract import SCORE_FIRST
+from jobs.contract.records import SCORE_FIRST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, only_training, row_batches
-from jobs.contract import PRE_EVAL
+from jobs.contract.events import EpochAdapted
+from jobs.contract.records import PRE_EVAL
 
 SCALES = ("attn_scale", "mlp_scale", "resid_mix")  # what "norm" phases really train: the norms have no weights
 
@@ -79,7 +80,8 @@ class TwoPhase:
             ]
             mean = math.fsum(losses) / len(losses)
             setting.log.line(f"ttt:phase_{name}:epoch:{epoch + 1}/{epochs} lr:{rate:.6f} loss:{mean:.4f}")
-            setting.log.event("adapt", phase=name, epoch=epoch + 1, loss_nats=mean, seconds=setting.log.seconds())
+            log = setting.log
+            log.event(EpochAdapted(phase=name, epoch=epoch + 1, loss_nats=mean, seconds=log.seconds()))
 
 
 def scale_names(model: nn.Module) -> list[str]:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jobs.contract import BOS_TOKEN
+from jobs.contract.shards import BOS_TOKEN
 from jobs.recipe import Shape
 
 

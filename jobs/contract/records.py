@@ -1,0 +1,127 @@
+"""What a job leaves behind: the record of a training run, and the result of each arm that was scored from it."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.files import read_record
+
+ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say: code bytes + compressed model bytes
+
+SCORE_FIRST = "score_first"  # a token is scored before anything learns from it; a model that never learns included
+PRE_EVAL = "pre_eval"  # the weights saw the validation stream before it was scored: a diagnostic, never a claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a job ran."""
+
+    world_size: int
+    device: str  # "8x NVIDIA H100 80GB HBM3", "cpu x2, 1 threads each"
+    torch_version: str
+
+    def __str__(self) -> str:
+        return f"world size {self.world_size} on {self.device}, torch {self.torch_version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkRecord:
+    """One training run: what it was, what it cost, on which machine, and the hashes of what it left."""
+
+    trunk_sha256: str  # of weights_sha256 + artifact_sha256: the name of this trunk in every result
+    program_sha256: str  # of the file that trained it
+    weights_sha256: str | None  # None, here and below: a result of schema 1 does not tell
+    artifact_sha256: str | None
+    recipe: str
+    scale: str
+    seed: int
+    data_sha256: str
+    tokenizer_sha256: str
+    parameters: int
+    model_bytes: int | None  # of artifact.bin
+    steps: int
+    train_tokens: int | None
+    train_seconds: float  # optimizer steps and data loading; validation and warm-up steps excluded, as the rules count
+    step_ms_mean: float  # the first step excluded
+    step_ms_median: float
+    phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of the training job
+    machine: Machine | None
+
+    @staticmethod
+    def upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
+        """The content of an older ``trunk.json`` as it is now."""
+        content = dict(found)
+        machine = {name: content.pop(name) for name in ("world_size", "device", "torch_version")}
+        return {**content, "machine": machine}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One arm of one seed, scored: everything that a table prints, measured by the job itself."""
+
+    recipe: str
+    scale: str
+    arm: str
+    adaptation: str  # the technique's name
+    protocol: str  # SCORE_FIRST or PRE_EVAL
+    seed: int
+    program_sha256: str
+    trunk: TrunkRecord  # that was scored, trained by this job or an earlier one, perhaps on another machine
+    data_sha256: str
+    tokenizer_sha256: str
+    val_loss_nats: float  # per target token
+    val_bpb: float
+    scored_tokens: int
+    scored_bytes: int
+    aligned_val_bpb: float | None  # the same weights in disjoint windows, where the recipe's evaluator is another one
+    artifact_bytes: int  # model_bytes + code_bytes, against ARTIFACT_LIMIT_BYTES
+    model_bytes: int
+    code_bytes: int
+    adapt_seconds: float  # inside eval_seconds
+    eval_seconds: float  # everything from reading the artifact to the score
+    phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of scoring this arm
+    end_to_end: bool  # trained and scored by one process; otherwise from a trunk trained earlier
+    machine: Machine  # that scored it
+
+    @property
+    def claimable(self) -> bool:
+        """Whether a record may claim this score: nothing learned from a token before it was scored, and it fits."""
+        return self.protocol == SCORE_FIRST and self.artifact_bytes <= ARTIFACT_LIMIT_BYTES
+
+    def with_trunk(self, trunk: TrunkRecord) -> "ArmResult":
+        """This result with the whole record of its trunk, where it holds a part of it; else as it is."""
+        return replace(self, trunk=trunk) if trunk.trunk_sha256 == self.trunk.trunk_sha256 else self
+
+    @staticmethod
+    def upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
+        """The content of an older ``result.json`` as it is now. Schema 1 copied ten values of the trunk, and said the
+        machine of the scoring job alone."""
+        content = dict(found)
+        machine = {name: content.pop(name) for name in ("world_size", "device", "torch_version")}
+        copied = ("parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
+        same = ("recipe", "scale", "seed", "program_sha256", "data_sha256", "tokenizer_sha256")
+        untold = dict.fromkeys(("weights_sha256", "artifact_sha256", "model_bytes", "train_tokens", "machine"))
+        trunk = {
+            "trunk_sha256": content.pop("trunk_sha256"),
+            **{name: content[name] for name in same},
+            **{name: content.pop(name) for name in copied},
+            **untold,
+        }
+        return {**content, "trunk": trunk, "machine": machine}
+
+
+def read_trunk(path: Path) -> TrunkRecord:
+    """The record in a ``trunk.json``. Raises ValueError, naming the file, when it is not there or not one."""
+    return _there(TrunkRecord, path)
+
+
+def read_result(path: Path) -> ArmResult:
+    """The record in a ``result.json``. Raises ValueError, naming the file, when it is not there or not one."""
+    return _there(ArmResult, path)
+
+
+def _there(kind: type, path: Path) -> Any:
+    try:
+        return read_record(kind, path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
