@@ -16,6 +16,8 @@ from pathlib import Path
 
 import click
 
+from jobs.contract.files import to_data
+
 from .errors import RunFailed, explained
 from .program import recipe
 from .reports.audit import show
@@ -34,7 +36,7 @@ def main(recipe_path: Path, arms: tuple[str, ...], scale: str, as_json: bool) ->
     choices = audit.audited_choices(recipe_path, scale)
     found = audit.run(audit.audit_program(choices), tuple(recipe.with_arms(choices, arms).arms) if arms else ())
     if as_json:
-        print(json.dumps(vars(found), indent=2))
+        print(json.dumps(to_data(found), indent=2))
     else:
         show(found, recipe_path)
     audit.require_agreement(found)

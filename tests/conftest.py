@@ -4,16 +4,20 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
+from jobs.contract.events import ScoreSoFar, to_line
 from jobs.contract.files import write_record
-from jobs.contract.records import PRE_EVAL, SCORE_FIRST, ArmResult, TrunkRecord
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST, ArmResult, Machine, TrunkRecord
+from platform.runs.audits import ArmAudit, Audit
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Failure, Plan, extend, write_failure
 
+MACHINE = Machine(world_size=2, device="cpu", torch_version="2.13.0")
+RESULT_FIELDS = {field.name for field in fields(ArmResult)}
 DATA_SHA, TOKENIZER_SHA, TEXT_SHA = "b2" * 32, "c3" * 32, "d4" * 32
 SCORED_TOKENS, SCORED_BYTES = 40_000, 100_000
 MakeRun = Callable[..., "RunFolder"]
@@ -29,10 +33,8 @@ class RunFolder:
     def path(self) -> Path:
         return self.plan.run_path
 
-    def trunk(self, seed: int, *, steps: int = 40) -> TrunkRecord:
-        """Write a trunk with its metrics.jsonl: loss 6 / sqrt(step), a validation at the end."""
-        trial = self.plan.trial(seed)
-        record = TrunkRecord(
+    def trunk_record(self, seed: int, steps: int = 40) -> TrunkRecord:
+        return TrunkRecord(
             trunk_sha256=f"{seed:064x}",
             program_sha256=self.plan.program_sha256,
             weights_sha256="e5" * 32,
@@ -50,10 +52,12 @@ class RunFolder:
             step_ms_mean=105.5,
             step_ms_median=104.0,
             phases={"data": 1.5, "train": 50.5, "warmup": 5.25, "pack": 3.25},
-            world_size=2,
-            device="cpu",
-            torch_version="2.13.0",
+            machine=MACHINE,
         )
+
+    def trunk(self, seed: int, *, steps: int = 40) -> TrunkRecord:
+        """Write a trunk with its metrics.jsonl: loss 6 / sqrt(step), a validation at the end."""
+        trial, record = self.plan.trial(seed), self.trunk_record(seed, steps)
         trial.trunk.folder.mkdir(parents=True, exist_ok=True)
         phases = (
             "data start",
@@ -87,7 +91,9 @@ class RunFolder:
         return record
 
     def result(self, seed: int, arm: str, val_bpb: float, **changes: object) -> ArmResult:
-        """Write a result with this score; ``changes`` are fields of ArmResult."""
+        """Write a result with this score; ``changes`` are fields of ArmResult, or of its trunk's record."""
+        of_trunk = {name: changes.pop(name) for name in list(changes) if name not in RESULT_FIELDS}
+        trunk = replace(self.trunk_record(seed), **of_trunk)  # type: ignore[arg-type]
         adapts = arm != "no_ttt"
         result = ArmResult(
             recipe=self.plan.recipe,
@@ -97,7 +103,7 @@ class RunFolder:
             protocol=PRE_EVAL if adapts else SCORE_FIRST,
             seed=seed,
             program_sha256=self.plan.program_sha256,
-            trunk_sha256=f"{seed:064x}",
+            trunk=trunk,
             data_sha256=DATA_SHA,
             tokenizer_sha256=TOKENIZER_SHA,
             val_loss_nats=val_bpb * math.log(2) * SCORED_BYTES / SCORED_TOKENS,
@@ -108,28 +114,31 @@ class RunFolder:
             artifact_bytes=750_000 + seed,
             model_bytes=700_000 + seed,
             code_bytes=50_000,
-            parameters=1_000_000,
-            steps=40,
-            train_seconds=45.25,
-            step_ms_mean=105.5,
-            step_ms_median=104.0,
             adapt_seconds=8.5 if adapts else 0.0,
             eval_seconds=20.25 if adapts else 10.5,
             phases={"read": 0.5, **({"adapt": 8.5} if adapts else {}), "score": 10.0},
             end_to_end=True,
-            world_size=2,
-            device="cpu",
-            torch_version="2.13.0",
+            machine=MACHINE,
         )
         result = replace(result, **changes)  # type: ignore[arg-type]
         paths = self.plan.trial(seed).paths.arm(arm)
         paths.folder.mkdir(parents=True, exist_ok=True)
         curve = range(1000, SCORED_TOKENS + 1, 1000)
-        events = [{"event": "score", "position": at, "running_bpb": val_bpb * (1 + 40 / at)} for at in curve]
-        paths.metrics.write_text("".join(json.dumps(one) + "\n" for one in events))
+        events = (ScoreSoFar(position=at, running_bpb=val_bpb * (1 + 40 / at), seconds=at / 1000) for at in curve)
+        paths.metrics.write_text("".join(map(to_line, events)))
         paths.log.write_text(f"final_{arm}_exact val_loss:{result.val_loss_nats:.8f} val_bpb:{val_bpb:.8f}\n")
         write_record(paths.result, result)
         return result
+
+    def audit(self, **verdicts: str) -> None:
+        """Write what the audit says: of each arm what its program declares, or what ``verdicts`` say."""
+        arms = {}
+        for arm in self.plan.arms:
+            declared = PRE_EVAL if arm != "no_ttt" else SCORE_FIRST
+            verdict = verdicts.get(arm, declared)
+            arms[arm] = ArmAudit(verdict=verdict, declared=declared, agrees=verdict == declared, detectors={})
+        found = Audit(program_sha256="", recipe=self.plan.recipe, scale="laptop", sizes={}, seconds=1.0, arms=arms)
+        write_record(self.plan.paths.audit, found)
 
     def failure(self, seed: int, arms: tuple[str, ...], **changes: object) -> Failure:
         """Write a failure of these arms; ``changes`` are fields of Failure."""
@@ -164,6 +173,7 @@ def make_run_in() -> MakeRun:
         *,
         seeds: tuple[int, ...] | None = None,
         recipe: str = "leaky_cosine",
+        audited: bool = True,
     ) -> RunFolder:
         planned = seeds or tuple(dict.fromkeys(seed for by_seed in scores.values() for seed in by_seed))
         program = f'"""{recipe}, scale laptop."""\n'
@@ -182,9 +192,12 @@ def make_run_in() -> MakeRun:
             processes=2,
             gpus=0,
             cpus=2,
+            machine="2xcpu",
         )
         folder = RunFolder(extend(draft, planned))
         folder.plan.paths.program.write_text(program)
+        if audited:
+            folder.audit()
         folder.plan.paths.recipe.write_text("question: What does test-time training add, and what is memorisation?\n")
         for seed in planned:
             if any(seed in by_seed for by_seed in scores.values()):

@@ -1,14 +1,14 @@
 """What a job leaves behind: the record of a training run, and the result of each arm that was scored from it."""
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-from jobs.contract.files import read_record
 
 ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say: code bytes + compressed model bytes
 
 SCORE_FIRST = "score_first"  # a token is scored before anything learns from it; a model that never learns included
+NO_ADAPTATION = "no_adaptation"  # the technique of an arm that scores what was packed
 PRE_EVAL = "pre_eval"  # the weights saw the validation stream before it was scored: a diagnostic, never a claim
 
 
@@ -30,7 +30,7 @@ class TrunkRecord:
 
     trunk_sha256: str  # of weights_sha256 + artifact_sha256: the name of this trunk in every result
     program_sha256: str  # of the file that trained it
-    weights_sha256: str | None  # None, here and below: a result of schema 1 does not tell
+    weights_sha256: str | None  # None, here and below: a file of an older schema does not tell
     artifact_sha256: str | None
     recipe: str
     scale: str
@@ -46,13 +46,6 @@ class TrunkRecord:
     step_ms_median: float
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of the training job
     machine: Machine | None
-
-    @staticmethod
-    def upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
-        """The content of an older ``trunk.json`` as it is now."""
-        content = dict(found)
-        machine = {name: content.pop(name) for name in ("world_size", "device", "torch_version")}
-        return {**content, "machine": machine}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,44 +77,46 @@ class ArmResult:
     machine: Machine  # that scored it
 
     @property
+    def trunk_sha256(self) -> str:
+        return self.trunk.trunk_sha256
+
+    @property
+    def train_seconds(self) -> float:
+        return self.trunk.train_seconds
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the weights changed after the training."""
+        return self.adaptation != NO_ADAPTATION
+
+    @property
     def claimable(self) -> bool:
         """Whether a record may claim this score: nothing learned from a token before it was scored, and it fits."""
         return self.protocol == SCORE_FIRST and self.artifact_bytes <= ARTIFACT_LIMIT_BYTES
 
-    def with_trunk(self, trunk: TrunkRecord) -> "ArmResult":
-        """This result with the whole record of its trunk, where it holds a part of it; else as it is."""
-        return replace(self, trunk=trunk) if trunk.trunk_sha256 == self.trunk.trunk_sha256 else self
-
-    @staticmethod
-    def upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
-        """The content of an older ``result.json`` as it is now. Schema 1 copied ten values of the trunk, and said the
-        machine of the scoring job alone."""
-        content = dict(found)
-        machine = {name: content.pop(name) for name in ("world_size", "device", "torch_version")}
-        copied = ("parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
-        same = ("recipe", "scale", "seed", "program_sha256", "data_sha256", "tokenizer_sha256")
-        untold = dict.fromkeys(("weights_sha256", "artifact_sha256", "model_bytes", "train_tokens", "machine"))
-        trunk = {
-            "trunk_sha256": content.pop("trunk_sha256"),
-            **{name: content[name] for name in same},
-            **{name: content.pop(name) for name in copied},
-            **untold,
-        }
-        return {**content, "trunk": trunk, "machine": machine}
-
 
 def read_trunk(path: Path) -> TrunkRecord:
-    """The record in a ``trunk.json``. Raises ValueError, naming the file, when it is not there or not one."""
-    return _there(TrunkRecord, path)
+    """The record in a ``trunk.json`` that this program wrote. Raises ValueError, naming the file, when it is not."""
+    return _trunk(_fields_of(TrunkRecord, path))
 
 
 def read_result(path: Path) -> ArmResult:
-    """The record in a ``result.json``. Raises ValueError, naming the file, when it is not there or not one."""
-    return _there(ArmResult, path)
+    """The record in a ``result.json`` that this program wrote. Raises ValueError, naming the file, when it is not."""
+    found = _fields_of(ArmResult, path)
+    return ArmResult(**{**found, "trunk": _trunk(found["trunk"]), "machine": Machine(**found["machine"])})
 
 
-def _there(kind: type, path: Path) -> Any:
+def _trunk(found: dict[str, Any]) -> TrunkRecord:
+    return TrunkRecord(**{**found, "machine": found["machine"] and Machine(**found["machine"])})
+
+
+def _fields_of(kind: type, path: Path) -> dict[str, Any]:
     try:
-        return read_record(kind, path)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        del found["schema_version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read: {error!r}") from error
+    wanted = {one.name for one in fields(kind)}
+    if set(found) != wanted:
+        raise ValueError(f"{path}: not what this program writes: {sorted(wanted ^ set(found))} are too few or too many")
+    return found

@@ -69,7 +69,7 @@ def squeeze(program: str) -> str:
     stripper = _Stripper(docstrings="__doc__" in words, annotations=not words.isdisjoint(READ_ANNOTATIONS))
     tree = stripper.visit(tree)
     tree.body = _needed(tree.body)
-    squeezed = "".join(f"{line}\n" for node in tree.body for line in _lines(ast.fix_missing_locations(node)))
+    squeezed = "".join(f"{line}\n" for line in _laid_out(tree.body))
     assert ast.dump(ast.parse(squeezed)) == ast.dump(tree), "laying a program out has changed it"
     return squeezed
 
@@ -244,6 +244,21 @@ def _called(decorator: ast.expr) -> str:
 
 
 # --- how the rest is laid out -----------------------------------------------------------------------------------------
+
+
+def _laid_out(body: Sequence[ast.stmt]) -> list[str]:
+    """The lines of a file; imports and constants that follow each other share them."""
+    lines: list[str] = []
+    open_line = False  # whether the last line may take another statement
+    for node in body:
+        of_node = list(_lines(ast.fix_missing_locations(node)))
+        short = len(of_node) == 1 and isinstance(node, Import | ast.Assign)
+        if short and open_line and len(lines[-1]) + 2 + len(of_node[0]) <= LINE_LENGTH:
+            lines[-1] += f"; {of_node[0]}"
+        else:
+            lines += of_node
+        open_line = short
+    return lines
 
 
 def _lines(node: ast.stmt) -> Iterator[str]:

@@ -3,21 +3,22 @@
 The numbers are made here, once (``build``); what is shown of them, and how, is the business of ``tables``.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
 
-from jobs.contract.records import ARTIFACT_LIMIT_BYTES, ArmResult
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES, NO_ADAPTATION, SCORE_FIRST, ArmResult, Machine
 
 from ..program import document
 from ..rules import claims
 from ..runs import audits
+from ..runs.audits import UNAUDITED, ArmAudit
+from ..runs.events import own_seconds
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..statistics.significance import Interval, Summary, holm, summarize
 
-NO_ADAPTATION = "no_adaptation"
 STEPS_APART = 0.05  # share; public records' seeds differ by 0.15 % in step time (median), the worst by 7.9 %
 
 
@@ -48,10 +49,30 @@ class ArmReport:
     adaptation: str | None
     protocol: str | None
     claimable: bool | None
-    verdict: str | None  # of the audit; None where there was none
+    audit: ArmAudit | None  # None where there was none
     seeds: dict[int, ArmResult]
     val_bpb: Summary | None
     gain: Gain | None  # over the same trunks scored as they are, in disjoint windows
+
+    @property
+    def adapts(self) -> bool:
+        return self.adaptation not in (None, NO_ADAPTATION)
+
+    @property
+    def verdict(self) -> str:
+        """What the audit says of the arm, in a word or a line."""
+        return self.audit.verdict if self.audit else UNAUDITED
+
+    @property
+    def why_not(self) -> str:
+        """Why no record may claim the arm, in a word; empty where one may, or nothing is measured."""
+        if self.claimable is not False:
+            return ""
+        if self.audit and self.audit.audited and self.verdict != self.protocol:
+            return self.verdict
+        if self.protocol != SCORE_FIRST:
+            return str(self.protocol)
+        return UNAUDITED if all(one.claimable for one in self.seeds.values()) else "over the limit"
 
     @property
     def end_to_end(self) -> int:
@@ -88,7 +109,17 @@ class Report:
     question: str | None  # as the recipe puts it
     arms: tuple[ArmReport, ...]
     deltas: tuple[Delta, ...]
+    phases: dict[str, dict[str, float]]  # of the training, then of each arm: mean seconds, without the phases inside
     warnings: tuple[str, ...]
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The machines that trained, in words; one that no file tells is said to be untold."""
+        return tuple(sorted({_machine(trunk.machine) for trunk in self.run.trunks.values()}))
+
+    @property
+    def scored_on(self) -> tuple[str, ...]:
+        return tuple(sorted({_machine(result.machine) for result in self.run.results}))
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -98,42 +129,19 @@ class Report:
     def open(self) -> tuple[Open, ...]:
         return self.run.open
 
-    def as_json(self) -> dict[str, Any]:
-        """The content of report.json: full precision, null where there is no number."""
-        plan = self.run.plan
-        return {
-            "recipe": plan.recipe,
-            "scale": plan.scale,
-            "program_sha256": plan.program_sha256,
-            "seeds": list(plan.seeds),
-            "arms": {arm.name: _arm_json(arm) for arm in self.arms},
-            "deltas": [
-                {
-                    "arm": one.arm,
-                    "against": one.against,
-                    "paired": one.paired,
-                    "n": one.n,
-                    "mean": one.mean,
-                    "std": one.std,
-                    "ci95": _interval_json(one.ci95),
-                    "p": one.p,
-                }
-                for one in self.deltas
-            ],
-            "given_up": asdict(self.run.given_up) if self.run.given_up else None,
-            "failed": [
-                {"seed": one.seed, "phase": one.phase, "arm": one.arm, "reason": one.reason, "arms": list(one.arms)}
-                for one in self.failed
-            ],
-        }
-
 
 def build(run: Run) -> Report:
     """The report of what ``run`` holds now."""
-    verdicts = audits.verdicts(run.path)
-    arms = tuple(_arm_report(run, name, verdicts.get(name)) for name in run.arms)
-    warnings = tuple(_warnings(arms))
-    return Report(run=run, question=_question(run), arms=arms, deltas=_deltas(run), warnings=warnings)
+    found = audits.of_run(run.path)
+    arms = tuple(_arm_report(run, name, found.get(name)) for name in run.arms)
+    return Report(
+        run=run,
+        question=_question(run),
+        arms=arms,
+        deltas=_deltas(run),
+        phases=_phases(run),
+        warnings=(*run.notes, *_warnings(arms)),
+    )
 
 
 def _question(run: Run) -> str | None:
@@ -142,19 +150,28 @@ def _question(run: Run) -> str | None:
     return str(node.value) if node else None
 
 
-def _arm_report(run: Run, name: str, verdict: str | None) -> ArmReport:
+def _arm_report(run: Run, name: str, audit: ArmAudit | None) -> ArmReport:
     seeds = run.arms[name]
     first = next(iter(seeds.values()), None)
     return ArmReport(
         name=name,
         adaptation=first.adaptation if first else None,
         protocol=first.protocol if first else None,
-        claimable=first.claimable and verdict in (None, first.protocol) if first else None,
-        verdict=verdict,
+        claimable=_claimable(list(seeds.values()), audit) if first else None,
+        audit=audit,
         seeds=seeds,
         val_bpb=summarize([one.val_bpb for one in seeds.values()]) if first else None,
         gain=_gain(run, seeds),
     )
+
+
+def _claimable(results: list[ArmResult], audit: ArmAudit | None) -> bool:
+    """Whether a record may claim the arm: by its results, and by an audit, which an arm that adapts has to have had."""
+    if not all(one.claimable for one in results):
+        return False
+    if audit is None or not audit.audited:
+        return not any(one.adapts for one in results)
+    return all(one.protocol == audit.verdict for one in results)
 
 
 def _gain(run: Run, seeds: dict[int, ArmResult]) -> Gain | None:
@@ -162,7 +179,7 @@ def _gain(run: Run, seeds: dict[int, ArmResult]) -> Gain | None:
     plain = {
         one.trunk_sha256: (one.aligned_val_bpb, one.val_bpb)
         for one in run.results
-        if one.adaptation == NO_ADAPTATION and one.aligned_val_bpb is not None
+        if not one.adapts and one.aligned_val_bpb is not None
     }
     gains = [(*plain[one.trunk_sha256], one.val_bpb) for one in seeds.values() if one.trunk_sha256 in plain]
     if not gains:
@@ -205,9 +222,8 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
             f"The arms have scores of different seeds ({counts}): compare them by their deltas, not by their means."
         )
     everything = [one for arm in arms for one in arm.seeds.values()]
-    if len({(one.device, one.world_size, one.torch_version) for one in everything}) > 1:
-        warnings.append("The seeds ran on different machines; results.csv has the machine of each.")
-    fewest, most = min(one.steps for one in everything), max(one.steps for one in everything)
+    warnings += _on_machines(everything)
+    fewest, most = min(one.trunk.steps for one in everything), max(one.trunk.steps for one in everything)
     if most > (1 + STEPS_APART) * fewest:
         warnings.append(
             f"The seeds made {fewest:,} to {most:,} steps in their time: the machine was not equally fast for all of "
@@ -215,8 +231,10 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         )
     for arm in scored:
         results = arm.seeds.values()
-        if arm.verdict not in (None, arm.protocol):
+        if arm.audit and arm.audit.audited and arm.verdict != arm.protocol:
             warnings.append(f"{arm.name}: its program declares {arm.protocol}, the audit says {arm.verdict}.")
+        if arm.adapts and not (arm.audit and arm.audit.audited):
+            warnings.append(f"{arm.name}: {arm.verdict}. It adapts, so it may not be claimed before it is audited.")
         gaps = arm.aligned_gaps
         if arm.adaptation != NO_ADAPTATION and (inverted := sum(gap > 0 for gap in gaps)):
             warnings.append(
@@ -235,32 +253,33 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
     return warnings
 
 
-def _arm_json(arm: ArmReport) -> dict[str, Any]:
-    summary = arm.val_bpb
-    return {
-        "protocol": arm.protocol,
-        "claimable": arm.claimable,
-        "seeds": {
-            str(seed): {
-                "val_bpb": one.val_bpb,
-                "val_loss_nats": one.val_loss_nats,
-                "artifact_bytes": one.artifact_bytes,
-                "code_bytes": one.code_bytes,
-                "step_ms": one.step_ms_mean,
-                "train_seconds": one.train_seconds,
-                "eval_seconds": one.eval_seconds,
-            }
-            for seed, one in arm.seeds.items()
-        },
-        "val_bpb": {
-            "n": summary.n if summary else 0,
-            "mean": summary.mean if summary else None,
-            "std": summary.sample_std if summary else None,
-            "ci95": _interval_json(summary.interval) if summary else None,
-        },
-        "sliding_share": arm.gain.sliding_share if arm.gain else None,
+def _on_machines(results: list[ArmResult]) -> Iterator[str]:
+    """What a reader has to know of where the seeds ran."""
+    trained = sorted({_machine(one.trunk.machine) for one in results})
+    scored = sorted({_machine(one.machine) for one in results})
+    for what, machines in (("trained", trained), ("scored", scored)):
+        if len(machines) > 1:
+            yield (
+                f"The seeds were {what} on different machines, so their times do not compare; results.csv has the "
+                f"machine of each: {'; '.join(machines)}."
+            )
+    if len(trained) == len(scored) == 1 and trained != scored:
+        yield f"Trained on {trained[0]}, scored on {scored[0]}: steps and training times are of the first."
+
+
+def _machine(machine: Machine | None) -> str:
+    return "a machine that no file names" if machine is None else str(machine)
+
+
+def _phases(run: Run) -> dict[str, dict[str, float]]:
+    """Mean wall seconds of each phase, without the phases inside it: of the training, then of each arm."""
+    columns = {
+        "training": [own_seconds(one.phases, run.plan.trial(seed).trunk.metrics) for seed, one in run.trunks.items()]
     }
-
-
-def _interval_json(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else list(asdict(interval).values())
+    for arm, by_seed in run.arms.items():
+        files = {seed: run.plan.paths.seed(seed).arm(arm).metrics for seed in by_seed}
+        columns[arm] = [own_seconds(one.phases, files[seed]) for seed, one in by_seed.items()]
+    return {
+        column: {name: fmean(one.get(name, 0.0) for one in found) for one in found for name in one}
+        for column, found in columns.items()
+    }

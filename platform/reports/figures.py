@@ -3,12 +3,14 @@
 Drawn from the run's files with Matplotlib, without a display. A figure is drawn only where there is something to see.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..runs.metrics import events
+from jobs.contract.events import Event, ScoreSoFar, StepDone, ValidationDone
+
+from ..runs.events import read
 from ..statistics.significance import Interval
 from .build import Report
 
@@ -21,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 POINTS = 2000  # of a line; more cannot be seen and make files large
+LARGEST = 1e9  # that is drawn
 SMOOTHING = 0.02  # share of the steps that a training loss is averaged over
 
 
@@ -127,14 +130,14 @@ def _training(report: Report) -> "Figure | None":
     seen = False
     for index, trial in enumerate(report.run.plan.trials):
         colour = COLOURS[index % len(COLOURS)]
-        steps, losses = _columns(events(trial.trunk.metrics, "step"), "step", "train_loss")
+        steps, losses = _columns(read(trial.trunk.metrics, StepDone), "step", "train_loss")
         if steps:
             shown = _smoothed(losses)
             keep = range(0, len(steps), max(1, len(steps) // POINTS))
             axes.plot(
                 [steps[i] for i in keep], [shown[i] for i in keep], color=colour, lw=1.4, label=f"seed {trial.seed}"
             )
-        at, validated = _columns(events(trial.trunk.metrics, "validation"), "step", "val_loss_nats")
+        at, validated = _columns(read(trial.trunk.metrics, ValidationDone), "step", "val_loss_nats")
         if at:
             label = None if steps else f"seed {trial.seed}"
             axes.plot(
@@ -161,7 +164,7 @@ def _running(report: Report) -> "Figure | None":
             if seed not in arm.seeds:
                 continue
             path = report.run.plan.paths.seed(seed).arm(arm.name).metrics
-            positions, scores = _columns(events(path, "score"), "position", "running_bpb")
+            positions, scores = _columns(read(path, ScoreSoFar), "position", "running_bpb")
             if len(positions) > 1:
                 keep = range(0, len(positions), max(1, len(positions) // POINTS))
                 lines.append([(positions[i], scores[i]) for i in keep])
@@ -180,14 +183,14 @@ def _running(report: Report) -> "Figure | None":
     return _titled(figure, axes, report, "score over the stream")
 
 
-def _columns(found: Iterator[dict[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
-    """Two numbers of each event, sorted by the first; a later event replaces an earlier one at the same place."""
-    points = {one[x]: one[y] for one in found if _is_number(one.get(x)) and _is_number(one.get(y))}
+def _columns(found: Iterable[Event], x: str, y: str) -> tuple[list[float], list[float]]:
+    """Two numbers of each event, sorted by the first; a later event replaces an earlier one at the same place.
+
+    NaN and infinity are left out.
+    """
+    pairs = ((getattr(event, x), getattr(event, y)) for event in found)
+    points = {at: value for at, value in pairs if abs(at) < LARGEST and abs(value) < LARGEST}
     return sorted(points), [points[key] for key in sorted(points)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e9  # False for NaN and infinity too
 
 
 def _smoothed(values: list[float]) -> list[float]:

@@ -5,10 +5,13 @@ import io
 import json
 from pathlib import Path
 
+from jobs.contract.files import write_text
+
 from ..runs.paths import RunPaths
 from ..runs.results import Run, read_run
 from . import figures, tables
 from .build import Report, build
+from .data import as_data
 
 
 def write(run_path: Path) -> Report:
@@ -25,14 +28,12 @@ def write(run_path: Path) -> Report:
         (paths.results_csv, to_csv(report.run)),
         (paths.report_md, tables.to_markdown(report, drawn)),
     ):
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        part.replace(path)
+        write_text(path, text)
     return report
 
 
 def to_json(report: Report) -> str:
-    return json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n"
+    return json.dumps(as_data(report), indent=2, allow_nan=False) + "\n"
 
 
 def to_csv(run: Run) -> str:

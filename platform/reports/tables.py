@@ -9,7 +9,6 @@ from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL
 
 from ..paths import shown
 from ..rules import claims
-from ..runs.metrics import own_seconds
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
 from .build import ArmReport, Delta, Report
@@ -105,16 +104,18 @@ def _title(report: Report) -> str:
 
 def _facts(report: Report) -> list[str]:
     plan = report.run.plan
-    machines = sorted({(one.world_size, one.device, one.torch_version) for one in report.run.results})
     facts = [] if report.question is None else [f"question: {report.question}"]
     facts += [
         f"program {plan.program_sha256}",
         f"seeds {', '.join(map(str, plan.seeds))}, first planned {plan.created}",
         f"data {plan.data_sha256[:12]}, tokenizer {plan.tokenizer_sha256[:12]}",
     ]
-    audited = [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.verdict]
+    audited = [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.audit]
     facts.append(f"audit: {', '.join(audited) or 'none'}")
-    return facts + [f"world size {size} on {device}, torch {version}" for size, device, version in machines]
+    trained, scored = report.trained_on, report.scored_on
+    if trained == scored:
+        return [*facts, *trained]
+    return facts + [f"{what} on {one}" for what, found in (("trained", trained), ("scored", scored)) for one in found]
 
 
 def _missing(report: Report) -> list[str]:
@@ -139,7 +140,7 @@ def _tables(report: Report, style: Style) -> list[Table]:
         tables.append(_limits(report))
     if any(arm.aligned_gaps or arm.gain for arm in report.arms):
         tables.append(_aligned(report, style))
-    if any(phases for phases in _phases(report).values()):
+    if any(report.phases.values()):
         tables.append(_times(report))
     return tables
 
@@ -156,7 +157,7 @@ def _scores(report: Report, style: Style) -> Table:
                 _number(summary.sample_std if summary else None, style),
                 _interval(summary.interval if summary else None, style),
                 f"{max(one.artifact_bytes for one in results):,}" if results else NOTHING,
-                f"{fmean(one.step_ms_mean for one in results):.2f}" if results else NOTHING,
+                f"{fmean(one.trunk.step_ms_mean for one in results):.2f}" if results else NOTHING,
                 _kind(arm),
                 _claim(arm, style),
             )
@@ -186,6 +187,8 @@ def _seeds(report: Report, style: Style) -> Table:
                 else "failed"
                 if (seed, arm.name) in failed
                 else "no result"
+                if arm.name in report.run.plan.asked(seed)
+                else NOTHING
                 for arm in report.arms
             ),
         )
@@ -241,7 +244,7 @@ def _limits(report: Report) -> Table:
                 f"{most:,}",
                 f"{ARTIFACT_LIMIT_BYTES - most:,}",
                 f"{max(one.code_bytes for one in results):,}",
-                f"{max(one.train_seconds for one in results):.1f}",
+                f"{max(one.trunk.train_seconds for one in results):.1f}",
                 f"{max(one.eval_seconds for one in results):.1f}",
                 f"{most_adapting:.1f}" if (most_adapting := max(one.adapt_seconds for one in results)) else NOTHING,
             )
@@ -295,23 +298,8 @@ def _aligned(report: Report, style: Style) -> Table:
     )
 
 
-def _phases(report: Report) -> dict[str, dict[str, float]]:
-    """Mean wall seconds of each phase, without the phases inside it: of the training, then of each arm."""
-    run = report.run
-    columns = {
-        "training": [own_seconds(one.phases, run.plan.trial(seed).trunk.metrics) for seed, one in run.trunks.items()]
-    }
-    for arm in report.arms:
-        files = {seed: run.plan.paths.seed(seed).arm(arm.name).metrics for seed in arm.seeds}
-        columns[arm.name] = [own_seconds(one.phases, files[seed]) for seed, one in arm.seeds.items()]
-    return {
-        column: {name: fmean(one.get(name, 0.0) for one in found) for one in found for name in one}
-        for column, found in columns.items()
-    }
-
-
 def _times(report: Report) -> Table:
-    columns = _phases(report)
+    columns = report.phases
     training, *scoring = columns.values()
     ordered = [training, *sorted(scoring, key=len, reverse=True)]  # the fullest first: it has the order of all
     names = list({name: None for phases in ordered for name in phases})
@@ -380,4 +368,6 @@ def _kind(arm: ArmReport) -> str:
 def _claim(arm: ArmReport, style: Style) -> str:
     if arm.claimable is None:
         return NOTHING
-    return "yes" if arm.claimable else f"no: {arm.verdict or arm.protocol}" if style is FILE else "no"
+    if arm.claimable:
+        return "yes"
+    return f"no: {arm.why_not}" if style is FILE else "no"

@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+from jobs.contract.files import write_record
 
 from ..errors import RunFailed, UserError
 from ..paths import ROOT
@@ -17,9 +20,10 @@ from ..program import entry, recipe
 from ..program.choices import Choices
 from ..program.inline import inline
 from ..runs import audits
-from ..runs.audits import Audit
-from ..runs.paths import RunPaths
+from ..runs.audits import FAILED, UNAUDITED, ArmAudit, Audit
+from ..runs.reading import from_data
 from .environment import kept
+from .experiment import Experiment
 
 SMALL_SCALE = "smoke"  # of the model
 MAIN = "jobs.audit.command:audit"
@@ -89,32 +93,55 @@ def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
             if status == 0:
                 print("".join(said), end="", file=sys.stderr)  # what an arm that failed had to say
                 answer.seek(0)
-                return Audit(program_sha256=_sha256(program), **json.load(answer))
+                return from_data(Audit, {**json.load(answer), "program_sha256": _sha256(program)})
     if status == 2:
         raise UserError("".join(said[-1:]).strip() or "the audit refuses the recipe")
     raise RunFailed(f"the audit ended with status {status}:\n{''.join(said[-ERROR_LINES:])}".rstrip())
 
 
-def of_run(path: Path, scale: str, arms: tuple[str, ...], run_path: Path) -> Audit:
-    """The audit of ``arms`` that lies in the folder of a run, or is made now and put there.
+def of_experiment(experiment: Experiment) -> Audit:
+    """The audit that lies in the folder of the experiment's run, or is made now and put there; whatever came of it.
 
-    Raises:
-        UserError, RunFailed: as ``run`` does.
+    An arm that could not be put to the tests is there too, with the reason as its verdict; it is tried again next time.
     """
-    program, file = audit_program(audited_choices(path, scale)), RunPaths(run_path).audit
+    file, arms = experiment.draft.paths.audit, experiment.arms
     known = audits.read(file)
+    if experiment.choices is None:  # a program of its own time: what was found then stands
+        found = known or _nothing(experiment, "")
+        return _with(found, dict.fromkeys(set(arms) - set(found.arms), "its program is not made of this checkout"))
+    program = audit_program(audited_choices(experiment.path, experiment.draft.scale))
     if known is None or known.program_sha256 != _sha256(program):
         known = None
-    missing = tuple(arm for arm in arms if known is None or arm not in known.arms)
-    if not missing and known:
+    missing = tuple(arm for arm in arms if known is None or arm not in known.arms or not known.arms[arm].audited)
+    if known is not None and not missing:
         return known
-    made = run(program, missing)
-    if known:
+    try:
+        made = run(program, missing)
+    except UserError as error:  # it cannot be made small enough
+        made = _with(_nothing(experiment, program), dict.fromkeys(missing, str(error)))
+    except RunFailed as error:
+        made = _with(_nothing(experiment, program), dict.fromkeys(missing, str(error)), FAILED)
+    if known is not None:
         made = replace(made, arms={**known.arms, **made.arms})
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(vars(made), indent=2) + "\n")
-    part.replace(file)
+    write_record(file, made)
     return made
+
+
+def _nothing(experiment: Experiment, program: str) -> Audit:
+    """An audit of no arm."""
+    draft = experiment.draft
+    return Audit(
+        program_sha256=_sha256(program), recipe=draft.recipe, scale=draft.scale, sizes={}, seconds=0.0, arms={}
+    )
+
+
+def _with(audit: Audit, reasons: Mapping[str, str], kind: str = UNAUDITED) -> Audit:
+    """``audit`` with arms that were not put to the tests, and why."""
+    arms = {
+        arm: ArmAudit(verdict=f"{kind}: {' '.join(reason.split())}", declared=None, agrees=False, detectors={})
+        for arm, reason in reasons.items()
+    }
+    return replace(audit, arms={**audit.arms, **arms})
 
 
 def require_agreement(audit: Audit) -> None:

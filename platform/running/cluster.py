@@ -7,6 +7,7 @@ only our job ends.
 
 import contextlib
 import gc
+import itertools
 import os
 import secrets
 import shlex
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RunFailed, UserError
@@ -26,7 +27,10 @@ from ..runs.plan import Trial
 PORT_SECONDS = 5.0
 WORKER_SECONDS = 180.0  # for the first worker to start: two on a busy laptop, more where a cluster copies files
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it: what trials make, they write to files
+MOST_PENDING = 64  # trials that Tune asks for before they can run
 SOCKET_PATH_ROOM = 40  # characters that Ray's socket names leave, of the 107 that a kernel takes, for its folder
+
+_token: str | None = None  # of the clusters of this process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,11 @@ class Cluster:
     launch: str  # names this launch, in the environment of everything it starts
     nodes: tuple[Node, ...]
     scratch: Path  # for Tune's own files; gone afterwards
+    _names: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+
+    def new_name(self) -> str:
+        """For one use of the cluster; each gets files of its own."""
+        return f"trials-{next(self._names)}"
 
 
 def this_machine() -> Node:
@@ -105,16 +114,16 @@ def require_closed(address: str) -> None:
 def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluster]:
     """The cluster at ``address``, or without one a new one on this machine; left, or ended, with the block.
 
-    Once in a process, and before anything else imports Ray: it reads its settings when it is imported.
+    One after the other, a process may be connected to several. Nothing else may import Ray before the first: it reads
+    its settings when it is imported.
 
     Args:
         cpus: that a job needs; our own cluster offers as many, even on a machine with fewer.
 
     Raises:
         UserError: the cluster at the address does not let us in.
-        RunFailed: its workers do not start.
+        RunFailed: Ray does not start here, or its workers do not.
     """
-    assert "ray" not in sys.modules, "imported before it was told to keep to loopback and to want a token"
     folder = _own_folder()
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -123,14 +132,12 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for platform.launch to handle
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the plan and the results are what a launch continues from
         "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",  # require_node has refused what does not fit
+        "TUNE_MAX_PENDING_TRIALS_PG": str(MOST_PENDING),
     }
     if address is None:
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
         settings |= {
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_AUTH_TOKEN_PATH": str(_token_in(folder)),
             # Ray's word for "this node is 127.0.0.1"; without it, every port is open to the network.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         }
@@ -148,16 +155,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             # Ray puts it into a shell command as it is, and a checkout's folder may have a space in its name.
             code["py_executable"] = shlex.quote(sys.executable)
         if address is None:
-            ray.init(
-                address="local",
-                num_cpus=max(cpus, int(this_machine().cpus)),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                runtime_env=code,
-                log_to_driver=False,
-                logging_level="ERROR",
-                _temp_dir=str(folder / "ray"),
-            )
+            _start(folder, cpus=max(cpus, int(this_machine().cpus)), code=code)
         else:
             try:
                 ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
@@ -174,6 +172,44 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             for node in alive
         )
         yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
+
+
+def _start(folder: Path, *, cpus: int, code: dict[str, object]) -> None:
+    """A cluster of our own. Raises RunFailed, with the end of Ray's own log, where it does not come up."""
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env=code,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(folder / "ray"),
+        )
+    except Exception as error:  # Ray raises bare ones: "The current node timed out during startup"
+        said = f"\n{_end_of_raylet_log(folder)}".rstrip()
+        raise RunFailed(
+            f"Ray does not start on this machine: {type(error).__name__}: {error}{said}\n"
+            f"It may be too busy, or short of memory or of room in {folder.parent}; the same command tries again."
+        ) from error
+
+
+def _token_in(folder: Path) -> Path:
+    """A file with the token of this process that only we can read. Ray reads a token once and keeps it."""
+    global _token
+    _token = _token or secrets.token_hex(32)
+    path = folder / "token"
+    path.touch(mode=0o600)
+    path.write_text(_token)
+    return path
+
+
+def _end_of_raylet_log(folder: Path) -> str:
+    log = folder / "ray" / "session_latest" / "logs" / "raylet.err"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
 
 
 def _is_here(address: str) -> bool:
@@ -206,8 +242,7 @@ def _require_workers(folder: Path) -> None:
     try:
         ray.get(ray.remote(num_cpus=0)(trial.hostname).remote(), timeout=WORKER_SECONDS)
     except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError) as error:
-        log = folder / "ray" / "session_latest" / "logs" / "raylet.err"
-        said = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
+        said = _end_of_raylet_log(folder)
         raise RunFailed(f"Ray is there, but its workers cannot be used: {error}\n{said}".rstrip()) from error
 
 

@@ -5,116 +5,109 @@ All of it goes to standard error; standard output is for results.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.contract.records import read_result
-
 from ..runs.plan import Failure, Trial
+from .observers import Observer
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.progress import Progress as Table
 
 LINE_SECONDS = 15.0  # between plain lines of one trial in one phase
 REFRESH_PER_SECOND = 2
 
 
 @dataclass
-class _Row:
-    text: str = "waits for its turn"
-    style: str = "dim"
-    begun: float | None = None
-    ended: float | None = None
+class _Told:
+    """What was last said of a trial in plain lines."""
+
     phase: tuple[str | None, tuple[str, ...]] | None = None
-    told: float = field(default=-LINE_SECONDS)
-
-    def clock(self) -> str:
-        if self.begun is None:
-            return ""
-        seconds = int((self.ended or time.monotonic()) - self.begun)
-        return f"{seconds // 60}:{seconds % 60:02}"
+    at: float = -LINE_SECONDS
 
 
-class Display:
-    """Shows what ``tuning.run_trials`` tells its observer; a context manager around it."""
+class Terminal(Observer):
+    """Shows what happens."""
 
-    def __init__(self, trials: Sequence[Trial], ended: Callable[[Trial], None]) -> None:
-        """``ended`` is called with each trial that finished or failed."""
+    def __init__(self) -> None:
         from rich.console import Console
-        from rich.live import Live
 
-        self._ended = ended
-        self._rows = {trial.name: _Row() for trial in trials}
-        self._console = Console(stderr=True, highlight=False)
-        self._live: Live | None = None
-        if self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._table,
-                console=self._console,
-                refresh_per_second=REFRESH_PER_SECOND,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
+        console = Console(stderr=True, highlight=False)
+        self._table = _table(console) if console.is_terminal else None
+        self._tasks: dict[str, int] = {}
+        self._told: dict[str, _Told] = {}
 
-    def __enter__(self) -> "Display":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
+    def planned(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self._told[trial.key] = _Told()
+            if self._table is not None:
+                self._table.start()
+                self._tasks[trial.key] = self._table.add_task(
+                    "", start=False, name=trial.name, status="waits for its turn", style="dim"
+                )
 
     def started(self, trial: Trial) -> None:
-        row = self._rows[trial.name]
-        row.begun, row.style, row.phase = time.monotonic(), "", (None, ())
+        if self._table is not None:
+            self._table.start_task(self._tasks[trial.key])  # type: ignore[arg-type]
         self._say(trial, "starts")
+        self._told[trial.key].phase = (None, ())
 
     def advanced(self, trial: Trial, progress: Progress) -> None:
-        row = self._rows[trial.name]
-        phase = (progress.arm, progress.phases)
-        row.text = str(progress)
-        if phase != row.phase or time.monotonic() - row.told > LINE_SECONDS:
-            self._say(trial, row.text)
-        row.phase = phase
+        told, phase = self._told[trial.key], (progress.arm, progress.phases)
+        if self._table is not None or phase != told.phase or time.monotonic() - told.at > LINE_SECONDS:
+            self._say(trial, str(progress))
+        told.phase = phase
 
     def finished(self, trial: Trial) -> None:
-        scores = {arm: read_result(trial.paths.arm(arm).result).val_bpb for arm in trial.arms}
-        self._end(trial, "done: " + ", ".join(f"{arm} {bpb:.4f}" for arm, bpb in scores.items()) + " bpb", "green")
+        scores = ", ".join(f"{arm} {bpb:.4f}" for arm, bpb in trial.scores().items())
+        self._end(trial, f"done: {scores} bpb", "green")
 
     def failed(self, trial: Trial, failure: Failure) -> None:
-        where = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
-        self._end(trial, f"failed: {where}: {failure.reason}", "red")
+        self._end(trial, f"failed: {failure.where}: {failure.reason}", "red")
 
     def given_up(self, trial: Trial) -> None:
         self._end(trial, "not run: given up", "yellow")
 
+    def closed(self) -> None:
+        if self._table is not None:
+            self._table.stop()
+
     def _end(self, trial: Trial, text: str, style: str) -> None:
-        row = self._rows[trial.name]
-        row.text, row.style, row.ended = text, style, time.monotonic()
-        self._say(trial, text)
-        self._ended(trial)
+        self._say(trial, text, style)
+        if self._table is not None:
+            self._table.stop_task(self._tasks[trial.key])  # type: ignore[arg-type]
 
-    def _say(self, trial: Trial, text: str) -> None:
-        row = self._rows[trial.name]
-        row.text = text
-        if not self._live:
-            row.told = time.monotonic()
-            print(f"{time.strftime('%H:%M:%S')} {trial.name}  {text}", file=sys.stderr, flush=True)
+    def _say(self, trial: Trial, text: str, style: str = "") -> None:
+        if self._table is not None:
+            self._table.update(self._tasks[trial.key], status=text, style=style)  # type: ignore[arg-type]
+            return
+        self._told[trial.key].at = time.monotonic()
+        print(f"{time.strftime('%H:%M:%S')} {trial.name}  {text}", file=sys.stderr, flush=True)
 
-    def _table(self) -> "Table":
-        from rich.table import Table
-        from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column()
-        for name, row in self._rows.items():
-            grid.add_row(Text(name), Text(row.clock()), Text(row.text, style=row.style))
-        return grid
+def _table(console: object) -> "Table":
+    from rich.progress import Progress as Table
+    from rich.progress import ProgressColumn, Task, TimeElapsedColumn
+    from rich.text import Text
+
+    class Field(ProgressColumn):
+        """A text of ours, shown as it is: no markup."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self._name = name
+
+        def render(self, task: Task) -> Text:
+            return Text(task.fields[self._name], style=task.fields["style"] if self._name == "status" else "")
+
+    return Table(
+        Field("name"),
+        TimeElapsedColumn(),
+        Field("status"),
+        console=console,  # type: ignore[arg-type]
+        refresh_per_second=REFRESH_PER_SECOND,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

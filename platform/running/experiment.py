@@ -1,4 +1,4 @@
-"""From a recipe file and the options of a launch to a plan that could run: program, data, what is missing for it."""
+"""From a recipe, or from a run that is there, to a plan that could run: program, data, what is missing for it."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from jobs.contract.shards import data_sha256, file_sha256
 
 from .. import corpus
 from ..corpus.preflight import vocabulary
-from ..errors import UserError
+from ..errors import UserError, nearest
 from ..paths import ROOT, shown
 from ..program import recipe, size
 from ..program.choices import Choices
@@ -16,95 +16,114 @@ from ..program.size import Size
 from ..program.squeeze import Form
 from ..runs import plan
 from ..runs.paths import RunPaths
-from ..runs.plan import Plan, Trial
+from ..runs.plan import Plan, Trial, machine_name
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """A recipe at a scale, ready to be planned."""
+class Request:
+    """How experiments are made of what somebody names; None: as the recipe and its scale say."""
 
-    choices: Choices
+    scale: str | None = None
+    arms: tuple[str, ...] = ()  # to be scored; none named: all
+    runs: Path
+    data: Path | None = None  # instead of the scale's; with its tokenizer
+    tokenizer: Path | None = None
+    make_data: bool = True  # make the embedded corpus where it is needed and not there yet
+    form: Form = Form.READABLE  # how the program is written that runs, is hashed, counted and shipped
+    end_to_end: str | None = None  # make the program with this arm alone, and train for it, as a submission would run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A program, ready to be planned."""
+
+    path: Path  # of the recipe, or of the run that is continued
+    question: str
     program: str  # the text that runs
     readable: str | None  # the program that it was made from, where it is squeezed
     draft: Plan  # without seeds
     arms: tuple[str, ...]  # that this launch scores
     missing: str | None  # what its data lacks, and the remedy
+    choices: Choices | None  # what the program was made from; None: a run is continued with the program that it has
+
+    @property
+    def name(self) -> str:
+        return self.draft.recipe
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What somebody should know who wrote the recipe."""
+        return self.choices.overruled if self.choices else ()
 
     def trials(self, seeds: tuple[int, ...]) -> list[Trial]:
         """The trials of ``seeds``, each with the chosen arms."""
         return [self.draft.trial(seed, self.arms) for seed in seeds]
 
-    @property
-    def size(self) -> Size:
-        """What the recipe will weigh; counted once for each program, which takes seconds."""
+    def measured_size(self) -> Size | None:
+        """What the recipe will weigh; counted once for each program, which takes seconds. None: it was launched before.
+
+        Raises:
+            UserError: the recipe's model cannot be built.
+        """
+        if self.choices is None:
+            return None
         code_bytes = len(self.program.encode())
-        return size.estimate(self.choices, code_bytes=code_bytes, processes=self.choices.machine.processes)
+        return size.estimate(self.choices, code_bytes=code_bytes, processes=self.draft.processes)
 
     def planned(self, seeds: tuple[int, ...]) -> Plan:
         """Write ``seeds`` into the plan of the run, and the program and the recipe beside it.
 
         Raises:
-            UserError: the run was started on other data, or its program was edited.
+            UserError: the run was started on other data or another machine, its program was edited, or its folder
+                cannot be written.
         """
         paths = self.draft.paths
-        try:
-            paths.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{shown(paths.folder)}: cannot be made: {error.strerror}; keep the results elsewhere: --runs DIR"
-            ) from None
         if paths.program.exists() and file_sha256(paths.program) != self.draft.program_sha256:
             raise UserError(
                 f"{shown(paths.program)} is not the program that its folder is named after: was it edited? What ran "
                 f"must stay what it was. Move {shown(paths.folder)} away, and put the change into jobs/ or the recipe"
             )
-        texts = {paths.program: self.program, paths.recipe: recipe.resolved_yaml(self.choices)}
+        texts = {paths.program: self.program}
+        if self.choices is not None:
+            texts[paths.recipe] = recipe.resolved_yaml(self.choices)
         if self.readable is not None:
             texts[paths.readable] = self.readable
-        for path, text in texts.items():
-            part = path.with_suffix(".part")
-            part.write_text(text)
-            part.replace(path)
-        return plan.extend(self.draft, seeds)
+        arms = () if self.arms == self.draft.arms else self.arms
+        try:
+            return plan.extend(self.draft, seeds, arms, texts)
+        except OSError as error:
+            raise UserError(
+                f"{shown(paths.folder)}: cannot be written: {error.strerror}; keep the results elsewhere: --runs DIR"
+            ) from None
 
 
-def prepare(
-    path: Path,
-    scale: str | None,
-    *,
-    arms: tuple[str, ...] = (),
-    runs: Path,
-    data: Path | None = None,
-    tokenizer: Path | None = None,
-    make_data: bool,
-    form: Form = Form.READABLE,
-    end_to_end: str | None = None,
-) -> Experiment:
-    """The experiment that the recipe ``path`` at ``scale`` describes.
-
-    Args:
-        arms: to be scored; none named: all.
-        data, tokenizer: instead of those that the scale names; both or neither.
-        make_data: make the embedded corpus where it is needed and not there yet.
-        form: how the program is written that runs, is hashed, counted and shipped.
-        end_to_end: make the program with this arm alone, and train for it anew, as a submission would run.
+def prepare(path: Path, request: Request) -> Experiment:
+    """The experiment that ``path`` is: a recipe, or the folder of a run that is to be continued.
 
     Raises:
-        UserError: the recipe is wrong, an arm is unknown.
+        UserError: the recipe is wrong, an arm is unknown, or an option says what a run has decided already.
     """
-    choices = recipe.load(path, scale)
+    if path.is_dir():
+        return _of_run(path, request)
+    return _of_recipe(path, request)
+
+
+def _of_recipe(path: Path, request: Request) -> Experiment:
+    choices = recipe.load(path, request.scale)
+    form, end_to_end = request.form, request.end_to_end
     if end_to_end is not None:
         choices = recipe.with_arms(choices, (end_to_end,))
-    wanted = tuple(recipe.with_arms(choices, arms).arms) if arms else tuple(choices.arms)
+    arms = tuple(recipe.with_arms(choices, request.arms).arms) if request.arms else tuple(choices.arms)
     readable = recipe.program(choices)
     program = form.of(readable)
     program_sha256 = hashlib.sha256(program.encode()).hexdigest()
-    run = RunPaths.of(runs.resolve(), choices.name, program_sha256)
-    data_path, tokenizer_path, missing = _data(choices, data, tokenizer, make=make_data)
+    run = RunPaths.of(request.runs.resolve(), choices.name, program_sha256)
+    data_path, tokenizer_path, missing = _data(choices, request)
     if missing is None:
         _require_vocabulary(choices, tokenizer_path)
+    machine = choices.machine
     draft = Plan(
         run_path=run.folder,
         recipe=choices.name,
@@ -116,9 +135,10 @@ def prepare(
         tokenizer_path=tokenizer_path,
         data_sha256=UNKNOWN if missing else data_sha256(data_path),
         tokenizer_sha256=UNKNOWN if missing else file_sha256(tokenizer_path),
-        processes=choices.machine.processes,
-        gpus=choices.machine.gpus,
-        cpus=choices.machine.cpus,
+        processes=machine.processes,
+        gpus=machine.gpus,
+        cpus=machine.cpus,
+        machine=machine_name(machine.processes, machine.gpus),
         end_to_end=end_to_end is not None,
     )
     if run.plan.exists():
@@ -128,12 +148,49 @@ def prepare(
         if known.end_to_end:  # of a recipe with one arm both kinds of run are of one program: what began so goes on so
             draft = replace(draft, end_to_end=True, trunk_text_sha256=program_sha256)
     return Experiment(
-        choices=choices,
+        path=path,
+        question=choices.question,
         program=program,
         readable=None if form is Form.READABLE else readable,
         draft=draft,
-        arms=wanted,
+        arms=arms,
         missing=missing,
+        choices=choices,
+    )
+
+
+def _of_run(folder: Path, request: Request) -> Experiment:
+    """A run as it was begun, by whichever version of Fairway: its program is the one that lies there."""
+    known = plan.read(folder)
+    decided = {"--scale": request.scale, "--end-to-end": request.end_to_end}
+    if request.form is not Form.READABLE:
+        decided[f"--{request.form}"] = str(request.form)
+    for option, value in decided.items():
+        if value is not None:
+            raise UserError(f"{shown(folder)}: {option}: a run goes on as it was begun; a recipe can be launched so")
+    for arm in request.arms:
+        if arm not in known.arms:
+            possible = f"possible: {', '.join(known.arms)}{nearest(arm, known.arms)}"
+            raise UserError(f"{shown(folder)}: arms: no arm {arm!r}; {possible}")
+    paths = known.paths
+    try:
+        program = paths.program.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown(paths.program)}: the program of the run cannot be read: {error}") from None
+    data, tokenizer = _given(request) or (known.data_path, known.tokenizer_path)
+    missing = corpus.missing(data, tokenizer)
+    draft = replace(known, data_path=data, tokenizer_path=tokenizer, planned=())
+    if missing is None:
+        draft = replace(draft, data_sha256=data_sha256(data), tokenizer_sha256=file_sha256(tokenizer))
+    return Experiment(
+        path=folder,
+        question=f"the run {shown(folder)}, continued with its own program",
+        program=program,
+        readable=None,
+        draft=draft,
+        arms=tuple(arm for arm in known.arms if arm in (request.arms or known.arms)),
+        missing=missing,
+        choices=None,
     )
 
 
@@ -153,19 +210,25 @@ def _require_vocabulary(choices: Choices, tokenizer_path: Path) -> None:
         )
 
 
-def _data(choices: Choices, data: Path | None, tokenizer: Path | None, *, make: bool) -> tuple[Path, Path, str | None]:
-    """Shards, tokenizer, and what is wrong with them."""
-    machine = choices.machine
-    if (data is None) != (tokenizer is None):
+def _given(request: Request) -> tuple[Path, Path] | None:
+    """The shards and the tokenizer that the request names."""
+    if (request.data is None) != (request.tokenizer is None):
         raise UserError("--data and --tokenizer belong together: token ids mean nothing without their tokenizer")
-    if data is None and machine.corpus is not None:
+    if request.data is None or request.tokenizer is None:
+        return None
+    return request.data.resolve(), request.tokenizer.resolve()
+
+
+def _data(choices: Choices, request: Request) -> tuple[Path, Path, str | None]:
+    """Shards, tokenizer, and what is wrong with them."""
+    machine, given = choices.machine, _given(request)
+    if given is None and machine.corpus is not None:
         if machine.corpus != "embedded":
             raise UserError(f"scale {choices.scale}: machine: no corpus {machine.corpus!r}; possible: embedded")
-        found = corpus.embedded() if make else corpus.embedded_if_cached()
+        found = corpus.embedded() if request.make_data else corpus.embedded_if_cached()
         if found is None:
             nowhere = ROOT / "data" / "corpora"
             return nowhere, nowhere, "the embedded corpus is not made yet; a launch makes it, in some seconds"
         return found.data_path, found.tokenizer_path, None
-    data_path = ROOT / (machine.data_path or "") if data is None else data.resolve()
-    tokenizer_path = ROOT / (machine.tokenizer_path or "") if tokenizer is None else tokenizer.resolve()
-    return data_path, tokenizer_path, corpus.missing(data_path, tokenizer_path)
+    data, tokenizer = given or (ROOT / (machine.data_path or ""), ROOT / (machine.tokenizer_path or ""))
+    return data, tokenizer, corpus.missing(data, tokenizer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..errors import UserError
 from ..paths import shown
 from ..runs import plan
 from ..runs.paths import TrunkPaths
@@ -26,18 +27,18 @@ def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str
 
 
 def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
-    draft = plan.preview(one.draft, seeds)
-    size = one.size
-    print(f"{one.choices.name} at scale {one.choices.scale}: {one.choices.question}")
+    draft = plan.preview(one.draft, seeds, one.arms)
+    size = one.measured_size()
+    print(f"{draft.recipe} at scale {draft.scale}: {one.question}")
     print(f"  program  {draft.program_sha256[:12]}, {len(one.program.encode()):,} bytes")
-    print(f"  size     {size.line()}{'' if size.fits else ': cannot fit, needs --force'}")
-    for line in one.choices.overruled:
-        print(f"  scale    at {one.choices.scale}, {line}")
+    if size is not None:
+        print(f"  size     {size.line()}{'' if size.fits else ': cannot fit, needs --force'}")
+    for line in one.remarks:
+        print(f"  scale    at {draft.scale}, {line}")
     print(f"  data     {shown(draft.data_path)}")
     print(f"  run      {shown(draft.run_path)}")
-    trunks = TrunkPaths.of(
-        draft.run_path.parent, draft.trunk_text_sha256, draft.data_sha256 or "(data)", 0
-    ).folder.parent
+    data_sha256 = draft.data_sha256 or "(data)"
+    trunks = TrunkPaths.of(draft.run_path.parent, draft.trunk_text_sha256, data_sha256, draft.machine, 0).folder.parent
     print(f"  trunks   {shown(trunks)}")
     if earlier := [seed for seed in draft.seeds if seed not in seeds]:
         print(f"  planned earlier, not asked for now: {', '.join(map(str, earlier))}")
@@ -50,7 +51,10 @@ def _state(trial: Trial) -> str:
     if not todo:
         return f"done: {', '.join(trial.arms)}"
     trunk = "score" if trial.trunk.record.exists() and not trial.end_to_end else "train, then score"
-    failure = read_failure(trial.paths.failure)
+    try:
+        failure = read_failure(trial.paths.failure)
+    except UserError as error:
+        return f"{trunk} {', '.join(todo)}  ({error})"
     return f"{trunk} {', '.join(todo)}" + (f"  (failed before: {failure.reason})" if failure else "")
 
 

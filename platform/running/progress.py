@@ -1,8 +1,8 @@
 """How far a trial is, from the events of its job."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+from jobs.contract.events import ArmChange, EpochAdapted, Event, PhaseChange, ScoreSoFar, StepDone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +21,30 @@ class Progress:
     scored_tokens: int | None = None
     running_bpb: float | None = None
 
-    def after(self, event: Mapping[str, Any]) -> "Progress":
-        """The progress once ``event`` has happened; unknown events change nothing."""
-        kind = event["event"]
-        if kind == "phase" and event.get("state") == "start":
-            return replace(self, phases=(*self.phases, str(event.get("phase"))))
-        if kind == "phase":
-            return replace(self, phases=self.phases[:-1])
-        if kind == "arm" and event.get("state") == "start":
-            return Progress(arm=str(event.get("arm")))
-        if kind == "arm":
-            return replace(self, arm_ended=True)
-        if kind == "step":
-            return replace(
-                self,
-                step=event.get("step"),
-                train_loss=event.get("train_loss"),
-                train_ms=event.get("train_ms"),
-                step_ms=event.get("step_ms"),
-            )
-        if kind == "adapt":
-            return replace(self, epoch=event.get("epoch"))
-        if kind == "score":
-            return replace(self, scored_tokens=event.get("position"), running_bpb=event.get("running_bpb"))
+    def after(self, event: Event) -> "Progress":
+        """The progress once ``event`` has happened."""
+        match event:
+            case PhaseChange(state="start"):
+                return replace(self, phases=(*self.phases, event.phase))
+            case PhaseChange() if event.phase in self.phases:
+                last = len(self.phases) - 1 - self.phases[::-1].index(event.phase)
+                return replace(self, phases=self.phases[:last])
+            case ArmChange(state="start"):
+                return Progress(arm=event.arm)
+            case ArmChange():
+                return replace(self, arm_ended=True)
+            case StepDone():
+                return replace(
+                    self,
+                    step=event.step,
+                    train_loss=event.train_loss,
+                    train_ms=event.train_ms,
+                    step_ms=event.step_ms,
+                )
+            case EpochAdapted():
+                return replace(self, epoch=event.epoch)
+            case ScoreSoFar():
+                return replace(self, scored_tokens=event.position, running_bpb=event.running_bpb)
         return self
 
     def __str__(self) -> str:

@@ -1,10 +1,7 @@
-"""What a running job has written since one last looked, and what the end of its log says about why it failed."""
+"""What the end of a job's log says about why it failed."""
 
-import json
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 TAIL_LINES = 40
 
@@ -17,32 +14,6 @@ _ROOT_CAUSE = re.compile(  # as torchrun words it at its end
     re.S,
 )
 _TORCHRUN = re.compile(r"[WE]\d{4} [\d:.]+ \d+ .*torch/distributed/elastic/")
-
-
-class Events:
-    """The events that jobs append to ``metrics.jsonl`` files from now on; the files need not be there yet."""
-
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._offsets = {path: _size(path) for path in paths}
-
-    def new(self) -> Iterator[dict[str, Any]]:
-        """Each event of each complete line since the last call. A line that is no event is passed over: what decides
-        about a trial is its results, this is what people look at meanwhile."""
-        for path, offset in self._offsets.items():
-            if (size := _size(path)) == offset:
-                continue
-            with path.open("rb") as file:
-                file.seek(offset if offset < size else 0)  # a shorter file has been started again
-                written = file.read()
-                complete = written[: written.rfind(b"\n") + 1]
-                self._offsets[path] = file.tell() - len(written) + len(complete)
-            for line in complete.splitlines():
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(event, dict) and "event" in event:
-                    yield event
 
 
 def end_of(log: Path, start: int) -> str:

@@ -17,17 +17,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.contract.records import read_trunk
 from jobs.contract.shards import file_sha256
 
-from ..errors import RunFailed
+from ..errors import RunFailed, UserError
 from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
+from ..runs.events import JOB_EVENTS, Reader
 from ..runs.locks import held
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial, read_failure, write_failure
+from ..runs.reading import read_trunk
 from .environment import job_environment
 from .progress import Progress
-from .tail import Events, end_of, reason_in
+from .tail import end_of, reason_in
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 1.0  # between reports of mere steps
@@ -116,7 +117,7 @@ def _attempt(
         file.write(f"=== seed {trial.seed}, arms {', '.join(arms)}, program {trial.program_sha256}\n")
     start = log.stat().st_size
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
-    events = Events(watched)
+    readers = [Reader(path, JOB_EVENTS, from_end=True) for path in watched]
     scratch = tempfile.mkdtemp(prefix="fairway-job-")
     guard = Guard(
         Order(
@@ -133,7 +134,7 @@ def _attempt(
         held=locks,
     )
     try:
-        ended = _follow(guard, events, [log, *watched], report, patience.stall_seconds)
+        ended = _follow(guard, readers, [log, *watched], report, patience.stall_seconds)
     finally:
         guard.stop()  # nothing to do where it has ended; where following was cut short, the job goes too
     if ended and ended.status == 0:
@@ -156,7 +157,9 @@ def _attempt(
     )
 
 
-def _follow(guard: Guard, events: Events, files: list[Path], report: Report, stall_seconds: float) -> ExitReport | None:
+def _follow(
+    guard: Guard, readers: list[Reader], files: list[Path], report: Report, stall_seconds: float
+) -> ExitReport | None:
     """Pass on what the job says until it ends; None once it has said nothing for ``stall_seconds``."""
     progress = told = Progress()
     report(told)
@@ -164,8 +167,9 @@ def _follow(guard: Guard, events: Events, files: list[Path], report: Report, sta
     size, silent_since = 0, time.monotonic()
     while True:
         ended = guard.wait(POLL_SECONDS)
-        for event in events.new():
-            progress = progress.after(event)
+        for reader in readers:
+            for event in reader.new():
+                progress = progress.after(event)
         now = time.monotonic()
         moved_on = (progress.arm, progress.phases) != (told.arm, told.phases)
         if progress != told and (moved_on or ended or now - told_at > REPORT_SECONDS):
@@ -237,7 +241,7 @@ def _record(trial: Trial, failures: list[Failure]) -> None:
     path = trial.paths.failure
     try:
         earlier = read_failure(path)
-    except ValueError:
+    except UserError:
         earlier = None
     still = replace(trial, arms=earlier.arms).unscored_arms if earlier else ()
     lost = dict.fromkeys([*(arm for failure in failures for arm in failure.arms), *still])

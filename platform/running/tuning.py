@@ -1,53 +1,70 @@
 """Trials on Ray Tune: each one bundle with all GPUs and CPUs of its job, so on one node, with a slot of its own."""
 
 import logging
-from collections.abc import Sequence
+import queue
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 from ..runs.plan import Failure, Trial, read_given_up, write_failure
+from ..runs.reading import from_data
 from .cluster import Cluster
+from .observers import Observer
 from .progress import Progress
 from .trial import JobFailed, run
 
 
-class Observer(Protocol):
-    """Who looks on; called in the driver, one call at a time, while other trials go on."""
+class Feed:
+    """The trials that are to run, in order; more may be added, from any thread, until it is closed."""
 
-    def started(self, trial: Trial) -> None: ...
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+        self._waiting: queue.Queue[Trial] = queue.Queue()
+        self._closed = False
+        self.add(trials)
 
-    def advanced(self, trial: Trial, progress: Progress) -> None: ...
+    def add(self, trials: Iterable[Trial]) -> None:
+        assert not self._closed, "closed before"
+        for trial in trials:
+            self._waiting.put(trial)
 
-    def finished(self, trial: Trial) -> None: ...
+    def close(self) -> None:
+        """No more come: whoever runs them ends when the last has ended."""
+        self._closed = True
 
-    def failed(self, trial: Trial, failure: Failure) -> None: ...
+    @property
+    def exhausted(self) -> bool:
+        return self._closed and self._waiting.empty()
 
-    def given_up(self, trial: Trial) -> None: ...
+    def next(self) -> Trial | None:
+        """The next one; None where there is none now."""
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
 
 
-def run_trials(trials: Sequence[Trial], cluster: Cluster, observer: Observer) -> None:
-    """Run ``trials``, as many at once as fit; what became of each is in its files and told to ``observer``."""
+def run_trials(feed: Feed, cluster: Cluster, observer: Observer) -> None:
+    """Run the trials of ``feed``, as many at once as fit, until it is exhausted and the last has ended.
+
+    What became of each is in its files and told to ``observer`` when it happens.
+    """
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it warns of is what we told it not to do
-    heard: dict[str, Progress | None] = {}  # the latest of each trial; None once it said itself that it has no result
-    tuner = tune.Tuner(
+    tune.Tuner(
         tune.with_resources(_trainable, lambda config: _bundle(config["trial"])),
-        param_space={"trial": tune.grid_search(list(trials)), "launch": cluster.launch},
-        tune_config=tune.TuneConfig(trial_dirname_creator=str, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=_search(feed, cluster.launch), num_samples=-1, trial_dirname_creator=str, reuse_actors=True
+        ),
         run_config=tune.RunConfig(
-            name="trials",
+            name=cluster.new_name(),
             storage_path=str(cluster.scratch),
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_callback(observer, heard)],
+            callbacks=[_callback(observer)],
             verbose=0,
         ),
-    )
-    for result in tuner.fit():
-        trial = (result.config or {})["trial"]
-        latest = heard.get(trial.name, Progress())
-        if result.error and latest:
-            observer.failed(trial, _failure_of_worker(trial, latest, str(result.error)))
+    ).fit()
 
 
 def _trainable(config: dict[str, Any]) -> None:
@@ -60,9 +77,8 @@ def _trainable(config: dict[str, Any]) -> None:
     try:
         run(config["trial"], lambda progress: tune.report({"progress": asdict(progress)}), launch=config["launch"])
     except JobFailed as error:
-        tune.report(
-            {"failure": asdict(error.failure)}
-        )  # of an exception, Tune's callbacks learn only that there was one
+        # Of an exception, Tune's callbacks learn only that there was one.
+        tune.report({"failure": asdict(error.failure)})
         raise
 
 
@@ -72,55 +88,101 @@ def _bundle(trial: Trial) -> Any:
     return tune.PlacementGroupFactory([{"CPU": trial.cpus, "GPU": trial.gpus}])
 
 
-def _callback(observer: Observer, heard: dict[str, Progress | None]) -> Any:
+def _search(feed: Feed, launch: str) -> Any:
+    from ray.tune.search import Searcher
+
+    class Source(Searcher):
+        """Hands Tune what ``feed`` has, whenever it asks for more."""
+
+        def suggest(self, trial_id: str) -> Any:
+            if (trial := feed.next()) is not None:
+                return {"trial": trial, "launch": launch}
+            return Searcher.FINISHED if feed.exhausted else None
+
+        def on_trial_complete(self, *_: Any, **__: Any) -> None: ...
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return Searcher, ()  # Tune keeps its state in files, which nobody reads: a launch continues from ours
+
+        def __deepcopy__(self, _: Any) -> "Source":
+            return self
+
+    return Source(metric=None, mode=None)
+
+
+def _callback(observer: Observer) -> Any:
     from ray.tune import Callback
 
     class Watch(Callback):
         """Tune's events in our words."""
 
-        def __init__(self, observer: Observer, heard: dict[str, Progress | None]) -> None:
-            self.observer, self.heard = observer, heard
+        def __init__(self) -> None:
+            self.heard: dict[str, Progress | None] = {}  # the latest of each; None once it told itself how it ended
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles it with its own state, which nobody reads: a launch continues from our files
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return Callback, ()  # as above
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.observer.started(trial.config["trial"])
+            observer.started(trial.config["trial"])
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
             ours = trial.config["trial"]
             if "failure" in result:
-                self.heard[ours.name] = None
-                self.observer.failed(ours, Failure(**result["failure"]))
+                self.heard[ours.key] = None
+                observer.failed(ours, from_data(Failure, result["failure"]))
             elif "given_up" in result:
-                self.heard[ours.name] = None
-                self.observer.given_up(ours)
+                self.heard[ours.key] = None
+                observer.given_up(ours)
             else:
-                self.heard[ours.name] = latest = Progress(**result["progress"])
-                self.observer.advanced(ours, latest)
+                self.heard[ours.key] = latest = Progress(**result["progress"])
+                observer.advanced(ours, latest)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             ours = trial.config["trial"]
-            if self.heard.get(ours.name, Progress()) is not None:
-                self.observer.finished(ours)
+            if self.heard.get(ours.key, Progress()) is not None:
+                observer.finished(ours)
 
-    return Watch(observer, heard)
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            ours = trial.config["trial"]
+            latest = self.heard.get(ours.key, Progress())
+            if latest is None:
+                return
+            if ours.done:  # it died between its last result and its end: nothing is lost
+                observer.finished(ours)
+            else:
+                observer.failed(ours, _failure_of_worker(ours, latest, _error(trial)))
+
+    return Watch()
+
+
+def _error(trial: Any) -> str:
+    """What Tune wrote down of the error; not there yet where it could not be written."""
+    try:
+        return Path(trial.error_file).read_text(errors="replace")
+    except (OSError, TypeError):
+        return ""
 
 
 def _failure_of_worker(trial: Trial, latest: Progress, error: str) -> Failure:
-    """Write down that the worker died before it could; ``error`` is Ray's text."""
+    """What the worker could not write down itself; ``error`` is Ray's text. Written, where it can be."""
     phase = "score" if latest.arm else "train" if latest.phases else "start"
-    last = next((line.strip() for line in reversed(error.splitlines()) if line.strip()), "no reason given")
     failure = Failure(
-        seed=trial.seed,
-        phase=phase,
-        arm=latest.arm,
-        reason=f"its Ray worker died: {last}",
-        log_tail=error,
-        arms=trial.unscored_arms,
+        seed=trial.seed, phase=phase, arm=latest.arm, reason=_reason(error), log_tail=error, arms=trial.unscored_arms
     )
-    trial.paths.folder.mkdir(parents=True, exist_ok=True)
-    write_failure(trial.paths.failure, failure)
+    try:
+        trial.paths.folder.mkdir(parents=True, exist_ok=True)
+        write_failure(trial.paths.failure, failure)
+    except OSError:  # a full disk, a file where the folder belongs: it is told, and the report says that it is open
+        pass
     return failure
+
+
+def _reason(error: str) -> str:
+    """Why, in one line: of an exception its own words; of a worker that is gone that it is."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no reason given"
+    if any("ActorDiedError" in line or "worker died" in line.lower() for line in lines) or not lines:
+        return f"its Ray worker died: {last}"
+    return f"its Ray worker could not run it: {last}"

@@ -1,23 +1,19 @@
 """Where every file of a run lives: the only module on the platform side that knows what a file is called.
 
 runs/
-  trunks/<trunk text sha256[:12]>-<data sha256[:8]>/seed_1337/    one training run, shared by every recipe that has it
+  trunks/<trunk text sha256[:12]>-<data sha256[:8]>-8xgpu/seed_1337/    a training, shared by every recipe that has it
   leaky_cosine-991bb5f2/                                          a run: recipe and program
-    plan.json recipe.yaml train_gpt.py audit.json report.md report.json results.csv figures/
+    plan.json recipe.yaml train_gpt.py audit.json launch.jsonl report.md report.json results.csv figures/
     seed_1337/                                                    a trial
       job.log failure.json
       no_ttt/                                                     an arm: the files that jobs/contract.py names
   mlflow.db mlartifacts/
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, TRUNK_FILE
-
-_SEED_FOLDER = re.compile(r"seed_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,11 @@ class RunPaths:
         return self.folder / "given_up.json"
 
     @property
+    def events(self) -> Path:
+        """What the launches of this run did, one line of JSON each."""
+        return self.folder / "launch.jsonl"
+
+    @property
     def report_md(self) -> Path:
         return self.folder / "report.md"
 
@@ -82,11 +83,6 @@ class RunPaths:
     def seed(self, seed: int) -> "TrialPaths":
         """The files of one seed, whether or not it is there yet."""
         return TrialPaths(self.folder / f"seed_{seed}")
-
-    def seeds_on_disk(self) -> Iterator[int]:
-        """Every seed that has a folder, ascending."""
-        names = (path.name for path in self.folder.glob("seed_*") if path.is_dir())
-        return iter(sorted(int(match[1]) for name in names if (match := _SEED_FOLDER.fullmatch(name))))
 
 
 @dataclass(frozen=True)
@@ -145,9 +141,10 @@ class TrunkPaths:
     folder: Path
 
     @staticmethod
-    def of(runs: Path, trunk_text_sha256: str, data_sha256: str, seed: int) -> "TrunkPaths":
-        """The trunk of this training text, data and seed under ``runs``, whether or not it is there yet."""
-        return TrunkPaths(runs / "trunks" / f"{trunk_text_sha256[:12]}-{data_sha256[:8]}" / f"seed_{seed}")
+    def of(runs: Path, trunk_text_sha256: str, data_sha256: str, machine: str, seed: int) -> "TrunkPaths":
+        """The trunk of this training text, data, machine and seed under ``runs``, whether or not it is there yet."""
+        name = "-".join(filter(None, (trunk_text_sha256[:12], data_sha256[:8], machine)))
+        return TrunkPaths(runs / "trunks" / name / f"seed_{seed}")
 
     @property
     def record(self) -> Path:

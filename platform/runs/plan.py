@@ -1,25 +1,27 @@
 """What will run and what is already done: the seeds of a run, written down before the first of them starts.
 
 ``plan.json`` remembers every seed that was ever planned, in order and with the time, so that "the best three of seven"
-cannot look like three. It also holds what the seeds of a run have in common: program, data, tokenizer.
+cannot look like three. It also holds what the seeds of a run have in common: program, data, tokenizer, machine.
 """
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.contract.assignment import RESULT_FILE
-from jobs.contract.records import read_result
+from jobs.contract.files import write_record, write_text
 
 from ..errors import UserError
-from .locks import held
 from ..paths import shown
+from .locks import held
 from .paths import RunPaths, TrialPaths, TrunkPaths
+from .reading import read_record, read_result
 
-SCHEMA_VERSION = 1
 RECORD_PROCESSES = 8  # of the machine of the challenge
+Stored = TypeVar("Stored")
+NOT_STORED = ("run_path",)  # a run is where its folder is
 
 # Fixed, so that nobody can choose the seeds that look best: ``--seeds 3`` always means the first three. The five in
 # front are the ones the field uses.
@@ -49,7 +51,13 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """For people."""
         return f"{self.recipe}/{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """For programs: two variants of a recipe may have one name."""
+        return f"{self.run_path.name}/{self.seed}"
 
     @property
     def paths(self) -> TrialPaths:
@@ -67,6 +75,10 @@ class Trial:
     @property
     def done(self) -> bool:
         return not self.unscored_arms
+
+    def scores(self) -> dict[str, float]:
+        """Bits per byte of each arm that has an acceptable result."""
+        return {arm: read_result(self.paths.arm(arm).result).val_bpb for arm in self.arms if self.flaw(arm) is None}
 
     def flaw(self, arm: str) -> str | None:
         """Why the result of ``arm`` is not accepted; None when it is."""
@@ -101,6 +113,11 @@ class Failure:
     log_tail: str  # the end of what the job printed
     arms: tuple[str, ...]  # all that are without a result because of it
 
+    @property
+    def where(self) -> str:
+        """The phase, and the arm where there is one, in words."""
+        return f"{self.phase} {self.arm}" if self.arm else self.phase
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenUp:
@@ -127,10 +144,11 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """Seeds that were added to a plan at one time."""
+    """What was added to a plan at one time: seeds, or arms of seeds that were planned before."""
 
     time: str  # UTC, ISO 8601
     seeds: tuple[int, ...]
+    arms: tuple[str, ...] = ()  # that were asked for; none named: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +168,14 @@ class Plan:
     processes: int
     gpus: int
     cpus: int
+    machine: str  # what trained its trunks, as ``machine_name`` has it; "" in a plan of schema 1, which did not tell
     end_to_end: bool = False
     planned: tuple[Planned, ...] = ()
+
+    @staticmethod
+    def upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
+        """The content of an older ``plan.json`` as it is now: its trunks lie where schema 1 put them."""
+        return {**found, "machine": ""}
 
     @property
     def paths(self) -> RunPaths:
@@ -160,7 +184,13 @@ class Plan:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Every seed ever planned, in the order of planning."""
-        return tuple(seed for planned in self.planned for seed in planned.seeds)
+        return tuple(dict.fromkeys(seed for planned in self.planned for seed in planned.seeds))
+
+    def asked(self, seed: int) -> tuple[str, ...]:
+        """The arms that were ever asked for of this seed, in the program's order."""
+        batches = [planned for planned in self.planned if seed in planned.seeds]
+        wanted = {arm for planned in batches for arm in planned.arms or self.arms}
+        return tuple(arm for arm in self.arms if arm in wanted)
 
     @property
     def created(self) -> str:
@@ -174,14 +204,35 @@ class Plan:
 
     def trial(self, seed: int, arms: tuple[str, ...] | None = None) -> Trial:
         """The trial of ``seed``, with the chosen ``arms`` or all."""
-        common = {field.name: getattr(self, field.name) for field in fields(Trial) if hasattr(self, field.name)}
-        trunk = TrunkPaths.of(self.run_path.parent, self.trunk_text_sha256, self.data_sha256, seed)
-        return Trial(**{**common, "seed": seed, "arms": arms or self.arms, "trunk_path": trunk.folder})
+        trunk = TrunkPaths.of(self.run_path.parent, self.trunk_text_sha256, self.data_sha256, self.machine, seed)
+        return Trial(
+            recipe=self.recipe,
+            scale=self.scale,
+            seed=seed,
+            arms=arms or self.arms,
+            program_sha256=self.program_sha256,
+            run_path=self.run_path,
+            trunk_path=trunk.folder,
+            data_path=self.data_path,
+            tokenizer_path=self.tokenizer_path,
+            data_sha256=self.data_sha256,
+            tokenizer_sha256=self.tokenizer_sha256,
+            processes=self.processes,
+            gpus=self.gpus,
+            cpus=self.cpus,
+            end_to_end=self.end_to_end,
+        )
 
-    def with_seeds(self, seeds: tuple[int, ...], time: str) -> "Plan":
-        """This plan with those of ``seeds`` added that it does not have yet."""
-        new = tuple(seed for seed in seeds if seed not in self.seeds)
-        return replace(self, planned=(*self.planned, Planned(time=time, seeds=new))) if new else self
+    def with_seeds(self, seeds: tuple[int, ...], time: str, arms: tuple[str, ...] = ()) -> "Plan":
+        """This plan with those of ``seeds`` added that it does not have yet with all these ``arms``; none named: all."""
+        wanted = set(arms or self.arms)
+        new = tuple(seed for seed in seeds if not wanted <= set(self.asked(seed)))
+        return replace(self, planned=(*self.planned, Planned(time=time, seeds=new, arms=arms))) if new else self
+
+
+def machine_name(processes: int, gpus: int) -> str:
+    """What a trunk's folder says of the machine that trained it: ``8xgpu``, ``2xcpu``. The card is in its record."""
+    return f"{processes}x{'gpu' if gpus else 'cpu'}"
 
 
 def seeds_from(text: str) -> tuple[int, ...]:
@@ -216,62 +267,65 @@ def read(run_path: Path) -> Plan:
         UserError: no plan there, or not one of this version.
     """
     path = RunPaths(run_path).plan
-    if not path.is_file():
-        raise UserError(f"{shown(path)}: no such file; a run is a folder like runs/leaky_cosine-991bb5f2")
     try:
-        found = json.loads(path.read_text())
-        if (version := found.pop("schema_version")) != SCHEMA_VERSION:
-            raise ValueError(f"it is of schema {version}")
-        planned = tuple(Planned(time=one["time"], seeds=tuple(one["seeds"])) for one in found.pop("planned"))
-        return Plan(**{**_tupled(found), "run_path": run_path.resolve(), "planned": planned})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{shown(path)}: not a plan of schema {SCHEMA_VERSION}: {error}") from error
+        return read_record(Plan, path, run_path=run_path.resolve())
+    except FileNotFoundError:
+        raise UserError(f"{shown(path)}: no such file; a run is a folder like runs/leaky_cosine-991bb5f2") from None
+    except ValueError as error:
+        raise UserError(
+            f"{error}\nIt cannot be made again from what else is there: put a copy of it back, or move the folder away "
+            f"and launch anew, which finds the trunks that are trained"
+        ) from None
 
 
-def extend(draft: Plan, seeds: tuple[int, ...]) -> Plan:
+def extend(
+    draft: Plan, seeds: tuple[int, ...], arms: tuple[str, ...] = (), texts: Mapping[Path, str] | None = None
+) -> Plan:
     """Write ``seeds`` into the plan of ``draft.run_path``, made from ``draft`` where there is none; returns it.
 
     Two launches may do this at once: each adds its seeds.
+
+    Args:
+        arms: that are asked for of these seeds; none named: all.
+        texts: files that belong to the run, written under the same lock where they are not so already.
 
     Raises:
         UserError: the run was started on other data or with another tokenizer.
     """
     draft.run_path.mkdir(parents=True, exist_ok=True)
     with held(draft.paths.lock):
-        known = _known(draft)
-        plan = replace(draft, planned=known.planned if known else ())
-        plan = plan.with_seeds(seeds, datetime.now(UTC).isoformat(timespec="seconds"))
+        plan, known = _continued(draft)
+        plan = plan.with_seeds(seeds, datetime.now(UTC).isoformat(timespec="seconds"), arms)
+        for path, text in (texts or {}).items():
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
         if plan != known:
-            content = {key: value for key, value in asdict(plan).items() if key != "run_path"}
-            _write_json(plan.paths.plan, {"schema_version": SCHEMA_VERSION, **content})
+            write_record(plan.paths.plan, plan, but=NOT_STORED)
     return plan
 
 
-def preview(draft: Plan, seeds: tuple[int, ...]) -> Plan:
+def preview(draft: Plan, seeds: tuple[int, ...], arms: tuple[str, ...] = ()) -> Plan:
     """The plan that ``extend`` would write; nothing is written. Raises UserError as ``extend`` does."""
-    known = _known(draft)
-    return replace(draft, planned=known.planned if known else ()).with_seeds(seeds, "not yet")
+    plan, _ = _continued(draft)
+    return plan.with_seeds(seeds, "not yet", arms)
 
 
 def read_failure(path: Path) -> Failure | None:
-    """What ``failure.json`` says; None where there is none. Raises ValueError, naming the file, when it is not one."""
-    try:
-        return Failure(**_tupled(json.loads(path.read_text())))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a failure record: {error}") from error
+    """What ``failure.json`` says; None where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return _read(Failure, path)
 
 
 def read_given_up(run_path: Path) -> GivenUp | None:
-    """Why the seeds of this run that are left are not run; None where they are. Raises ValueError as read_failure."""
-    path = RunPaths(run_path).given_up
-    try:
-        return GivenUp(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a record of giving up: {error}") from error
+    """Why the seeds of this run that are left are not run; None where they are.
+
+    Raises:
+        UserError: the file that says it cannot be read.
+    """
+    return _read(GivenUp, RunPaths(run_path).given_up)
 
 
 def write_given_up(run_path: Path, given_up: GivenUp | None) -> None:
@@ -280,12 +334,27 @@ def write_given_up(run_path: Path, given_up: GivenUp | None) -> None:
     if given_up is None:
         path.unlink(missing_ok=True)
     else:
-        _write_json(path, asdict(given_up))
+        write_record(path, given_up)
 
 
 def write_failure(path: Path, failure: Failure) -> None:
     """Write it so that a reader sees all of it or none of it."""
-    _write_json(path, asdict(failure))
+    write_record(path, failure)
+
+
+def _read(kind: type[Stored], path: Path) -> Stored | None:
+    try:
+        return read_record(kind, path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{error}\nRemove {shown(path)}: a launch writes it again where it is still true") from None
+
+
+def _continued(draft: Plan) -> tuple[Plan, Plan | None]:
+    """``draft`` with what is planned already, and the plan that is there."""
+    known = _known(draft)
+    return (draft if known is None else replace(draft, planned=known.planned, machine=known.machine)), known
 
 
 def _known(draft: Plan) -> Plan | None:
@@ -293,34 +362,23 @@ def _known(draft: Plan) -> Plan | None:
     if not draft.paths.plan.exists():
         return None
     known = read(draft.run_path)
+    begun = any(known.run_path.glob(f"seed_*/*/{RESULT_FILE}"))
     for name, what in (
         ("program_sha256", "program"),
         ("data_sha256", "data"),
         ("tokenizer_sha256", "tokenizer"),
+        ("machine", "machine"),
     ):
         before, now = getattr(known, name), getattr(draft, name)
-        if before != now and not any(known.run_path.glob(f"seed_*/*/{RESULT_FILE}")):
-            return None  # it came to nothing on those data: nothing is lost by starting over
-        if before != now:
-            raise UserError(
-                f"{shown(draft.run_path)} was started on another {what}:\n"
-                f"  then: {before[:12]}  {known.data_path}  {known.tokenizer_path}\n"
-                f"  now:  {now[:12]}  {draft.data_path}  {draft.tokenizer_path}\n"
-                f"Seeds of one run must share it, or their mean means nothing. Give the one of then (--data, "
-                f"--tokenizer), or keep the new results elsewhere (--runs DIR)."
-            )
+        if before == now or not before:
+            continue
+        if not begun:
+            return None  # it came to nothing as it was planned: nothing is lost by starting over
+        raise UserError(
+            f"{shown(draft.run_path)} was started on another {what}:\n"
+            f"  then: {before[:12]}  {known.data_path}  {known.tokenizer_path}\n"
+            f"  now:  {now[:12]}  {draft.data_path}  {draft.tokenizer_path}\n"
+            f"Seeds of one run must share it, or their mean means nothing. Give the one of then (--data, --tokenizer, "
+            f"--scale), or keep the new results elsewhere (--runs DIR)."
+        )
     return known
-
-
-def _tupled(found: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists and path texts as the dataclasses have them."""
-    return {
-        key: tuple(value) if isinstance(value, list) else Path(value) if key.endswith("_path") else value
-        for key, value in found.items()
-    }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    part.replace(path)

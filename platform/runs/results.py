@@ -8,17 +8,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from jobs.contract.records import ArmResult, TrunkRecord, read_result, read_trunk
+from jobs.contract.records import ArmResult, TrunkRecord
 
-from . import plan as plans
 from ..errors import UserError
-from .plan import Failure, GivenUp, Plan, Trial
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
+from . import plan as plans
+from .reading import completed, read_result, read_trunk
+from .plan import Failure, GivenUp, Plan, Trial
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+TRUNK_COLUMNS = ("trunk_sha256", "parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Run:
     failures: tuple[Failure, ...]
     open: tuple[Open, ...]
     given_up: GivenUp | None = None  # why what is open will stay so
+    notes: tuple[str, ...] = ()  # files that cannot be read and were done without
 
     @property
     def path(self) -> Path:
@@ -52,7 +53,13 @@ class Run:
 
     @property
     def complete(self) -> bool:
+        """Whether every arm that was asked for of every planned seed has its score."""
         return not self.failures and not self.open
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be run: complete, failed for good, or given up."""
+        return not self.open or self.given_up is not None
 
     def scores(self, arm: str) -> Scores[BitsPerByte] | None:
         """The arm's scores with the trunks that they were measured on; None where there is none yet."""
@@ -87,21 +94,27 @@ class Run:
             )
         return _compared(self.scores(arm), other.scores(arm) if arm in other.arms else None)
 
-    def as_table(self) -> "DataFrame":
-        """One row a result: the fields of ArmResult, and ``path`` of the file that it was read from."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
-
     def rows(self) -> list[dict[str, object]]:
-        """The rows of ``as_table`` without pandas; ``phases`` are left to the files."""
-        rows = []
-        for result in self.results:
-            fields: dict[str, object] = asdict(result)
-            del fields["phases"]
-            path = self.plan.paths.seed(result.seed).arm(result.arm).result
-            rows.append({**fields, "claimable": result.claimable, "path": str(path.relative_to(self.path))})
-        return rows
+        """One row a result, every field under a name of its own, and ``path`` of the file that it was read from.
+
+        ``phases`` and the hashes of the trunk's files are left to the files.
+        """
+        return [self._row(result) for result in self.results]
+
+    def _row(self, result: ArmResult) -> dict[str, object]:
+        fields: dict[str, Any] = asdict(result)
+        trunk, scored_on = fields.pop("trunk"), fields.pop("machine")
+        trained_on = trunk["machine"] or dict.fromkeys(scored_on)
+        del fields["phases"]
+        path = self.plan.paths.seed(result.seed).arm(result.arm).result
+        return {
+            **fields,
+            **{name: trunk[name] for name in TRUNK_COLUMNS},
+            **{f"trained_{name}": value for name, value in trained_on.items()},
+            **scored_on,
+            "claimable": result.claimable,
+            "path": str(path.relative_to(self.path)),
+        }
 
 
 def read_run(run_path: Path) -> Run:
@@ -111,31 +124,40 @@ def read_run(run_path: Path) -> Run:
         UserError: no run there, or a file in it that cannot be read.
     """
     plan = plans.read(run_path)
-    try:
-        given_up = plans.read_given_up(run_path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     arms: dict[str, dict[int, ArmResult]] = {arm: {} for arm in plan.arms}
     trunks: dict[int, TrunkRecord] = {}
     failures: list[Failure] = []
     unfinished: list[Open] = []
+    notes: list[str] = []
     for trial in plan.trials:
         try:
             failure = plans.read_failure(trial.paths.failure)
-            if trial.trunk.record.exists():
-                trunks[trial.seed] = read_trunk(trial.trunk.record)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        if failure is not None:
-            failures.append(failure)
-        for arm in plan.arms:
-            result, reason = _accepted(trial, arm)
-            if result is not None and not math.isfinite(result.val_bpb):
-                failures.append(_diverged(result, trial))
-            elif result is not None:
+        except UserError as error:
+            failure = None
+            notes.append(str(error))
+        trunk = _trunk(trial, notes)
+        results = {arm: _accepted(trial, arm) for arm in plan.arms}
+        for arm, found in results.items():
+            if isinstance(found, str):
+                if arm in plan.asked(trial.seed) and (failure is None or arm not in failure.arms):
+                    unfinished.append(Open(seed=trial.seed, arm=arm, reason=found))
+                continue
+            result = found if trunk is None else completed(found, trunk)
+            trunks.setdefault(trial.seed, result.trunk)
+            if math.isfinite(result.val_bpb):
                 arms[arm][trial.seed] = result
-            elif failure is None or arm not in failure.arms:
-                unfinished.append(Open(seed=trial.seed, arm=arm, reason=reason))
+            else:
+                failures.append(_diverged(result, trial))
+        if trunk is not None:
+            trunks.setdefault(trial.seed, trunk)
+        # What was scored all the same, by a job that outlived its worker, has not failed.
+        if failure is not None and any(isinstance(results.get(arm), str) for arm in failure.arms or plan.asked(trial.seed)):
+            failures.append(failure)
+    try:
+        given_up = plans.read_given_up(run_path)
+    except UserError as error:
+        given_up = None
+        notes.append(str(error))
     return Run(
         plan=plan,
         arms=arms,
@@ -143,7 +165,19 @@ def read_run(run_path: Path) -> Run:
         failures=tuple(failures),
         open=tuple(unfinished),
         given_up=given_up if unfinished else None,
+        notes=tuple(notes),
     )
+
+
+def _trunk(trial: Trial, notes: list[str]) -> TrunkRecord | None:
+    """The record of the trial's trunk, where there is one that can be read."""
+    if not trial.trunk.record.exists():
+        return None
+    try:
+        return read_trunk(trial.trunk.record)
+    except ValueError as error:
+        notes.append(f"{error}; what the results say of the training is used")
+        return None
 
 
 def _compared(new: Scores[BitsPerByte] | None, old: Scores[BitsPerByte] | None) -> Comparison | None:
@@ -152,10 +186,9 @@ def _compared(new: Scores[BitsPerByte] | None, old: Scores[BitsPerByte] | None) 
     return paired(new, old) if set(new.trunks) & set(old.trunks) else welch(new, old)
 
 
-def _accepted(trial: Trial, arm: str) -> tuple[ArmResult | None, str]:
+def _accepted(trial: Trial, arm: str) -> ArmResult | str:
     """The result of ``arm``, or why there is none."""
-    flaw = trial.flaw(arm)
-    return (read_result(trial.paths.arm(arm).result), "") if flaw is None else (None, flaw)
+    return trial.flaw(arm) or read_result(trial.paths.arm(arm).result)
 
 
 def _diverged(result: ArmResult, trial: Trial) -> Failure:

@@ -5,7 +5,7 @@ import math
 from ..errors import UserError
 from ..statistics.power import MINUTES, MINUTES_SOURCE, Assumed
 from ..statistics.significance import Interval, summarize
-from .metrics import own_seconds
+from .events import own_seconds
 from .results import Run
 
 

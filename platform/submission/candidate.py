@@ -19,6 +19,7 @@ from ..paths import shown
 from ..program.squeeze import is_made_of
 from ..rules import claims
 from ..runs import audits, results
+from ..runs.audits import ArmAudit
 from ..runs.paths import ArmPaths, RunPaths
 from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import Run
@@ -74,7 +75,7 @@ def candidate(run_path: Path, arm: str) -> Candidate:
         else:
             reasons.append(found)
     reasons += _program_flaws(run)
-    reasons += _flaws(run.arms[arm], audits.verdicts(run.path).get(arm))
+    reasons += _flaws(run.arms[arm], audits.of_run(run.path).get(arm))
     return Candidate(
         run=run,
         arm=arm,
@@ -106,7 +107,7 @@ def _seed(run: Run, arm: str, result: ArmResult) -> Seed | str:
     found = [one for one in log.evaluations if (one.bpb.text, one.loss and one.loss.text) == score] if log else []
     if log is None or not found:
         return f"seed {result.seed}: {shown(paths.log)} does not print the score of its result, {score[0]} BPB"
-    told = {"seed": (log.seed_logged, result.seed), "steps": (log.whole("steps_done"), result.steps)}
+    told = {"seed": (log.seed_logged, result.seed), "steps": (log.whole("steps_done"), result.trunk.steps)}
     for name, (logged, wanted) in told.items():
         if logged != wanted:
             return f"seed {result.seed}: {shown(paths.log)} says {name} {logged}, its result says {wanted}"
@@ -123,13 +124,17 @@ def _program_flaws(run: Run) -> Iterator[str]:
         yield f"{shown(paths.readable)} is not what {shown(paths.program)} was squeezed from"
 
 
-def _flaws(seeds: dict[int, ArmResult], verdict: str | None) -> Iterator[str]:
-    """What is wrong with the measured results themselves; ``verdict``: of the audit, where there was one."""
+def _flaws(seeds: dict[int, ArmResult], audit: ArmAudit | None) -> Iterator[str]:
+    """What is wrong with the measured results themselves; ``audit``: what it found, where there was one."""
     for adaptation in {one.adaptation: one for one in seeds.values() if one.protocol != SCORE_FIRST}:
         yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
-    if verdict is not None and any(one.protocol != verdict for one in seeds.values()):
+    if audit is None or not audit.audited:
+        if any(one.adapts for one in seeds.values()):
+            why = "" if audit is None else f" ({audit.verdict})"
+            yield f"the arm adapts and was not audited{why}: launch it again, which audits it, and see what that says"
+    elif any(one.protocol != audit.verdict for one in seeds.values()):
         declared = ", ".join(sorted({one.protocol for one in seeds.values()}))
-        yield f"the audit says of the arm: {verdict}; its program declares {declared}"
+        yield f"the audit says of the arm: {audit.verdict}; its program declares {declared}"
     for name, what in (
         ("program_sha256", "program"),
         ("data_sha256", "data"),
@@ -156,10 +161,14 @@ def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
             "not trained and scored by one process"
         )
     others = {
-        one.device: one for one in seeds.values() if one.world_size != RECORD_PROCESSES or RECORD_CARD not in one.device
+        machine: one
+        for one in seeds.values()
+        for machine in (one.trunk.machine, one.machine)
+        if machine is None or machine.world_size != RECORD_PROCESSES or RECORD_CARD not in machine.device
     }
-    for device, one in others.items():
-        yield f"not on the challenge's machine: {one.world_size} processes on {device}, at scale {one.scale}"
+    for machine, one in others.items():
+        where = f"{machine.world_size} processes on {machine.device}" if machine else "a machine that no file names"
+        yield f"not on the challenge's machine: {where}, at scale {one.scale}"
     low, high = SPLIT_BYTES
     if other := sorted({one.scored_bytes for one in seeds.values() if not low <= one.scored_bytes <= high}):
         yield f"not the challenge's validation text: {other[0]:,} bytes were scored"

@@ -21,6 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jobs.contract.files import SCHEMA_VERSION, write_record
+from jobs.contract.records import ArmResult, TrunkRecord
+
 from ..paths import RECIPES
 from ..program import document
 from ..program.squeeze import unpacked
@@ -48,9 +51,13 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
     """Write every file into ``folder``; the name of each, and the file of the run that it is a copy of, or ""."""
     paths, origins = found.paths, dict[str, str]()
 
-    def copied(source: Path, name: str, root: Path) -> None:
+    def copied(source: Path, name: str, root: Path, record: ArmResult | TrunkRecord | None = None) -> None:
+        """With ``record``, as that is written now: a file of an older schema has its numbers at other places."""
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, folder / name)
+        if record is None or json.loads(source.read_text()).get("schema_version") == SCHEMA_VERSION:
+            shutil.copyfile(source, folder / name)
+        else:
+            write_record(folder / name, record)
         inside = source.is_relative_to(root)
         origins[name] = source.relative_to(root).as_posix() if inside else source.relative_to(root.parent).as_posix()
 
@@ -59,16 +66,16 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
         copied(paths.readable, READABLE_FILE, paths.folder)
     copied(paths.plan, PLAN_FILE, paths.folder)
     copied(paths.recipe, RECIPE_FILE, paths.folder)
-    if found.arm in audits.verdicts(paths.folder):
+    if found.arm in audits.of_run(paths.folder):
         copied(paths.audit, AUDIT_FILE, paths.folder)
     for seed, one in found.seeds.items():
         copied(one.paths.log, log_file(seed), paths.folder)
-        copied(one.paths.result, result_file(seed, found.arm), paths.folder)
+        copied(one.paths.result, result_file(seed, found.arm), paths.folder, one.result)
         if one.trunk is not None:
-            copied(found.run.plan.trial(seed).trunk.record, result_file(seed, "trunk"), paths.folder)
+            copied(found.run.plan.trial(seed).trunk.record, result_file(seed, "trunk"), paths.folder, one.trunk)
     for seed, arm, name in arms_of(found, ablation):
         if name not in origins:
-            copied(ablation.plan.paths.seed(seed).arm(arm).result, name, ablation.path)
+            copied(ablation.plan.paths.seed(seed).arm(arm).result, name, ablation.path, ablation.arms[arm][seed])
     written = {LINEAGE_FILE: _json(lineage(found)), REQUIREMENTS_FILE: requirements(found)}
     if other is not None:
         written[AGAINST_FILE] = _json(other.as_json())
@@ -122,7 +129,7 @@ def requirements(found: Candidate) -> str:
     for root in sorted(roots - sys.stdlib_module_names):
         names = distributions.get(root, [])
         if root == "torch":
-            lines.append(f"torch=={found.first.result.torch_version.partition('+')[0]}")
+            lines.append(f"torch=={found.first.result.machine.torch_version.partition('+')[0]}")
         elif names:
             lines.append(f"{names[0]}=={importlib.metadata.version(names[0])}")
         else:

@@ -25,7 +25,7 @@ from ..reports import build, figures
 from ..runs.results import Run
 from .candidate import Candidate, Seed
 from .files import AGAINST_FILE, LINEAGE_FILE, PLAN_FILE, PROGRAM_FILE, copy_all, result_file
-from .page import Measured, Page
+from .page import Measured, Page, hardware
 from .readme import readme_text
 
 TRACK, NON_RECORD_TRACK = "10min_16mb", "non-record-16mb"
@@ -190,8 +190,8 @@ def _submission(
         "artifact_bytes_mean": draft.number(measured.over("mean", total), ".1f"),
         "artifact_bytes_max": draft.number(measured.over("max", total), "d"),
         "step_avg_ms_mean": draft.number(measured.over("mean", step_ms), ".2f"),
-        "hardware": draft.text(f"{first} device"),
-        "pytorch_version": draft.text(f"{first} torch_version"),
+        "hardware": hardware(draft, found),
+        "pytorch_version": draft.text(f"{first} machine.torch_version"),
         "comparison": _comparison(draft, measured, against) if against else None,
         **{name: draft.text(f"{first} {name}") for name in ("recipe", "scale", "arm", "adaptation", "protocol")},
         "end_to_end": all(one.result.end_to_end for one in measured.seeds),

@@ -87,12 +87,22 @@ class Column:
 
 
 def planned(found: Candidate) -> list[tuple[int, int]]:
-    return [(at, of) for at, one in enumerate(found.run.plan.planned) for of in range(len(one.seeds))]
+    """Where the plan names each seed for the first time: the batch, and the place in it."""
+    places: dict[int, tuple[int, int]] = {}
+    for at, batch in enumerate(found.run.plan.planned):
+        for of, seed in enumerate(batch.seeds):
+            places.setdefault(seed, (at, of))
+    return list(places.values())
 
 
 def hardware(draft: Draft, found: Candidate) -> str:
-    """The machine, as its job names it."""
-    return draft.text(f"{result_file(found.first.result.seed, found.arm)} device")
+    """The machine, as its job names it; both, where one trained and another scored."""
+    first = found.first.result
+    file = result_file(first.seed, found.arm)
+    scored = draft.text(f"{file} machine.device")
+    if first.trunk.machine is None or first.trunk.machine.device == first.machine.device:
+        return scored
+    return f"{draft.text(f'{file} trunk.machine.device')}, scored on {scored}"
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -34,7 +34,7 @@ def results(page: Page, measured: Measured) -> str:
         Column(title="Eval time", of=measured.of_result("eval_seconds"), form=".1f", unit="s"),
         Column(title="Artifact", of=measured.of_result("artifact_bytes"), form=",d", mean=False),
     ]
-    version = draft.text(f"{result_file(first.result.seed, page.found.arm)} torch_version")
+    version = draft.text(f"{result_file(first.result.seed, page.found.arm)} machine.torch_version")
     seeds = ", ".join(draft.number(f"{PLAN_FILE} planned.{at}.seeds.{of}", "d") for at, of in planned(page.found))
     when = draft.text(f"{PLAN_FILE} planned.0.time")
     return "\n\n".join(
@@ -195,7 +195,9 @@ def timing(page: Page, measured: Measured) -> str:
 
     train_cap, eval_cap = (f"{draft.number(['limit', f'{what}_seconds'], 'd')}s" for what in ("train", "eval"))
     rows = [["Phase", "Slowest seed", "Cap"]]
-    rows.append(["Training: optimizer steps and their data", slowest(measured.of_result("train_seconds")), train_cap])
+    rows.append(
+        ["Training: optimizer steps and their data", slowest(measured.of_result("trunk.train_seconds")), train_cap]
+    )
     rows.append(["Evaluation: from the artifact to the score", slowest(measured.of_result("eval_seconds")), eval_cap])
     for phase, words in EVALUATION_PHASES.items():
         if all(phase in seed.result.phases for seed in measured.seeds):

@@ -5,16 +5,17 @@ Values, not calls: MLflow itself is the business of ``tracker``.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobs.contract.events import ScoreSoFar, StepDone, ValidationDone
 from jobs.contract.records import ArmResult
 
 from ..program import document
 from ..reports.build import Report
 from ..reports.text_table import clean
-from ..runs.metrics import events
+from ..runs.events import read as read_events
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Plan
 
@@ -26,14 +27,16 @@ TEXT_LIMIT = 500  # characters of a param or a reason
 _PARAMS = (
     *("seed", "adaptation", "protocol", "claimable", "end_to_end"),
     *("program_sha256", "trunk_sha256", "data_sha256", "tokenizer_sha256"),
-    *("world_size", "device", "torch_version"),
 )
 _METRICS = (
     *("val_bpb", "val_loss_nats", "aligned_val_bpb", "scored_tokens", "scored_bytes"),
-    *("artifact_bytes", "model_bytes", "code_bytes", "parameters", "steps"),
-    *("step_ms_mean", "step_ms_median", "train_seconds", "adapt_seconds", "eval_seconds"),
+    *("artifact_bytes", "model_bytes", "code_bytes", "adapt_seconds", "eval_seconds"),
 )
-_CURVES = {"step": ("train_loss", "step_ms", "lr_scale"), "validation": ("val_loss_nats", "val_bpb")}
+_TRUNK_METRICS = ("parameters", "steps", "step_ms_mean", "step_ms_median", "train_seconds")
+_CURVES: dict[type[Any], tuple[str, ...]] = {
+    StepDone: ("train_loss", "step_ms", "lr_scale"),
+    ValidationDone: ("val_loss_nats", "val_bpb"),
+}
 _TEXTS = ("name", "scale", "question", "source", "published")  # of a recipe; they are no knobs
 
 
@@ -110,13 +113,16 @@ def _scored(plan: Plan, result: ArmResult) -> Child:
     paths = trial.paths.arm(result.arm)
     end_ms, knobs = time_ms(paths.result), _knobs(plan.paths, result.arm)
     values = {name: getattr(result, name) for name in _METRICS}
+    values |= {name: getattr(result.trunk, name) for name in _TRUNK_METRICS}
+    machines = {"": asdict(result.machine)} | ({"trained_": asdict(one)} if (one := result.trunk.machine) else {})
+    where = {f"{prefix}{name}": str(value) for prefix, found in machines.items() for name, value in found.items()}
     measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
     return Child(
         name=f"{plan.recipe}/{result.arm}/{result.seed}",
         identity=identity_of(plan, "arm", seed=result.seed, arm=result.arm),
         content=content_of(paths.result, paths.metrics, trial.trunk.metrics),
         note="",
-        params=_place(plan, result.arm) | {name: str(getattr(result, name)) for name in _PARAMS} | knobs,
+        params=_place(plan, result.arm) | {name: str(getattr(result, name)) for name in _PARAMS} | where | knobs,
         points=measured + _curve(trial.trunk.metrics) + _running_score(paths.metrics),
         files=[paths.result, paths.log, paths.metrics],
         status="FINISHED",
@@ -171,22 +177,20 @@ def _curve(path: Path) -> list[Point]:
     """The training curve in a metrics.jsonl, at most about ``CURVE_POINTS`` a metric, by the clock of the training."""
     end_ms, points = time_ms(path), []
     for kind, names in _CURVES.items():
-        found = list(events(path, kind))
+        found = list(read_events(path, kind))
         for event in _thinned(found):
-            at_ms = round(end_ms + event.get("train_ms", 0) - found[-1].get("train_ms", 0))
-            points += [
-                Point(f"train/{name}", float(event[name]), at_ms, event["step"]) for name in names if name in event
-            ]
+            at_ms = round(end_ms + event.train_ms - found[-1].train_ms)
+            points += [Point(f"train/{name}", float(getattr(event, name)), at_ms, event.step) for name in names]
     return points
 
 
 def _running_score(path: Path) -> list[Point]:
     """The score so far over the validation stream; the step is the position in tokens."""
     at_ms = time_ms(path)
-    found = _thinned(list(events(path, "score")))
-    return [Point("running_bpb", float(one["running_bpb"]), at_ms, one["position"]) for one in found]
+    found = _thinned(list(read_events(path, ScoreSoFar)))
+    return [Point("running_bpb", one.running_bpb, at_ms, one.position) for one in found]
 
 
-def _thinned(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(found: list[Any]) -> list[Any]:
     every = max(1, -(-len(found) // CURVE_POINTS))
     return [one for index, one in enumerate(found) if index % every == 0 or index == len(found) - 1]

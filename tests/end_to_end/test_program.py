@@ -18,11 +18,12 @@ import torch
 
 from jobs.artifact import unpack
 from jobs.contract.assignment import Assignment
-from jobs.contract.records import PRE_EVAL, SCORE_FIRST, read_result, read_trunk
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.contract.shards import file_sha256
 from platform.logs.log import read_log
 from platform.program.inline import inline
 from platform.program.recipe import entry_program, load, program
+from platform.runs.reading import read_result, read_trunk
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.

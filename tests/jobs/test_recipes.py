@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.contract.assignment import Assignment
-from jobs.contract.records import read_result
 from jobs.train import main
 from platform.program.recipe import entry_program, load
+from platform.runs.reading import read_result
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, recipe_of, stream, train_tokenizer, write_shard
 
 

@@ -14,7 +14,7 @@ from platform.errors import UserError
 from platform.paths import RECIPES, ROOT
 from platform.program import recipe, size
 from platform.program.size import Size
-from platform.running.experiment import prepare
+from platform.running.experiment import Request, prepare
 
 CODE_BYTES = 70_000
 TOO_LARGE = """
@@ -111,14 +111,8 @@ def test_a_tokenizer_that_is_too_large_for_the_model_is_refused(tmp_path: Path) 
     (tmp_path / "naive_baseline.yaml").write_text((RECIPES / "naive_baseline.yaml").read_text())
     path.write_text("question: Fewer?\nagainst: naive_baseline\nshape: {vocab_size: 512}\n")
     with pytest.raises(UserError, match=r"has 1024 pieces, small at scale laptop has shape.vocab_size 512"):
-        prepare(
-            path,
-            "laptop",
-            runs=tmp_path / "runs",
-            data=found.data_path,
-            tokenizer=found.tokenizer_path,
-            make_data=False,
-        )
+        asked = {"data": found.data_path, "tokenizer": found.tokenizer_path, "make_data": False}
+        prepare(path, Request(scale="laptop", runs=tmp_path / "runs", **asked))
 
 
 def test_a_model_that_cannot_be_built_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:

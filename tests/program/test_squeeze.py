@@ -104,7 +104,8 @@ def test_a_run_of_each_form_gives_the_same_bits(tmp_path: Path) -> None:
 
     def told(form: Form, arm: str) -> dict[str, object]:
         result = json.loads((tmp_path / form / arm / "result.json").read_text())
-        return {name: result[name] for name in ("trunk_sha256", "val_loss_nats", "val_bpb", "aligned_val_bpb", "steps")}
+        trunk = {name: result["trunk"][name] for name in ("trunk_sha256", "steps")}
+        return trunk | {name: result[name] for name in ("val_loss_nats", "val_bpb", "aligned_val_bpb")}
 
     def code_bytes(form: Form) -> int:
         found = json.loads((tmp_path / form / "no_ttt" / "result.json").read_text())["code_bytes"]

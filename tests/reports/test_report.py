@@ -8,16 +8,18 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from jobs.contract.records import SCORE_FIRST, Machine
 from platform import report as command
 from platform.errors import UserError
 from platform.reports import build, files, tables
+from platform.reports.data import as_data
 from platform.runs.results import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -33,28 +35,21 @@ def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: Ma
     folder = make_run(SCORES)
     files.write(folder.path)
     found = json.loads((folder.path / "report.json").read_text())
-    assert set(found) == {"recipe", "scale", "program_sha256", "seeds", "arms", "deltas", "given_up", "failed"}
-    assert (found["recipe"], found["scale"], found["seeds"], found["failed"]) == (
-        "leaky_cosine",
-        "laptop",
-        [1337, 42, 2024],
-        [],
-    )
+    told = (found["recipe"], found["scale"], found["seeds"], found["failed"], found["open"], found["complete"])
+    assert told == ("leaky_cosine", "laptop", [1337, 42, 2024], [], [], True)
+    assert found["question"].startswith("What does test-time training add") and found["warnings"] == []
+    assert found["trained_on"] == found["scored_on"] == ["world size 2 on cpu, torch 2.13.0"]
+    assert found["phases"]["training"]["train"] == 45.25  # 50.5 s, warm-up inside
     for name, arm in found["arms"].items():
-        assert set(arm) == {"protocol", "claimable", "seeds", "val_bpb", "sliding_share"}
+        assert arm["verdict"] == arm["protocol"] and arm["adaptation"]
+        assert arm["gain"]["n"] == 3 and arm["gain"]["sliding"] == pytest.approx(0.02)
         for seed, numbers in arm["seeds"].items():
-            result = json.loads((folder.path / f"seed_{seed}" / name / "result.json").read_text())
-            step_ms = numbers.pop("step_ms")
-            assert step_ms == result["step_ms_mean"]
-            assert numbers == {key: result[key] for key in numbers}
-            assert set(numbers) == {
-                "val_bpb",
-                "val_loss_nats",
-                "artifact_bytes",
-                "code_bytes",
-                "train_seconds",
-                "eval_seconds",
-            }
+            result = json.loads((folder.path / numbers.pop("path")).read_text())
+            assert (result["seed"], result["arm"]) == (int(seed), name)
+            assert numbers.pop("step_ms") == result["trunk"]["step_ms_mean"]
+            assert numbers.pop("scored_on") == result["machine"]
+            assert numbers.pop("trained_on") == result["trunk"]["machine"]
+            assert numbers == {key: {**result["trunk"], **result}[key] for key in numbers}
         values = list(SCORES[name].values())
         assert arm["val_bpb"]["n"] == 3
         assert arm["val_bpb"]["mean"] == statistics.mean(values)
@@ -70,14 +65,14 @@ def test_json_has_the_numbers_of_the_result_files_to_the_last_digit(make_run: Ma
 def test_deltas_are_paired_by_seed(make_run: MakeRun) -> None:
     from scipy import stats
 
-    found = build.build(read_run(make_run(SCORES).path)).as_json()["deltas"]
+    found = as_data(build.build(read_run(make_run(SCORES).path)))["deltas"]
     assert [(one["arm"], one["against"]) for one in found] == [
         ("sgd", "no_ttt"),
         ("adamw", "no_ttt"),
         ("adamw", "sgd"),
     ]
     for one in found:
-        assert set(one) == {"arm", "against", "paired", "n", "mean", "std", "ci95", "p"}
+        assert set(one) == {field.name for field in fields(build.Delta)}
         ours, theirs = (list(SCORES[one[side]].values()) for side in ("arm", "against"))
         truth = stats.ttest_rel(ours, theirs)
         low, high = truth.confidence_interval(0.95)
@@ -99,15 +94,15 @@ def test_a_failed_seed_is_said_in_every_place(make_run: MakeRun) -> None:
     assert "| 2024 | 2.29910000 | 2.26830000 | failed |" in text and "| 7 | no result | no result | no result |" in text
     assert "seed 7, sgd: no result, no failure" in text
     assert "no_ttt 3, sgd 3, adamw 2" in text  # means over different seeds are warned of
-    assert [(one["seed"], one["arms"]) for one in made.as_json()["failed"]] == [(2024, ["adamw"])]
-    assert made.as_json()["seeds"] == [1337, 42, 2024, 7]
+    assert [(one["seed"], one["arms"]) for one in as_data(made)["failed"]] == [(2024, ["adamw"])]
+    assert as_data(made)["seeds"] == [1337, 42, 2024, 7]
     deltas = {(one.arm, one.against): one.n for one in made.deltas}
     assert deltas == {("sgd", "no_ttt"): 3, ("adamw", "no_ttt"): 2, ("adamw", "sgd"): 2}
 
 
 def test_one_seed_has_a_score_and_nothing_that_needs_two(make_run: MakeRun) -> None:
     folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {}}, seeds=(1337,))
-    found = build.build(read_run(folder.path)).as_json()
+    found = as_data(build.build(read_run(folder.path)))
     assert found["arms"]["no_ttt"]["val_bpb"] == {"n": 1, "mean": 2.3, "std": None, "ci95": None}
     assert found["arms"]["adamw"]["val_bpb"] == {"n": 0, "mean": None, "std": None, "ci95": None}
     assert (found["arms"]["adamw"]["claimable"], found["arms"]["adamw"]["seeds"]) == (None, {})
@@ -177,7 +172,7 @@ def test_what_sliding_windows_give_is_kept_apart_from_what_adapting_gives(make_r
     assert adapted.n == 2 and adapted.plain == pytest.approx(2.33)
     assert adapted.total == pytest.approx(0.07) and adapted.sliding_share == pytest.approx(0.02 / 0.07)
     assert "| sgd | 2.28000000 | 2.26000000 | -0.02000000 | +0.07000000 | 28.6% |" in tables.to_markdown(made)
-    assert made.as_json()["arms"]["sgd"]["sliding_share"] == adapted.sliding_share
+    assert as_data(made)["arms"]["sgd"]["gain"]["sliding_share"] == adapted.sliding_share
 
 
 def test_an_arm_that_is_worse_than_plain_has_no_share(make_run: MakeRun) -> None:
@@ -211,10 +206,38 @@ def test_seeds_of_unequal_speed_are_told(make_run: MakeRun) -> None:
     folder.result(42, "no_ttt", 2.3050, steps=43)
     (warning,) = build.build(read_run(folder.path)).warnings
     assert warning.startswith("The seeds made 40 to 43 steps")
-    folder.result(42, "no_ttt", 2.3050, device="NVIDIA H100")
-    assert build.build(read_run(folder.path)).warnings == (
-        "The seeds ran on different machines; results.csv has the machine of each.",
-    )
+
+
+H100 = Machine(world_size=8, device="8x NVIDIA H100", torch_version="2.13.0")
+
+
+def test_no_machine_s_times_stand_under_another_s_name(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    folder.result(42, "no_ttt", 2.3050, machine=H100)
+    (warning,) = build.build(read_run(folder.path)).warnings
+    assert warning.startswith("The seeds were scored on different machines") and "8x NVIDIA H100" in warning
+    for seed in (1337, 42, 2024):
+        for arm, by_seed in SCORES.items():
+            folder.result(seed, arm, by_seed[seed], machine=H100)
+    made = build.build(read_run(folder.path))
+    (warning,) = made.warnings
+    assert warning.startswith("Trained on world size 2 on cpu, torch 2.13.0, scored on world size 8 on 8x NVIDIA H100")
+    text = tables.to_markdown(made)
+    assert "- trained on world size 2 on cpu" in text and "- scored on world size 8 on 8x NVIDIA H100" in text
+
+
+@pytest.mark.parametrize("verdict", ["failed: the audit ended with status 1", "not audited: too large", None])
+def test_an_arm_that_adapts_and_was_not_audited_may_not_be_claimed(make_run: MakeRun, verdict: str | None) -> None:
+    folder = make_run({"no_ttt": {1: 2.3}, "legal": {1: 2.2}}, audited=False)
+    folder.result(1, "legal", 2.2, protocol=SCORE_FIRST, adaptation="score_first")
+    if verdict:
+        folder.audit(no_ttt=verdict, legal=verdict)
+    made = build.build(read_run(folder.path))
+    assert [arm.claimable for arm in made.arms] == [True, False], "nothing is learned in the first"
+    text = tables.to_markdown(made)
+    assert "| no: not audited |" in text and "It adapts, so it may not be claimed before it is audited" in text
+    folder.audit(legal=SCORE_FIRST)
+    assert [arm.claimable for arm in build.build(read_run(folder.path)).arms] == [True, True]
 
 
 def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
@@ -224,7 +247,7 @@ def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
     text = (folder.path / "report.md").read_text()
     assert "| no_ttt | 0 of 2 | – | – | – | – | – | – |" in text and "![" not in text
     assert "seed 1337 failed in train (arms no_ttt, sgd): no memory" in text
-    assert made.as_json()["deltas"] == [] and not (folder.path / "figures").exists()
+    assert as_data(made)["deltas"] == [] and not (folder.path / "figures").exists()
 
 
 def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:

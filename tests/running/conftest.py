@@ -5,14 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from jobs import contract
+from jobs.contract.shards import SHARD_MAGIC, SHARD_VERSION, data_sha256, file_sha256
+from platform.paths import ROOT
+from platform.program.inline import inline
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Plan, Trial
 
-# Appended to jobs/contract.py, as the inliner would. Rank 0 writes; FAULT says what goes wrong, and where.
+# Inlined with the contract, as every program is. Rank 0 writes; FAULT says what goes wrong, and where.
 PROGRAM = '''
-import json, os, signal, sys, time
+import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
+
+from jobs.contract.assignment import METRICS_FILE, RESULT_FILE, TRUNK_FILE, Assignment
+from jobs.contract.files import write_record
+from jobs.contract.records import SCORE_FIRST, ArmResult, Machine, TrunkRecord, read_trunk
+from jobs.contract.shards import data_sha256, file_sha256
 
 FAULT = {fault!r}
 ARMS = ("plain", "sgd", "adamw")
@@ -53,10 +64,11 @@ if FAULT == "refuse":
     sys.exit(2)
 fault("start")
 common = dict(
-    recipe="test", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), parameters=1, steps=2,
-    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path), model_bytes=1,
-    train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0, world_size=2, device="cpu", torch_version="none",
+    recipe="test", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), model_bytes=1,
+    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path),
+    machine=Machine(world_size=2, device="cpu", torch_version="none"),
 )
+trained = dict(parameters=1, steps=2, train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0)
 if not (told.trunk_path / TRUNK_FILE).exists():
     event(told.trunk_path, event="phase", phase="train", state="start", seconds=0.0)
     event(told.trunk_path, event="step", step=2, train_loss=6.25, train_ms=12.0, step_ms=6.0, lr_scale=1.0)
@@ -65,7 +77,8 @@ if not (told.trunk_path / TRUNK_FILE).exists():
     event(told.trunk_path, event="phase", phase="train", state="end", seconds=0.1)
     if rank == 0:
         write_record(told.trunk_path / TRUNK_FILE, TrunkRecord(
-            trunk_sha256=os.urandom(8).hex(), weights_sha256="w", artifact_sha256="a", train_tokens=1, **common
+            trunk_sha256=os.urandom(8).hex(), weights_sha256="w", artifact_sha256="a", train_tokens=1, **common,
+            **trained,
         ))
     together("trunk")
 trunk = read_trunk(told.trunk_path / TRUNK_FILE)
@@ -76,7 +89,7 @@ for arm in told.arms or ARMS:
     if rank == 0 and FAULT != f"no result of {{arm}}":
         common["seed"] = told.seed + (FAULT == f"wrong seed in {{arm}}")
         write_record(told.output_path / arm / RESULT_FILE, ArmResult(
-            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk_sha256=trunk.trunk_sha256,
+            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk=trunk,
             val_loss_nats=1.5, val_bpb=1.25, scored_tokens=1, scored_bytes=1, aligned_val_bpb=None, artifact_bytes=2,
             code_bytes=1, adapt_seconds=0.0, eval_seconds=0.0, end_to_end=False, **common,
         ))
@@ -91,15 +104,15 @@ def make_trial(tmp_path: Path) -> Callable[..., Trial]:
     data = tmp_path / "data with a space"
     data.mkdir()
     for name in ("x_train_000000.bin", "x_val_000000.bin"):
-        header = [contract.SHARD_MAGIC, contract.SHARD_VERSION, 4, *[0] * 253]
+        header = [SHARD_MAGIC, SHARD_VERSION, 4, *[0] * 253]
         (data / name).write_bytes(b"".join(number.to_bytes(4, "little") for number in header) + bytes(8))
     (data / "tokenizer.model").write_bytes(b"pieces")
 
     def make(fault: str = "none", seed: int = 1337) -> Trial:
-        text = Path(contract.__file__).read_text() + PROGRAM.format(fault=fault)
+        text = inline(PROGRAM.format(fault=fault), ROOT)
         program = tmp_path / "program.py"
         program.write_text(text)
-        sha256 = contract.file_sha256(program)
+        sha256 = file_sha256(program)
         paths = RunPaths.of(tmp_path / "runs", "test", sha256)
         paths.folder.mkdir(parents=True, exist_ok=True)
         paths.program.write_text(text)
@@ -112,11 +125,12 @@ def make_trial(tmp_path: Path) -> Callable[..., Trial]:
             arms=("plain", "sgd", "adamw"),
             data_path=data,
             tokenizer_path=data / "tokenizer.model",
-            data_sha256=contract.data_sha256(data),
-            tokenizer_sha256=contract.file_sha256(data / "tokenizer.model"),
+            data_sha256=data_sha256(data),
+            tokenizer_sha256=file_sha256(data / "tokenizer.model"),
             processes=2,
             gpus=0,
             cpus=2,
+            machine="2xcpu",
         ).trial(seed)
 
     return make

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract.records import read_result, read_trunk
 from jobs.contract.shards import file_sha256
 from platform.errors import UserError
 from platform.program.squeeze import Form
@@ -18,6 +17,7 @@ from platform.reports.build import build
 from platform.running.experiment import Experiment, prepare
 from platform.running.trial import JobFailed, run
 from platform.runs.plan import Plan, Trial
+from platform.runs.reading import read_result, read_trunk
 from platform.runs.results import read_run
 from tests.finished import finish, small_data
 

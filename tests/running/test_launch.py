@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from jobs import contract
+from jobs.contract.shards import VAL_SHARDS
 from platform import corpus
 from platform.launch import _say_what_next, _trunks_apart
 from platform.paths import ROOT
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, users_of
 from platform.runs.plan import Plan, read
+from platform.runs.reading import read_result
 
 TINY = """
 question: Does the launch work?
@@ -290,7 +291,7 @@ def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folde
     assert tiny.trials[0].done and tiny.trials[0].trunk_path == broken.trials[0].trunk_path
     assert broken.trials[0].unscored_arms == ("bad",)
     scores = {
-        name: contract.read_result(plan.trials[0].paths.arm("no_ttt").result)
+        name: read_result(plan.trials[0].paths.arm("no_ttt").result)
         for name, plan in (("tiny", tiny), ("broken", broken))
     }
     assert scores["tiny"].trunk_sha256 == scores["broken"].trunk_sha256, "trained once"
@@ -349,7 +350,7 @@ def test_other_data_than_the_run_was_started_on_is_refused(folder: Path, launch:
     other.mkdir()
     for path in found.data_path.glob("*.bin"):
         (other / path.name).write_bytes(path.read_bytes())
-    shard = sorted(other.glob(contract.VAL_SHARDS))[0]
+    shard = sorted(other.glob(VAL_SHARDS))[0]
     shard.write_bytes(shard.read_bytes()[:-2] + b"\1\0")
     result = launch("tiny", options=("--data", str(other), "--tokenizer", str(found.tokenizer_path)))
     assert result.returncode == 2 and "was started on another data" in result.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import contract
+from jobs.contract.assignment import METRICS_FILE, Assignment
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked
 from platform.running.environment import job_environment
 from platform.running.progress import Progress
@@ -21,6 +21,7 @@ from platform.running.trial import JobFailed, Patience
 from platform.running.trial import run as run_trial
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Trial, read_failure
+from platform.runs.reading import read_result, read_trunk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -46,7 +47,7 @@ def attempts(trial: Trial) -> list[str]:
 
 
 def trunk_sha256(trial: Trial) -> str:
-    return contract.read_trunk(trial.trunk.record).trunk_sha256
+    return read_trunk(trial.trunk.record).trunk_sha256
 
 
 def test_a_trial_trains_once_scores_every_arm_and_reports_on_the_way(make_trial: Callable[..., Trial]) -> None:
@@ -139,7 +140,7 @@ def test_leftovers_of_an_interrupted_attempt_are_cleared(make_trial: Callable[..
     trial = make_trial()
     for folder in (trial.trunk_path, trial.paths.arm("sgd").folder):
         folder.mkdir(parents=True)
-        (folder / contract.METRICS_FILE).write_text('{"event": "step", "step": 99')
+        (folder / METRICS_FILE).write_text('{"event": "step", "step": 99')
     run(trial, silent)
     assert '"step": 99' not in trial.trunk.metrics.read_text() + trial.paths.arm("sgd").metrics.read_text()
 
@@ -166,7 +167,7 @@ def test_two_recipes_of_one_trunk_train_it_once(make_trial: Callable[..., Trial]
     run(second, seen.append)
     other.join()
     assert seen[0].waiting and seen[0].waiting.startswith(f"the trunk of {second.name} is being run by process")
-    results = [contract.read_result(one.paths.arm("plain").result) for one in (first, second)]
+    results = [read_result(one.paths.arm("plain").result) for one in (first, second)]
     assert results[0].trunk_sha256 == results[1].trunk_sha256
 
 
@@ -226,10 +227,10 @@ def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_
     found = job_environment(trial, ("sgd",), scratch=Path("/scratch"), inherited=inherited)
     kept = {name: found[name] for name in inherited if name in found}
     assert kept == {"PATH": "/bin", "NCCL_DEBUG": "WARN"}
-    told = contract.Assignment.from_environment(found)
+    told = Assignment.from_environment(found)
     assert (told.seed, told.arms, told.max_wallclock_seconds, told.force) == (1337, ("sgd",), None, False)
     forced = job_environment(replace(trial, force=True), (), scratch=Path("/scratch"), inherited={})
-    assert contract.Assignment.from_environment(forced).force
+    assert Assignment.from_environment(forced).force
     assert (told.output_path, told.trunk_path) == (trial.paths.folder, trial.trunk_path)
     assert found["OMP_NUM_THREADS"] == "2" and found["PYTHONUNBUFFERED"] == "1"
     assert found["CUDA_VISIBLE_DEVICES"] == "", "a job that asks for no GPU sees none"

@@ -43,6 +43,7 @@ def draft(tmp_path: Path) -> Plan:
         processes=2,
         gpus=0,
         cpus=2,
+        machine="2xcpu",
     )
 
 
@@ -120,7 +121,13 @@ def test_many_launches_at_once_lose_no_seed(draft: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "what"), [("data_sha256", "data"), ("tokenizer_sha256", "tokenizer"), ("program_sha256", "program")]
+    ("change", "what"),
+    [
+        ("data_sha256", "data"),
+        ("tokenizer_sha256", "tokenizer"),
+        ("program_sha256", "program"),
+        ("machine", "machine"),
+    ],
 )
 def test_a_run_started_on_something_else_is_refused(draft: Plan, change: str, what: str) -> None:
     extend(draft, (1337,))
@@ -146,7 +153,7 @@ def test_a_run_folder_can_be_moved(draft: Plan, tmp_path: Path) -> None:
     draft.run_path.parent.rename(tmp_path / "copied runs")
     (trial,) = read(tmp_path / "copied runs" / "some-12345678").trials
     assert trial.run_path == tmp_path / "copied runs" / "some-12345678"
-    assert trial.trunk_path == tmp_path / "copied runs" / "trunks" / "abcdefabcdef-dddddddd" / "seed_1337"
+    assert trial.trunk_path == tmp_path / "copied runs" / "trunks" / "abcdefabcdef-dddddddd-2xcpu" / "seed_1337"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,7 @@ def test_a_run_folder_can_be_moved(draft: Plan, tmp_path: Path) -> None:
 def test_a_broken_plan_is_one_clear_error(draft: Plan, text: str) -> None:
     draft.run_path.mkdir(parents=True)
     draft.paths.plan.write_text(text)
-    with pytest.raises(UserError, match=r"plan.json: not a plan of schema 1"):
+    with pytest.raises(UserError, match=r"plan.json: (not a Plan|cannot be read).*(\n.*)*move the folder away"):
         read(draft.run_path)
 
 
@@ -164,8 +171,8 @@ def test_a_plan_of_another_schema_or_none_at_all_is_refused(draft: Plan) -> None
         read(draft.run_path)
     extend(draft, (1337,))
     content = json.loads(draft.paths.plan.read_text())
-    draft.paths.plan.write_text(json.dumps({**content, "schema_version": 2}))
-    with pytest.raises(UserError, match="it is of schema 2"):
+    draft.paths.plan.write_text(json.dumps({**content, "schema_version": 99}))
+    with pytest.raises(UserError, match="it is of schema 99, this Fairway reads 1 to 2"):
         read(draft.run_path)
 
 
@@ -203,6 +210,17 @@ def test_a_failure_survives_writing_and_reading(tmp_path: Path) -> None:
     assert read_failure(tmp_path / "failure.json") is None
     write_failure(tmp_path / "failure.json", failure)
     assert read_failure(tmp_path / "failure.json") == failure
-    (tmp_path / "failure.json").write_text("{}")
-    with pytest.raises(ValueError, match="not a failure record"):
-        read_failure(tmp_path / "failure.json")
+    for text in ("{}", "[]", "", '{"seed": "7"}'):
+        (tmp_path / "failure.json").write_text(text)
+        with pytest.raises(UserError, match=r"failure\.json: (.|\n)*Remove .*failure\.json"):
+            read_failure(tmp_path / "failure.json")
+
+
+def test_arms_that_were_asked_for_are_remembered(draft: Plan) -> None:
+    first = extend(draft, (1337, 42), ("sgd",))
+    assert first.asked(1337) == ("sgd",) and first.asked(7) == ()
+    again = extend(draft, (42,), ("sgd",))
+    assert again.planned == first.planned, "nothing new, nothing written"
+    more = extend(draft, (42, 7))
+    assert (more.asked(1337), more.asked(42), more.asked(7)) == (("sgd",), ("no_ttt", "sgd"), ("no_ttt", "sgd"))
+    assert more.seeds == (1337, 42, 7), "no seed twice"

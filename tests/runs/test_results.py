@@ -5,11 +5,14 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.contract.files import write_record
 from platform.errors import UserError
+from platform.runs.plan import NOT_STORED
 from platform.runs.results import Open, read_run
 
 ROOT = Path(__file__).parents[2]
@@ -69,11 +72,14 @@ def test_pairing_needs_equal_trunks(make_run: MakeRun) -> None:
 
 def test_table(make_run: MakeRun) -> None:
     run = read_run(make_run(SCORES).path)
-    table = run.as_table()
-    assert table.groupby("arm")["val_bpb"].mean().to_dict() == {"no_ttt": 1.375, "adamw": 1.1875}
-    assert set(table["claimable"]) == {True, False}
-    where = run.path / table["path"].iloc[-1]
-    assert json.loads(where.read_text())["val_bpb"] == table["val_bpb"].iloc[-1] == 1.25
+    rows = run.rows()
+    assert [(row["arm"], row["seed"], row["val_bpb"]) for row in rows] == [
+        (arm, seed, bpb) for arm, by_seed in SCORES.items() for seed, bpb in by_seed.items()
+    ]
+    assert {row["claimable"] for row in rows} == {True, False}
+    last = rows[-1]
+    assert json.loads((run.path / str(last["path"])).read_text())["val_bpb"] == last["val_bpb"] == 1.25
+    assert (last["steps"], last["device"], last["trained_device"]) == (40, "cpu", "cpu")
 
 
 def test_a_moved_run_is_read_where_it_is_now(make_run: MakeRun, tmp_path: Path) -> None:
@@ -89,8 +95,39 @@ def test_what_cannot_be_read_is_named(make_run: MakeRun, tmp_path: Path) -> None
         read_run(tmp_path)
     folder = make_run(SCORES)
     folder.plan.trial(42).paths.failure.write_text("{}")
-    with pytest.raises(UserError, match=r"failure\.json"):
-        read_run(folder.path)
+    folder.plan.paths.given_up.write_text("[]")
+    folder.plan.trial(42).trunk.record.write_text("{")
+    run = read_run(folder.path)
+    assert run.complete and run.given_up is None and len(run.notes) == 3
+    told = " ".join(run.notes)
+    assert all(name in told for name in ("failure.json", "given_up.json", "trunk.json"))
+    assert run.trunks[42].steps == 40, "what the results say of the training"
+
+
+@pytest.mark.parametrize("score", ["null", '"low"', "[]", "true"])
+def test_a_result_of_wrong_types_is_open_with_the_reason(make_run: MakeRun, score: str) -> None:
+    folder = make_run(SCORES)
+    path = folder.plan.trial(42).paths.arm("adamw").result
+    path.write_text(path.read_text().replace('"val_bpb": 1.25', f'"val_bpb": {score}'))
+    run = read_run(folder.path)
+    assert list(run.arms["adamw"]) == [1337]
+    assert [one.arm for one in run.open] == ["adamw"] and "val_bpb is " in run.open[0].reason
+
+
+def test_a_failure_whose_arms_were_scored_all_the_same_is_none(make_run: MakeRun) -> None:
+    folder = make_run(SCORES)
+    folder.failure(42, ("adamw",), reason="its Ray worker died")
+    failure = folder.failure(1337, ("adamw",), reason="its Ray worker died")
+    write_record(folder.plan.trial(1337).paths.failure, replace(failure, arms=()))
+    assert read_run(folder.path).complete
+
+
+def test_arms_that_nobody_asked_for_are_not_open(make_run: MakeRun) -> None:
+    folder = make_run({"no_ttt": {1337: 1.25}, "adamw": {}}, seeds=(1337,))
+    plan = folder.plan
+    batch = replace(plan.planned[0], arms=("no_ttt",))
+    write_record(plan.paths.plan, replace(plan, planned=(batch,)), but=NOT_STORED)
+    assert read_run(folder.path).complete
 
 
 def test_reading_imports_nothing_heavy() -> None:

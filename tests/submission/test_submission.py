@@ -16,7 +16,6 @@ from click.testing import CliRunner, Result
 
 from jobs.contract.assignment import Assignment
 from jobs.contract.files import write_record
-from jobs.contract.records import read_result
 from jobs.contract.shards import file_sha256
 from platform import submit, verify
 from platform.ledger import ledger
@@ -25,6 +24,7 @@ from platform.records.record import AGREES, MISMATCH, examine
 from platform.running.experiment import prepare
 from platform.runs.audits import Audit
 from platform.runs.plan import Failure, Plan, write_failure
+from platform.runs.reading import read_result
 from platform.submission.folder import SCHEMA, flaws
 from tests.finished import finish, run_in_one_process, small_data
 

@@ -1,0 +1,234 @@
+"""What ``platform.launch`` does around a launch: from its options to experiments, and from the outcome to reports."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import RunFailed, UserError
+from ..paths import shown
+from ..program import size
+from ..program.squeeze import Form
+from ..reports import build, files, tables
+from ..reports.build import Report
+from ..runs import plan
+from ..runs.plan import RECORD_PROCESSES
+from ..runs.results import read_run
+from . import cluster, preview
+from .display import Terminal
+from .experiment import Experiment, Request, prepare
+from .launch import Outcome, launch
+from .observers import EventFile, Judge, Observer, Recorder
+from .stop import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options of the command, as they were typed."""
+
+    recipes: tuple[Path, ...]
+    seeds: str
+    scale: str | None
+    arms: str
+    end_to_end: str | None
+    squeeze: bool
+    packed: bool
+    runs: Path
+    data: Path | None
+    tokenizer: Path | None
+    cluster: str | None
+    stop_when_hopeless: str | None
+    force: bool
+    dry_run: bool
+
+    @property
+    def request(self) -> Request:
+        """How its experiments are made. Raises UserError where options exclude each other."""
+        arms = tuple(name.strip() for name in self.arms.split(",") if name.strip())
+        if arms and self.end_to_end:
+            raise UserError("--arms and --end-to-end exclude each other: an end-to-end run has one arm")
+        return Request(
+            scale=self.scale,
+            arms=arms,
+            runs=self.runs,
+            data=self.data,
+            tokenizer=self.tokenizer,
+            make_data=not self.dry_run,
+            form=Form.PACKED if self.packed else Form.SQUEEZED if self.squeeze else Form.READABLE,
+            end_to_end=self.end_to_end,
+        )
+
+
+def run(asked: Asked) -> None:
+    """Do what was asked, and print what came of it.
+
+    Raises:
+        UserError: something in the command or a recipe is wrong; nothing was started.
+        RunFailed: some trial, audit or record failed; everything that is done is kept and reported.
+    """
+    seeds, name = plan.seeds_from(asked.seeds), f"{os.getpid()}-{os.urandom(6).hex()}"
+    judge = None if asked.stop_when_hopeless is None else Judge(asked.stop_when_hopeless, _note)
+    experiments = [prepare(path, asked.request) for path in asked.recipes]
+    _refuse_twice(experiments)
+    if asked.dry_run:
+        preview.show(experiments, seeds, asked.cluster)
+        return
+    _preflight(experiments, seeds, asked)
+    for experiment in experiments:
+        for line in experiment.remarks:
+            _note(f"{experiment.name}: at scale {experiment.draft.scale}, {line}")
+        if judge is None:  # whatever an earlier launch gave up: now every seed is wanted
+            plan.write_given_up(experiment.draft.run_path, None)
+    stop = Stop(note=_note)
+    observers: list[Observer] = [*([judge] if judge else []), EventFile(name), Recorder(), Terminal()]
+    try:
+        with stop:
+            begun = time.monotonic()
+            outcome = launch(
+                experiments,
+                seeds,
+                connect=lambda cpus: _connected(asked.cluster, cpus, name, stop),
+                observers=observers,
+                force=asked.force,
+                note=_note,
+            )
+            _tell(outcome, time.monotonic() - begun)
+            reports = _report([experiment.draft.run_path for experiment in experiments])
+            failures = [*_failures(outcome, reports), *(f"  audit: {line}" for line in outcome.unaudited)]
+            failures += _record(reports)
+    except KeyboardInterrupt:
+        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
+        _note(f"  {_command()}")
+        sys.exit(128 + stop.number)
+    if failures:
+        again = "What is done is kept; the same command runs only what is missing:"
+        raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
+    _say_what_next(reports, seeds)
+
+
+def _refuse_twice(experiments: Sequence[Experiment]) -> None:
+    seen: dict[Path, Experiment] = {}
+    for experiment in experiments:
+        if other := seen.get(experiment.draft.run_path):
+            raise UserError(f"{shown(experiment.path)} and {shown(other.path)} are the same run; name it once")
+        seen[experiment.draft.run_path] = experiment
+
+
+def _preflight(experiments: Sequence[Experiment], seeds: tuple[int, ...], asked: Asked) -> None:
+    """Refuse, in seconds and before anything is written, what cannot run.
+
+    Raises:
+        UserError: data, GPUs or the cluster are missing, or the artifact cannot fit; says what to do.
+    """
+    for experiment in experiments:
+        if experiment.missing:
+            raise UserError(experiment.missing)
+    todo = [trial for experiment in experiments for trial in experiment.trials(seeds) if not trial.done]
+    if not todo:
+        return
+    if asked.cluster is not None:
+        cluster.require_closed(asked.cluster)
+    else:
+        here = cluster.this_machine()
+        # Our own cluster hands out as many CPUs as a job wants; its GPUs are those of the machine.
+        cpus = max(here.cpus, *(trial.cpus for trial in todo))
+        cluster.require_node(todo, [replace(here, cpus=cpus)])
+    for experiment in experiments if not asked.force else ():
+        if experiment.choices is not None and (measured := experiment.measured_size()):
+            size.require_fit(experiment.choices, measured)
+
+
+@contextmanager
+def _connected(address: str | None, cpus: int, name: str, stop: Stop) -> Iterator[cluster.Cluster]:
+    """The cluster at ``address``, or one of our own."""
+    with cluster.connected(address, cpus=cpus, launch=name) as found:
+        stop.listen()  # again: Ray has put its own handlers in the place of ours
+        yield found
+
+
+def _tell(outcome: Outcome, seconds: float) -> None:
+    ran = sum(one.ran for one in outcome.trials)
+    if ran:
+        _note(f"{ran} trial{'s' if ran != 1 else ''} in {int(seconds) // 60}:{int(seconds) % 60:02} min")
+    elif all(one.state == "done" for one in outcome.trials):
+        _note("all trials are done: nothing to run")
+
+
+def _report(run_paths: Sequence[Path]) -> list[Report]:
+    """Write and print the report of each run; where it cannot be written it is printed all the same."""
+    reports = []
+    for run_path in run_paths:
+        try:
+            reports.append(files.write(run_path))
+        except OSError as error:
+            _note(f"{shown(run_path)}: its report cannot be written: {error}")
+            reports.append(build.build(read_run(run_path)))
+    for report in reports:
+        tables.show(report)
+    if len(reports) > 1:
+        try:
+            tables.show_comparison([report.run for report in reports])
+        except UserError as error:
+            _note(str(error))
+    return reports
+
+
+def _record(reports: Sequence[Report]) -> Iterator[str]:
+    """Bring MLflow to what the files say, and print how to open it; what went wrong with that, if anything did."""
+    from ..tracking import tracker
+
+    try:
+        found = tracker.comparison([tracker.record(report.run.path) for report in reports])
+        print(f"compare:   {found.command or 'open'}\n           {found.link}")
+    except Exception as error:  # of MLflow, its database or its server: any kind
+        yield f"  MLflow could not be written, the results are safe in their files: {error}"
+
+
+def _failures(outcome: Outcome, reports: Sequence[Report]) -> Iterator[str]:
+    """A paragraph for each trial that is not done, or of which a score is not a number."""
+    for ended in outcome.trials:
+        trial = ended.trial
+        run = next(report.run for report in reports if report.run.path == trial.run_path)
+        failed = [
+            failure for failure in run.failures if failure.seed == trial.seed and set(failure.arms) & set(trial.arms)
+        ]
+        if not failed and ended.failure:
+            failed = [ended.failure]  # that could not be written down
+        for failure in failed:
+            yield f"  {trial.name}: {failure.where}: {failure.reason}\n    log: {shown(trial.paths.job_log)}"
+        if not failed and ended.state == "not run":
+            yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
+
+
+def _say_what_next(reports: Sequence[Report], seeds: tuple[int, ...]) -> None:
+    """The last lines."""
+    for report in reports:
+        where, found = shlex.quote(shown(report.run.path)), report.run.plan
+        print(f"report:    python -m platform.report {where}")
+        if found.end_to_end:
+            track = "" if found.gpus == RECORD_PROCESSES else " --non-record"
+            print(f"submit:    python -m platform.submit {where} --arm {found.arms[0]}{track}")
+    if left := [seed for seed in plan.SEEDS if seed not in seeds]:
+        counted = seeds == plan.SEEDS[: len(seeds)]
+        more = str(len(seeds) + 1) if counted else ",".join(map(str, (*seeds, left[0])))
+        print(f"more:      {_command(seeds=more)}")
+
+
+def _command(seeds: str | None = None) -> str:
+    """This very command, or the one for other seeds."""
+    words = sys.argv[1:]
+    if seeds is not None:
+        for at, word in enumerate(words):
+            if word == "--seeds" or word.startswith("--seeds="):
+                del words[at : at + (2 if word == "--seeds" else 1)]
+                break
+        words += ["--seeds", seeds]
+    return shlex.join(["python", "-m", "platform.launch", *words])
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,228 @@
+"""A launch as a function: experiments and seeds in, what became of each trial out.
+
+    outcome = launch(experiments, seeds, cluster=lambda cpus: connected(None, cpus=cpus, launch=name), observers=[...])
+
+What runs is written down first (plan.json), what is done already is not run again, what was interrupted continues.
+Before the first trial every arm is audited. Whoever looks on is an observer; ``Launch`` is the same with trials that
+are added while others run.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError
+from ..paths import shown
+from ..runs import plan
+from ..runs.audits import FAILED, UNAUDITED, Audit
+from ..runs.plan import Failure, Trial
+from . import audit
+from .cluster import Cluster, require_node
+from .experiment import Experiment
+from .observers import Note, Observer, Observers
+from .progress import Progress
+from .tuning import Feed, run_trials
+
+State = Literal["done", "failed", "given up", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome:
+    """What became of one trial."""
+
+    trial: Trial
+    state: State
+    failure: Failure | None  # of this launch; None where it has not failed in it
+    ran: bool  # in this launch; otherwise it was done before, or never begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a launch."""
+
+    trials: tuple[TrialOutcome, ...]
+    audits: tuple[Audit, ...]
+
+    @property
+    def unaudited(self) -> tuple[str, ...]:
+        """Of each arm whose audit came to no end: which, and why."""
+        return tuple(
+            f"{found.recipe}: {found.said(arm)}"
+            for found in self.audits
+            for arm in found.unaudited
+            if found.arms[arm].verdict.startswith(f"{FAILED}:")
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Trials that are planned and audited: what ``Launch.run`` takes."""
+
+    trials: tuple[Trial, ...]
+    audits: tuple[Audit, ...]
+
+    @property
+    def todo(self) -> list[Trial]:
+        """Those without all their results, in an order in which those that share a trunk are not side by side."""
+        return trunks_apart([trial for trial in self.trials if not trial.done])
+
+
+Connect = Callable[[int], AbstractContextManager[Cluster]]
+
+
+def launch(
+    experiments: Sequence[Experiment],
+    seeds: tuple[int, ...],
+    *,
+    connect: Connect,
+    observers: Sequence[Observer] = (),
+    force: bool = False,
+    note: Note = lambda _: None,
+) -> Outcome:
+    """Plan, audit and run every experiment with every seed.
+
+    Args:
+        connect: from the CPUs of the largest job to the cluster to run on; not called where nothing is to run.
+        observers: told of everything that happens.
+        force: train even what cannot fit the limit of bytes.
+        note: told what a person should read; lines without an end.
+
+    Raises:
+        UserError: something cannot run as it is; nothing was started.
+        RunFailed: an arm is not what its program declares, or the cluster does not start.
+    """
+    batch = prepared(experiments, seeds, force=force, note=note)
+    running = Launch(observers, note=note)
+    running.add(batch)
+    running.close()
+    return running.run(connect)
+
+
+def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force: bool, note: Note) -> Batch:
+    """Write down what will run, and audit it.
+
+    Raises:
+        UserError: a run cannot go on with what is asked for.
+        RunFailed: an arm is not what its program declares.
+    """
+    for experiment in experiments:  # all of them, before the first is written
+        plan.preview(experiment.draft, seeds, experiment.arms)
+    planned = {experiment.draft.run_path: experiment.planned(seeds) for experiment in experiments}
+    trials = tuple(
+        replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force)
+        for seed in seeds
+        for experiment in experiments
+    )
+    for run_path in planned:
+        done = [trial.done for trial in trials if trial.run_path == run_path]
+        note(f"{shown(run_path)}: {len(done)} trial{'s' if len(done) != 1 else ''}, {sum(done)} done already")
+    return Batch(trials=trials, audits=tuple(_audited(experiment, note) for experiment in experiments))
+
+
+def _audited(experiment: Experiment, note: Note) -> Audit:
+    found = audit.of_experiment(experiment)
+    audit.require_agreement(found)
+    for arm in found.unaudited:
+        note(f"{experiment.name}: {found.said(arm)}")
+        if found.arms[arm].verdict.startswith(f"{UNAUDITED}:") and experiment.choices is not None:
+            note("How it is made small can be said in the recipe, under scales: {smoke: ...}")
+    return found
+
+
+class Launch(Observer):
+    """Trials of one cluster; ``add`` may be called, from observers and other threads too, until ``close`` is."""
+
+    def __init__(self, observers: Sequence[Observer], *, note: Note) -> None:
+        self._feed = Feed()
+        self._batches: list[Batch] = []
+        self._observers = Observers(observers, note)
+        self._failures: dict[str, Failure] = {}
+        self._ran: set[str] = set()
+        self._cpus = 1
+
+    def add(self, batch: Batch) -> None:
+        """Run what is to be run of ``batch``, as soon as there is room."""
+        self._batches.append(batch)
+        todo = batch.todo
+        self._cpus = max([self._cpus, *(trial.cpus for trial in todo)])
+        if todo:
+            self._observers.planned(todo)
+        for trial in todo:
+            if _is_given_up(trial):
+                self._observers.given_up(trial)
+            else:
+                self._feed.add([trial])
+
+    def close(self) -> None:
+        """No more is added: ``run`` ends with the last trial."""
+        self._feed.close()
+
+    def run(self, connect: Connect) -> Outcome:
+        """Run what was added and what will be; returns when it is closed and the last trial has ended.
+
+        Raises:
+            UserError: no node of the cluster can hold a trial.
+            RunFailed: the cluster does not start.
+        """
+        try:
+            if not self._feed.exhausted:
+                # Ray prints what it has to say to the place that is for results.
+                with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
+                    require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
+                    run_trials(self._feed, cluster, self)
+        finally:
+            self._observers.closed()
+        return self.outcome()
+
+    def outcome(self) -> Outcome:
+        """What became of everything that was added, as far as it is known now."""
+        return Outcome(
+            trials=tuple(self._outcome_of(trial) for batch in self._batches for trial in batch.trials),
+            audits=tuple(found for batch in self._batches for found in batch.audits),
+        )
+
+    def _outcome_of(self, trial: Trial) -> TrialOutcome:
+        failure = self._failures.get(trial.key)
+        state: State = (
+            "done" if trial.done else "failed" if failure else "given up" if _is_given_up(trial) else "not run"
+        )
+        return TrialOutcome(trial=trial, state=state, failure=failure, ran=trial.key in self._ran)
+
+    # What ``run_trials`` tells; it goes on to the observers.
+
+    def started(self, trial: Trial) -> None:
+        self._ran.add(trial.key)
+        self._observers.started(trial)
+
+    def advanced(self, trial: Trial, progress: Progress) -> None:
+        self._observers.advanced(trial, progress)
+
+    def finished(self, trial: Trial) -> None:
+        self._observers.finished(trial)
+
+    def failed(self, trial: Trial, failure: Failure) -> None:
+        self._failures[trial.key] = failure
+        self._observers.failed(trial, failure)
+
+    def given_up(self, trial: Trial) -> None:
+        self._observers.given_up(trial)
+
+
+def _is_given_up(trial: Trial) -> bool:
+    try:
+        return plan.read_given_up(trial.run_path) is not None
+    except UserError:
+        return False
+
+
+def trunks_apart(trials: Sequence[Trial]) -> list[Trial]:
+    """``trials`` in an order in which those that share a trunk are not side by side: the second would only wait."""
+    seen: dict[Path, int] = {}
+    rounds = []
+    for trial in trials:
+        rounds.append(seen.get(trial.trunk_path, 0))
+        seen[trial.trunk_path] = rounds[-1] + 1
+    return [trial for _, trial in sorted(zip(rounds, trials, strict=True), key=lambda pair: pair[0])]

@@ -1,0 +1,164 @@
+"""The events of a run: what its jobs left in metrics.jsonl files, and what its launches left in ``launch.jsonl``."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs.contract.events import (
+    ArmChange,
+    EpochAdapted,
+    Event,
+    PhaseChange,
+    ScoreSoFar,
+    StepDone,
+    ValidationDone,
+)
+
+from .reading import from_data
+
+AnEvent = TypeVar("AnEvent", bound=Event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchEvent(Event):
+    """Something that a launch did with a trial."""
+
+    time: str  # UTC, ISO 8601
+    launch: str  # names the launch
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned(LaunchEvent):
+    """The launch is going to run this seed."""
+
+    kind = "planned"
+    arms: tuple[str, ...]  # that have no result yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(LaunchEvent):
+    """A worker has begun with it."""
+
+    kind = "started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseReached(LaunchEvent):
+    """Its job is in another phase."""
+
+    kind = "phase"
+    arm: str | None
+    phase: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(LaunchEvent):
+    """Every arm has its score."""
+
+    kind = "ended"
+    val_bpb: dict[str, float]  # by arm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(LaunchEvent):
+    """Some arms have none, and why."""
+
+    kind = "failed"
+    phase: str
+    arm: str | None
+    reason: str
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaveUp(LaunchEvent):
+    """It was not run, because no arm could win any more."""
+
+    kind = "gave up"
+
+
+LAUNCH_EVENTS: dict[str, type[Event]] = {
+    one.kind: one for one in (Planned, Started, PhaseReached, Ended, Failed, GaveUp)
+}
+
+
+JOB_EVENTS: dict[str, type[Event]] = {
+    one.kind: one for one in (PhaseChange, ArmChange, StepDone, ValidationDone, EpochAdapted, ScoreSoFar)
+}
+
+
+def from_line(line: str | bytes, kinds: Mapping[str, type[Event]]) -> Event | None:
+    """The event in ``line``; None where it is none of these ``kinds``, or was cut off. Fields it lacks, or that nobody
+    knows, make it none: what decides about a trial are its records, this is what people look at."""
+    try:
+        found = json.loads(line)
+        kind = kinds[found.pop("event")]
+        known = {one.name for one in fields(kind)}
+        return from_data(kind, {name: value for name, value in found.items() if name in known})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+class Reader:
+    """Reads a file of events, from its beginning or from its end, and then what is added to it, again and again."""
+
+    def __init__(self, path: Path, kinds: Mapping[str, type[Event]], *, from_end: bool = False) -> None:
+        """The file need not be there yet."""
+        self._path, self._kinds = path, kinds
+        self._offset = self._size() if from_end else 0
+        self.passed_over = 0  # complete lines that were no event
+
+    def new(self) -> Iterator[Any]:
+        """Each event of each complete line since the last call. A file that got shorter has been begun again."""
+        size = self._size()
+        if size == self._offset:
+            return
+        if size < self._offset:
+            self._offset = 0
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # being written, or cut off by a kill
+                    break
+                self._offset += len(line)
+                if (event := from_line(line, self._kinds)) is not None:
+                    yield event
+                else:
+                    self.passed_over += 1
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+
+def read(path: Path, kind: type[AnEvent]) -> Iterator[AnEvent]:
+    """The events of this kind, in order; none where there is no file."""
+    return Reader(path, {kind.kind: kind}).new()
+
+
+def own_seconds(phases: Mapping[str, float], path: Path) -> dict[str, float]:
+    """Wall seconds of each phase without those of the phases inside it, in the order in which they began.
+
+    Args:
+        phases: whole seconds of each, as a record has them.
+        path: the metrics.jsonl of that record; says which phase lies in which. Without it none does.
+    """
+    own: dict[str, float] = {}
+    around: list[str] = []
+    counted: set[tuple[str, str]] = set()  # a phase that begins again inside another is in ``phases`` once
+    for change in read(path, PhaseChange):
+        name = change.phase
+        if name in phases and change.state == "start":
+            own.setdefault(name, phases[name])
+            if around and (name, around[-1]) not in counted:
+                counted.add((name, around[-1]))
+                own[around[-1]] = max(0.0, own[around[-1]] - phases[name])
+            around.append(name)
+        elif name in around:
+            del around[around.index(name) :]
+    return {**own, **{name: seconds for name, seconds in phases.items() if name not in own}}
