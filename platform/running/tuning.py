@@ -2,6 +2,7 @@
 
 import logging
 import queue
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -180,9 +181,9 @@ def _failure_of_worker(trial: Trial, latest: Progress, error: str) -> Failure:
 
 
 def _reason(error: str) -> str:
-    """Why, in one line: of an exception its own words; of a worker that is gone that it is."""
+    """Why, in one line: of an exception its own words; of a worker that is gone, how it went."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no reason given"
-    if any("ActorDiedError" in line or "worker died" in line.lower() for line in lines) or not lines:
-        return f"its Ray worker died: {last}"
-    return f"its Ray worker could not run it: {last}"
+    if not lines or "ActorDiedError" in error or "worker process has died" in error:
+        how = re.search(r"Worker exit type: (\w+)", error)
+        return f"its Ray worker died{f' ({how[1]})' if how else ''}; its node's kernel log says whether memory ran out"
+    return f"its Ray worker could not run it: {lines[-1]}"

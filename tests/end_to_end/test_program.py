@@ -174,7 +174,8 @@ def test_what_is_counted_is_what_ran_and_ships(run: str, request: pytest.Fixture
         assert result.val_bpb == pytest.approx(
             result.val_loss_nats * corpus.val_targets / math.log(2) / corpus.val_text_bytes, rel=1e-12
         )
-        assert result.steps == 4 and result.seed == 1337 and result.world_size == (2 if run == "under_torchrun" else 1)
+        assert result.trunk.steps == 4 and result.seed == 1337
+        assert result.machine.world_size == (2 if run == "under_torchrun" else 1)
         assert result.parameters == sum(one.values.numel() for one in unpack(artifact))
 
 
@@ -295,7 +296,7 @@ def test_the_checkout_gives_what_the_one_file_gives(
 
 def test_two_processes_agree(under_torchrun: Done, first: Done) -> None:
     """On each other, on the kind of result, and nearly on a model that has seen other batches of the same text."""
-    assert under_torchrun.trunk.world_size == 2
+    assert under_torchrun.trunk.machine.world_size == 2
     for arm in ARMS:
         log = (under_torchrun.folder / "output of the job" / arm / "train.log").read_text()
         assert "after scoring, equal on all ranks" in log

@@ -18,16 +18,19 @@ import pytest
 from platform.errors import UserError
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, open_files, users_of
 from platform.running.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
+from platform.running.observers import Observer
 from platform.running.progress import Progress
-from platform.running.tuning import run_trials
+from platform.running.tuning import Feed, run_trials
 from platform.runs.plan import Failure, Trial, read_failure
 
 LAUNCH = f"cluster-{os.getpid()}"
 
 
 @dataclass
-class Seen:
-    """An observer that keeps what it is told."""
+class Seen(Observer):
+    """Keeps what it is told, and when."""
+
+    at: dict[str, float] = field(default_factory=dict)  # of the end of each
 
     said: dict[str, list[str]] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -40,9 +43,11 @@ class Seen:
 
     def finished(self, trial: Trial) -> None:
         self.said[trial.name].append("finished")
+        self.at[trial.name] = time.monotonic()
 
     def failed(self, trial: Trial, failure: Failure) -> None:
         self.said[trial.name].append("failed")
+        self.at[trial.name] = time.monotonic()
         self.failures[trial.name] = failure
 
 
@@ -99,7 +104,9 @@ def test_trials_run_side_by_side_and_each_ends_as_its_files_say(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    run_trials([good, bad, killed], cluster, seen)
+    feed = Feed([good, bad, killed])
+    feed.close()
+    run_trials(feed, cluster, seen)
     killer.join()
     assert good.done and seen.said[good.name][0] == "started" and seen.said[good.name][-1] == "finished"
     assert any("scored" in one or "plain" in one for one in seen.said[good.name]), "progress came through Tune"
@@ -114,6 +121,65 @@ def test_trials_run_side_by_side_and_each_ends_as_its_files_say(
         time.sleep(0.05)
 
 
+def test_a_dead_worker_is_told_at_once_and_trials_are_added_while_others_run(
+    cluster: Cluster, make_trial: Callable[..., Trial]
+) -> None:
+    """A long trial; beside it one whose worker is killed; and one that is added when that is told."""
+    long, killed, added = make_trial("slow in plain"), make_trial("hang in plain", 42), make_trial(seed=2024)
+    feed = Feed([long, killed])
+
+    class Adding(Seen):
+        def advanced(self, trial: Trial, progress: Progress) -> None:
+            super().advanced(trial, progress)
+            if trial.seed == killed.seed and "plain" in str(progress) and not self.failures:
+                os.kill(int(killed.paths.lock.read_text().split()[1]), signal.SIGKILL)
+
+        def failed(self, trial: Trial, failure: Failure) -> None:
+            super().failed(trial, failure)
+            feed.add([added])
+            feed.close()
+
+    seen = Adding()
+    run_trials(feed, cluster, seen)
+    assert "its Ray worker died" in seen.failures[killed.name].reason
+    assert long.done and added.done and seen.said[added.name][-1] == "finished"
+    assert seen.at[killed.name] < seen.at[added.name], "told before the last one had even begun"
+
+
+def test_what_a_worker_cannot_begin_is_a_failure_and_the_others_go_on(
+    cluster: Cluster, make_trial: Callable[..., Trial]
+) -> None:
+    """A file lies where the folder of the trial belongs."""
+    blocked, good = replace(make_trial(seed=7), arms=("plain",)), replace(make_trial(), arms=("plain",))
+    blocked.paths.folder.touch()
+    seen, feed = Seen(), Feed([blocked, good])
+    feed.close()
+    run_trials(feed, cluster, seen)
+    assert good.done and seen.said[good.name][-1] == "finished"
+    reason = seen.failures[blocked.name].reason
+    assert "its Ray worker could not run it: " in reason and str(blocked.paths.folder) in reason
+
+
+def test_a_result_that_is_there_when_the_worker_dies_is_not_lost(
+    cluster: Cluster, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial("slow in teardown")
+    seen, feed = Seen(), Feed([trial])
+    feed.close()
+
+    def kill() -> None:
+        while not trial.done:
+            time.sleep(0.02)
+        os.kill(int(trial.paths.lock.read_text().split()[1]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run_trials(feed, cluster, seen)
+    killer.join()
+    assert seen.said[trial.name][-1] == "finished" and not seen.failures
+    assert read_failure(trial.paths.failure) is None
+
+
 def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial: Callable[..., Trial]) -> None:
     trial = replace(make_trial(), arms=("plain",))
     other = textwrap.dedent(
@@ -121,15 +187,18 @@ def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial:
         from pathlib import *
         from platform.running.cluster import connected
         from platform.runs.plan import Trial
-        from platform.running.tuning import run_trials
+        from platform.running.observers import Observer
+        from platform.running.tuning import Feed, run_trials
 
-        class Silent:
-            started = advanced = finished = lambda self, *_: None
+        class Silent(Observer):
             failed = lambda self, trial, failure: print(failure)
+
+        feed = Feed([{trial!r}])
+        feed.close()
 
         with connected({_address()!r}, cpus=2, launch="by-address") as cluster:
             print(cluster.nodes)
-            run_trials([{trial!r}], cluster, Silent())
+            run_trials(feed, cluster, Silent())
         """
     )
     checkout = Path(__file__).parents[2]

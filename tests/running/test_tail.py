@@ -1,12 +1,12 @@
-"""What a job has written since one last looked, and why its log says that it failed."""
+"""Why a job's log says that it failed, and how far its events say that it is."""
 
-import json
 from pathlib import Path
 
 import pytest
 
+from jobs.contract.events import ArmChange, EpochAdapted, PhaseChange, ScoreSoFar, StepDone, ValidationDone
 from platform.running.progress import Progress
-from platform.running.tail import Events, end_of, reason_in
+from platform.running.tail import end_of, reason_in
 
 PROGRAM = Path("/runs/some run/train_gpt.py")
 TORCHRUN = """W1120 05:57:09.729000 12524 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 12528
@@ -84,48 +84,33 @@ def test_the_end_of_a_log_is_what_the_ranks_said_last(tmp_path: Path) -> None:
     assert end_of(log, start_of(log)).splitlines() == [f"step {number}" for number in range(60, 100)]
 
 
-def test_events_come_once_each_and_only_as_whole_lines(tmp_path: Path) -> None:
-    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
-    old.write_text('{"event": "step", "step": 1}\n')
-    events = Events([old, new])
-    assert not list(events.new()), "what was there before is not news"
-    new.write_text('{"event": "step", "step": 2}\n{"event": "st')
-    assert [event["step"] for event in events.new()] == [2]
-    with new.open("a") as file:
-        file.write('ep", "step": 3}\nnot json\n[]\n\n{"event": "step", "step": 4}\n')
-    assert [event["step"] for event in events.new()] == [3, 4]
-    assert not list(events.new())
-    old.write_text('{"event": "x"}\n')
-    assert [event["event"] for event in events.new()] == ["x"], "a shorter file has been started again"
-
-
 def test_progress_in_words() -> None:
     progress, said = Progress(), list[str]()
     assert str(progress) == "starting"
     for event in (
-        {"event": "phase", "phase": "train", "state": "start"},
-        {"event": "step", "step": 120, "train_loss": 4.1239, "train_ms": 31_000.0, "step_ms": 82.4},
-        {"event": "phase", "phase": "validate", "state": "start"},
-        {"event": "phase", "phase": "validate", "state": "end"},
-        {"event": "something new", "value": 1},
-        {"event": "phase", "phase": "train", "state": "end"},
-        {"event": "arm", "arm": "sgd", "state": "start"},
-        {"event": "phase", "phase": "adapt", "state": "start"},
-        {"event": "adapt", "epoch": 2},
-        {"event": "phase", "phase": "adapt", "state": "end"},
-        {"event": "phase", "phase": "score", "state": "start"},
-        {"event": "score", "position": 12_000, "running_bpb": 2.34567},
-        {"event": "phase", "phase": "score", "state": "end"},
-        {"event": "arm", "arm": "sgd", "state": "end"},
+        PhaseChange(phase="train", state="start", seconds=0.0),
+        StepDone(step=120, train_loss=4.1239, train_ms=31_000.0, step_ms=82.4, lr_scale=1.0),
+        PhaseChange(phase="validate", state="start", seconds=1.0),
+        ValidationDone(step=120, val_loss_nats=4.0, val_bpb=2.0, train_ms=31_000.0),
+        PhaseChange(phase="validate", state="end", seconds=2.0),
+        PhaseChange(phase="train", state="end", seconds=3.0),
+        ArmChange(arm="sgd", state="start"),
+        PhaseChange(phase="adapt", state="start", seconds=0.0),
+        EpochAdapted(epoch=2, loss_nats=3.0, seconds=1.0),
+        PhaseChange(phase="adapt", state="end", seconds=1.0),
+        PhaseChange(phase="score", state="start", seconds=1.0),
+        ScoreSoFar(position=12_000, running_bpb=2.34567, seconds=2.0),
+        PhaseChange(phase="score", state="end", seconds=3.0),
+        ArmChange(arm="sgd", state="end"),
     ):
-        progress = progress.after(json.loads(json.dumps(event)))
+        progress = progress.after(event)
         said.append(str(progress))
     step = "step 120, loss 4.124, 82 ms a step, 31 s"
     assert said == [
         "train",
         f"train: {step}",
         f"validate: {step}",
-        f"train: {step}",
+        f"validate: {step}",
         f"train: {step}",
         f"trained: {step}",
         "sgd",
@@ -138,3 +123,9 @@ def test_progress_in_words() -> None:
         "sgd: scored",
     ]
     assert str(Progress(waiting="a is being run by b")) == "waiting: a is being run by b"
+
+
+def test_an_end_closes_the_phase_that_it_names_and_those_inside() -> None:
+    progress = Progress(phases=("train", "validate"))
+    assert progress.after(PhaseChange(phase="train", state="end", seconds=1.0)).phases == ()
+    assert progress.after(PhaseChange(phase="pack", state="end", seconds=1.0)).phases == ("train", "validate")

@@ -21,7 +21,7 @@ from platform import submit, verify
 from platform.ledger import ledger
 from platform.program.squeeze import Form, squeeze
 from platform.records.record import AGREES, MISMATCH, examine
-from platform.running.experiment import prepare
+from platform.running.experiment import Request, prepare
 from platform.runs.audits import Audit
 from platform.runs.plan import Failure, Plan, write_failure
 from platform.runs.reading import read_result
@@ -50,9 +50,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
     recipe.write_text(RECIPE)
     given: dict[str, Any] = {"runs": folder / "runs", "data": data, "tokenizer": tokenizer, "make_data": False}
     return {
-        "arms": finish(prepare(recipe, "smoke", **given), SEEDS),
-        "alone": finish(prepare(recipe, "smoke", **given, end_to_end=ARM, form=Form.SQUEEZED), SEEDS),
-        "packed": finish(prepare(recipe, "smoke", **given, end_to_end=ARM, form=Form.PACKED), SEEDS[:1]),
+        "arms": finish(prepare(recipe, Request(scale="smoke", **given)), SEEDS),
+        "alone": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.SQUEEZED)), SEEDS),
+        "packed": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.PACKED)), SEEDS[:1]),
     }
 
 

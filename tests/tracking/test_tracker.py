@@ -76,7 +76,10 @@ def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None
                 assert run.data.metrics[name] == result[name], name
             assert run.info.status == "FINISHED"
             assert run.data.tags["mlflow.parentRunId"] == recorded.parent_id
-            assert run.data.params["seed"] == str(seed) and run.data.params["trunk_sha256"] == result["trunk_sha256"]
+            assert (
+                run.data.params["seed"] == str(seed)
+                and run.data.params["trunk_sha256"] == result["trunk"]["trunk_sha256"]
+            )
     parent = runs["leaky_cosine (laptop)"]
     assert parent.info.status == "FINISHED" and parent.data.tags["mlflow.note.content"] == QUESTION
     for arm in made.arms:
