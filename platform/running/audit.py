@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ..errors import RunFailed, UserError
 from ..paths import ROOT
+from ..processes.environment import kept
 from ..program import entry, recipe
 from ..program.choices import Choices
 from ..program.inline import inline
 from ..runs import audits
 from ..runs.audits import Audit
 from ..runs.paths import RunPaths
-from .environment import kept
 
 SMALL_SCALE = "smoke"  # of the model
 MAIN = "jobs.audit.command:audit"
