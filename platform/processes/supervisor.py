@@ -215,14 +215,16 @@ class _Stop:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # Ray blocks SIGINT for all it starts; the job is told too
 
     def wait(self, seconds: float) -> None:
         """Wait for a reason, at most ``seconds``."""
         readable, _, _ = select.select([0], [], [], seconds)
         if readable and not os.read(0, 4096):
-            self.reason = self.reason or "the trial told it to stop or went away"
+            self.reason = self.reason or "who wanted it told it to stop or went away"
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.reason = self.reason or f"the guard got {signal.Signals(number).name}"

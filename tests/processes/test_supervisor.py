@@ -139,6 +139,25 @@ def test_when_the_guard_itself_is_killed_the_sweep_finds_the_job(tmp_path: Path,
     assert not marked(MARKER, marker)
 
 
+@pytest.mark.parametrize("to", ["the guard", "the job"])
+def test_sigint_is_heeded_though_it_was_blocked_where_the_guard_was_started(
+    tmp_path: Path, marker: str, to: str
+) -> None:
+    """As in a Ray worker: a process that is started inherits what is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        guard = Guard(order(tmp_path, marker, OBEDIENT, grace_seconds=30))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    wait_until(working(tmp_path, 1))
+    (pid,) = marked(GUARD_MARKER if to == "the guard" else MARKER, marker)
+    os.kill(pid, signal.SIGINT)
+    report = guard.wait(30)
+    assert report is not None
+    assert report.stopped_by == ("the guard got SIGINT" if to == "the guard" else None)
+    assert report.status == (-signal.SIGTERM if to == "the guard" else -signal.SIGINT)
+
+
 def test_a_held_file_stays_locked_as_long_as_the_job_lives(tmp_path: Path, marker: str) -> None:
     def free() -> bool:
         return subprocess.run(["flock", "--nonblock", str(tmp_path / "lock"), "true"], check=False).returncode == 0
