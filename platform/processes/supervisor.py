@@ -65,11 +65,11 @@ class Guard:
 
     def __init__(self, order: Order, *, held: Sequence[int] = ()) -> None:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
-        self._marker, self._grace_seconds = order.environment[MARKER], order.grace_seconds
+        self._order = order
         self._report: ExitReport | None = None
         with Path(order.log).open("ab") as log:
             self._orders, self._answers = _started(
-                asdict(order), marker={GUARD_MARKER: self._marker}, held=held, stderr=log.fileno()
+                asdict(order), marker={GUARD_MARKER: order.environment[MARKER]}, held=held, stderr=log.fileno()
             )
 
     def wait(self, seconds: float) -> ExitReport | None:
@@ -79,7 +79,8 @@ class Guard:
             if answer.endswith(b"\n"):
                 self._report = ExitReport(**json.loads(answer))
             else:
-                left_behind = sweep(self._marker, self._grace_seconds)
+                left_behind = sweep(self._order.environment[MARKER], self._order.grace_seconds)
+                shutil.rmtree(self._order.scratch, ignore_errors=True)
                 self._report = ExitReport(
                     status=-signal.SIGKILL, stopped_by="its guard died", left_behind=left_behind, killed=0
                 )
