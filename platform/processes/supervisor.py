@@ -45,8 +45,10 @@ class Order:
     command: list[str]
     environment: dict[str, str]
     folder: str  # the job's working directory
-    log: str  # both outputs of the job, appended
+    log: str  # what the job and the guard say, appended
     scratch: str  # removed when all is over
+    stdout: int | None = None  # for this output of the job in place of the log: a file that is open here
+    stderr: int | None = None
     grace_seconds: float = GRACE_SECONDS
 
 
@@ -67,9 +69,13 @@ class Guard:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
         self._order = order
         self._report: ExitReport | None = None
+        outputs = [output for output in (order.stdout, order.stderr) if output is not None]
         with Path(order.log).open("ab") as log:
             self._orders, self._answers = _started(
-                asdict(order), marker={GUARD_MARKER: order.environment[MARKER]}, held=held, stderr=log.fileno()
+                asdict(order),
+                marker={GUARD_MARKER: order.environment[MARKER]},
+                held=[*held, *outputs],
+                stderr=log.fileno(),
             )
 
     def wait(self, seconds: float) -> ExitReport | None:
@@ -134,39 +140,38 @@ def guard(order: Order) -> ExitReport:
     if LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with Path(order.log).open("ab", buffering=0) as log:
-        job = subprocess.Popen(  # where this fails, the traceback goes to the log and the trial finds no answer
-            order.command,
-            env=order.environment,
-            cwd=order.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # This process has one thread, so running Python between fork and exec is safe.
-            preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)) if LINUX else None,
-        )
-        seen: set[int] = set()  # of use where there is no subreaper: who was below us before being orphaned
-        while stop.reason is None and _reaped(job) is None:
-            stop.wait(_POLL_SECONDS)
-            if not LINUX:
-                seen |= _descendants()
-        left_behind = set() if stop.reason else _descendants() | (seen & _parents().keys())
+    job = subprocess.Popen(  # where this fails, the traceback goes to the log and nobody gets an answer
+        order.command,
+        env=order.environment,
+        cwd=order.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=2 if order.stdout is None else order.stdout,  # our own standard error is the log
+        stderr=order.stderr,
+        start_new_session=True,
+        # This process has one thread, so running Python between fork and exec is safe.
+        preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)) if LINUX else None,
+    )
+    seen: set[int] = set()  # of use where there is no subreaper: who was below us before being orphaned
+    while stop.reason is None and _reaped(job) is None:
+        stop.wait(_POLL_SECONDS)
+        if not LINUX:
+            seen |= _descendants()
+    left_behind = set() if stop.reason else _descendants() | (seen & _parents().keys())
 
-        def living() -> set[int]:
-            _reaped(job)
-            return _descendants() | (seen & _parents().keys())
+    def living() -> set[int]:
+        _reaped(job)
+        return _descendants() | (seen & _parents().keys())
 
-        killed = _end(living, order.grace_seconds)
-        try:
-            status = job.wait(UNKILLABLE_SECONDS)
-        except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
-            status = -signal.SIGKILL
-        report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
-        if stop.reason:
-            log.write(f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
-        elif left_behind:
-            log.write(f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
+    killed = _end(living, order.grace_seconds)
+    try:
+        status = job.wait(UNKILLABLE_SECONDS)
+    except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
+        status = -signal.SIGKILL
+    report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
+    if stop.reason:
+        os.write(2, f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
+    elif left_behind:
+        os.write(2, f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
     shutil.rmtree(order.scratch, ignore_errors=True)
     return report
 
