@@ -31,6 +31,7 @@ MARKER = "FAIRWAY_JOB"  # environment variable of every process of a job: <launc
 GUARD_MARKER = "FAIRWAY_GUARD"  # the same for its guard, which a sweep must leave alone
 GRACE_SECONDS = 5.0
 RAY_SECONDS = 5.0  # for a cluster of ours to end by itself, once its driver has
+NOT_STARTED = 127  # the status of a command that is not there, as shells have it
 UNKILLABLE_SECONDS = 60.0  # a process inside a dead file system or driver does not heed even SIGKILL
 LINUX = sys.platform == "linux"
 
@@ -140,17 +141,21 @@ def guard(order: Order) -> ExitReport:
     if LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    job = subprocess.Popen(  # where this fails, the traceback goes to the log and nobody gets an answer
-        order.command,
-        env=order.environment,
-        cwd=order.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=2 if order.stdout is None else order.stdout,  # our own standard error is the log
-        stderr=order.stderr,
-        start_new_session=True,
-        # This process has one thread, so running Python between fork and exec is safe.
-        preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)) if LINUX else None,
-    )
+    try:
+        job = subprocess.Popen(
+            order.command,
+            env=order.environment,
+            cwd=order.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=2 if order.stdout is None else order.stdout,  # our own standard error is the log
+            stderr=order.stderr,
+            start_new_session=True,
+            # This process has one thread, so running Python between fork and exec is safe.
+            preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)) if LINUX else None,
+        )
+    except OSError as error:
+        shutil.rmtree(order.scratch, ignore_errors=True)
+        return ExitReport(status=NOT_STARTED, stopped_by=f"it cannot be started: {error}", left_behind=0, killed=0)
     seen: set[int] = set()  # of use where there is no subreaper: who was below us before being orphaned
     while stop.reason is None and _reaped(job) is None:
         stop.wait(_POLL_SECONDS)
@@ -168,10 +173,11 @@ def guard(order: Order) -> ExitReport:
     except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
         status = -signal.SIGKILL
     report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
-    if stop.reason:
-        os.write(2, f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
-    elif left_behind:
-        os.write(2, f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
+    with contextlib.suppress(OSError):  # a full disk must not cost the report
+        if stop.reason:
+            os.write(2, f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
+        elif left_behind:
+            os.write(2, f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
     shutil.rmtree(order.scratch, ignore_errors=True)
     return report
 

@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,21 @@ def test_a_job_that_ends_by_itself_is_reported_with_its_status_and_its_output(tm
 def test_a_job_ended_by_a_signal_says_which(tmp_path: Path, marker: str) -> None:
     report = Guard(order(tmp_path, marker, "import os; os.kill(os.getpid(), 11)")).wait(60)
     assert report is not None and report.status == -signal.SIGSEGV
+
+
+def test_a_job_that_cannot_be_started_says_why(tmp_path: Path, marker: str) -> None:
+    report = Guard(replace(order(tmp_path, marker, ""), command=["/no/such program"])).wait(60)
+    assert report is not None and report.status == 127
+    assert report.stopped_by is not None and "No such file or directory: '/no/such program'" in report.stopped_by
+    assert not (tmp_path / "scratch of the job").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_does_not_cost_the_report(tmp_path: Path, marker: str) -> None:
+    lingers = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    report = Guard(replace(order(tmp_path, marker, lingers), log="/dev/full")).wait(60)
+    assert report is not None and (report.status, report.stopped_by, report.left_behind) == (0, None, 1)
+    assert not (tmp_path / "scratch of the job").exists()
 
 
 def test_what_outlives_the_job_is_ended(tmp_path: Path, marker: str) -> None:
