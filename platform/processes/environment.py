@@ -33,6 +33,7 @@ DROPPED = frozenset(
 )
 DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "PET_", "FAIRWAY_", "PYTEST_")
 DROPPED_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY")  # a job needs none, and logs travel
+BARE = ("PATH", "HOME", "LD_LIBRARY_PATH")  # without which an interpreter may not find its own libraries
 
 
 def kept(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -42,3 +43,8 @@ def kept(inherited: Mapping[str, str]) -> dict[str, str]:
         for name, value in inherited.items()
         if name not in DROPPED and not name.startswith(DROPPED_PREFIXES) and not name.upper().endswith(DROPPED_SUFFIXES)
     }
+
+
+def bare(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What a program gets that has to work on a machine where nobody has set anything for it."""
+    return {name: inherited[name] for name in BARE if name in inherited}
