@@ -125,7 +125,7 @@ def _guarded(
             Order(
                 command=list(command),
                 environment={**environment, "TMPDIR": str(scratch), MARKER: f"run/{os.getpid()}.{os.urandom(8).hex()}"},
-                folder=str(folder or scratch),
+                folder=str((folder or scratch).resolve()),  # the guard's own is /
                 log=str(log),
                 scratch=str(scratch),  # the guard removes it, who is there when we are not
                 stdout=stdout,

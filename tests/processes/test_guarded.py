@@ -71,12 +71,17 @@ def test_status_and_both_outputs(temporary: Path) -> None:
     assert not list(temporary.iterdir())
 
 
-def test_it_runs_where_it_is_told_with_what_it_is_given(temporary: Path, tmp_path: Path) -> None:
+def test_it_runs_where_it_is_told_with_what_it_is_given(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     says = "import os, sys; print(os.getcwd(), sorted(os.environ), os.environ['A'], os.environ['TMPDIR'], sep='\\n')"
     command = [sys.executable, "-c", says]
-    ended = guarded.run(command, environment={"A": "b c", "TMPDIR": "/"}, seconds=WAIT_SECONDS, folder=tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    environment = {"A": "b c", "TMPDIR": "/"}
+    ended = guarded.run(command, environment=environment, seconds=WAIT_SECONDS, folder=Path("here"))
     folder, names, value, scratch = ended.stdout.splitlines()
-    assert (folder, value) == (str(tmp_path), "b c") and Path(scratch).parent == temporary
+    assert (folder, value) == (str(tmp_path / "here"), "b c") and Path(scratch).parent == temporary
     assert {"A", "FAIRWAY_JOB", "TMPDIR"} <= set(eval(names)) <= {"A", "FAIRWAY_JOB", "TMPDIR", "LC_CTYPE"}
 
 
