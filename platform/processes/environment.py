@@ -32,7 +32,11 @@ DROPPED = frozenset(
     }
 )
 DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "PET_", "FAIRWAY_", "PYTEST_")
-DROPPED_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY")  # a job needs none, and logs travel
+# Secrets: a job needs none, and logs travel.
+DROPPED_SUFFIXES = (
+    *("TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "_PWD", "_KEY"),
+    *("CREDENTIALS", "AUTH_CONFIG", "DATABASE_URL"),
+)
 BARE = ("PATH", "HOME", "LD_LIBRARY_PATH")  # without which an interpreter may not find its own libraries
 
 
