@@ -1,15 +1,15 @@
-"""The guard of one job: starts it, and sees to it that nothing of it outlives it or the trial that wanted it.
+"""The guard of one job: starts it, and sees to it that nothing of it outlives it or who wanted it: a trial, a command.
 
 A file of its own process (``python -I supervisor.py``, standard library only), because everything else dies too early:
 torchrun gives each rank its own session, where a kill of the process group does not reach it, and a Ray worker is
-killed without a chance to clean up. The trial writes one line of JSON, an ``Order``, to the guard's standard input and
-keeps it open; the guard answers with one line, an ``ExitReport``, when all is over.
+killed without a chance to clean up. Who wants a job writes one line of JSON, an ``Order``, to the guard's standard
+input and keeps it open; the guard answers with one line, an ``ExitReport``, when all is over.
 
-What ends a job: its own end, the end of the trial (the pipe closes, whoever killed it), a signal to the guard. In each
-case every descendant gets SIGTERM, a grace, then SIGKILL. Descendants are found because the guard is their subreaper:
-on Linux even a daemon that forked twice becomes its child. Should the guard itself be killed, torchrun gets SIGTERM by
-PR_SET_PDEATHSIG, and the trial ends what is left by ``sweep``: the processes that carry the job's marker in their
-environment. Elsewhere (macOS) the tree is read from ``ps`` and process groups have to do.
+What ends a job: its own end, the end of who wanted it (the pipe closes, whoever killed that), a signal to the guard. In
+each case every descendant gets SIGTERM, a grace, then SIGKILL. Descendants are found because the guard is their
+subreaper: on Linux even a daemon that forked twice becomes its child. Should the guard itself be killed, the job gets
+SIGTERM by PR_SET_PDEATHSIG, and who wanted it ends what is left by ``sweep``: the processes that carry the job's marker
+in their environment. Elsewhere (macOS) the tree is read from ``ps`` and process groups have to do.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class ExitReport:
 
 
 class Guard:
-    """A job under guard, as the trial sees it. The job does not outlive this object, nor its process."""
+    """A job under guard, as who wanted it sees it. The job does not outlive this object, nor its process."""
 
     def __init__(self, order: Order, *, held: Sequence[int] = ()) -> None:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
@@ -335,7 +335,7 @@ def _line_from_standard_input() -> bytes:
     while not line.endswith(b"\n"):  # byte by byte: nothing behind the line may be swallowed, its end is the stop sign
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("this is started by platform/running/, not by hand")
+            sys.exit("this is started by platform/processes/ and platform/running/, not by hand")
         line += byte
     return line
 
