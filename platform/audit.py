@@ -34,7 +34,8 @@ DEFAULT_SCALE = "laptop"  # of the evaluation and the arms
 @explained()
 def main(recipe_path: Path, arms: tuple[str, ...], scale: str, as_json: bool) -> None:
     choices = audit.audited_choices(recipe_path, scale)
-    found = audit.run(audit.audit_program(choices), tuple(recipe.with_arms(choices, arms).arms) if arms else ())
+    asked = recipe.with_arms(choices, arms) if arms else choices
+    found = audit.run(audit.audit_program(choices), tuple(asked.arms))
     if as_json:
         print(json.dumps(to_data(found), indent=2))
     else:

@@ -1,15 +1,15 @@
-"""The guard of one job: starts it, and sees to it that nothing of it outlives it or the trial that wanted it.
+"""The guard of one job: starts it, and sees to it that nothing of it outlives it or who wanted it: a trial, a command.
 
 A file of its own process (``python -I supervisor.py``, standard library only), because everything else dies too early:
 torchrun gives each rank its own session, where a kill of the process group does not reach it, and a Ray worker is
-killed without a chance to clean up. The trial writes one line of JSON, an ``Order``, to the guard's standard input and
-keeps it open; the guard answers with one line, an ``ExitReport``, when all is over.
+killed without a chance to clean up. Who wants a job writes one line of JSON, an ``Order``, to the guard's standard
+input and keeps it open; the guard answers with one line, an ``ExitReport``, when all is over.
 
-What ends a job: its own end, the end of the trial (the pipe closes, whoever killed it), a signal to the guard. In each
-case every descendant gets SIGTERM, a grace, then SIGKILL. Descendants are found because the guard is their subreaper:
-on Linux even a daemon that forked twice becomes its child. Should the guard itself be killed, torchrun gets SIGTERM by
-PR_SET_PDEATHSIG, and the trial ends what is left by ``sweep``: the processes that carry the job's marker in their
-environment. Elsewhere (macOS) the tree is read from ``ps`` and process groups have to do.
+What ends a job: its own end, the end of who wanted it (the pipe closes, whoever killed that), a signal to the guard. In
+each case every descendant gets SIGTERM, a grace, then SIGKILL. Descendants are found because the guard is their
+subreaper: on Linux even a daemon that forked twice becomes its child. Should the guard itself be killed, the job gets
+SIGTERM by PR_SET_PDEATHSIG, and who wanted it ends what is left by ``sweep``: the processes that carry the job's marker
+in their environment. Elsewhere (macOS) the tree is read from ``ps`` and process groups have to do.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ MARKER = "FAIRWAY_JOB"  # environment variable of every process of a job: <launc
 GUARD_MARKER = "FAIRWAY_GUARD"  # the same for its guard, which a sweep must leave alone
 GRACE_SECONDS = 5.0
 RAY_SECONDS = 5.0  # for a cluster of ours to end by itself, once its driver has
+NOT_STARTED = 127  # the status of a command that is not there, as shells have it
 UNKILLABLE_SECONDS = 60.0  # a process inside a dead file system or driver does not heed even SIGKILL
 LINUX = sys.platform == "linux"
 
@@ -45,8 +46,10 @@ class Order:
     command: list[str]
     environment: dict[str, str]
     folder: str  # the job's working directory
-    log: str  # both outputs of the job, appended
+    log: str  # what the job and the guard say, appended
     scratch: str  # removed when all is over
+    stdout: int | None = None  # for this output of the job in place of the log: a file that is open here
+    stderr: int | None = None
     grace_seconds: float = GRACE_SECONDS
 
 
@@ -61,15 +64,19 @@ class ExitReport:
 
 
 class Guard:
-    """A job under guard, as the trial sees it. The job does not outlive this object, nor its process."""
+    """A job under guard, as who wanted it sees it. The job does not outlive this object, nor its process."""
 
     def __init__(self, order: Order, *, held: Sequence[int] = ()) -> None:
         """Start it. The files ``held`` stay open, and thereby locked, until nothing of the job is left."""
-        self._marker, self._grace_seconds = order.environment[MARKER], order.grace_seconds
+        self._order = order
         self._report: ExitReport | None = None
+        outputs = [output for output in (order.stdout, order.stderr) if output is not None]
         with Path(order.log).open("ab") as log:
             self._orders, self._answers = _started(
-                asdict(order), marker={GUARD_MARKER: self._marker}, held=held, stderr=log.fileno()
+                asdict(order),
+                marker={GUARD_MARKER: order.environment[MARKER]},
+                held=[*held, *outputs],
+                stderr=log.fileno(),
             )
 
     def wait(self, seconds: float) -> ExitReport | None:
@@ -79,7 +86,8 @@ class Guard:
             if answer.endswith(b"\n"):
                 self._report = ExitReport(**json.loads(answer))
             else:
-                left_behind = sweep(self._marker, self._grace_seconds)
+                left_behind = sweep(self._order.environment[MARKER], self._order.grace_seconds)
+                shutil.rmtree(self._order.scratch, ignore_errors=True)
                 self._report = ExitReport(
                     status=-signal.SIGKILL, stopped_by="its guard died", left_behind=left_behind, killed=0
                 )
@@ -133,39 +141,43 @@ def guard(order: Order) -> ExitReport:
     if LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with Path(order.log).open("ab", buffering=0) as log:
-        job = subprocess.Popen(  # where this fails, the traceback goes to the log and the trial finds no answer
+    try:
+        job = subprocess.Popen(
             order.command,
             env=order.environment,
             cwd=order.folder,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=2 if order.stdout is None else order.stdout,  # our own standard error is the log
+            stderr=order.stderr,
             start_new_session=True,
             # This process has one thread, so running Python between fork and exec is safe.
             preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)) if LINUX else None,
         )
-        seen: set[int] = set()  # of use where there is no subreaper: who was below us before being orphaned
-        while stop.reason is None and _reaped(job) is None:
-            stop.wait(_POLL_SECONDS)
-            if not LINUX:
-                seen |= _descendants()
-        left_behind = set() if stop.reason else _descendants() | (seen & _parents().keys())
+    except OSError as error:
+        shutil.rmtree(order.scratch, ignore_errors=True)
+        return ExitReport(status=NOT_STARTED, stopped_by=f"it cannot be started: {error}", left_behind=0, killed=0)
+    seen: set[int] = set()  # of use where there is no subreaper: who was below us before being orphaned
+    while stop.reason is None and _reaped(job) is None:
+        stop.wait(_POLL_SECONDS)
+        if not LINUX:
+            seen |= _descendants()
+    left_behind = set() if stop.reason else _descendants() | (seen & _parents().keys())
 
-        def living() -> set[int]:
-            _reaped(job)
-            return _descendants() | (seen & _parents().keys())
+    def living() -> set[int]:
+        _reaped(job)
+        return _descendants() | (seen & _parents().keys())
 
-        killed = _end(living, order.grace_seconds)
-        try:
-            status = job.wait(UNKILLABLE_SECONDS)
-        except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
-            status = -signal.SIGKILL
-        report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
+    killed = _end(living, order.grace_seconds)
+    try:
+        status = job.wait(UNKILLABLE_SECONDS)
+    except subprocess.TimeoutExpired:  # the kernel does not let go of it; nothing more can be done here
+        status = -signal.SIGKILL
+    report = ExitReport(status=status, stopped_by=stop.reason, left_behind=len(left_behind), killed=killed)
+    with contextlib.suppress(OSError):  # a full disk must not cost the report
         if stop.reason:
-            log.write(f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
+            os.write(2, f"\n[guard] ended: {stop.reason}; {killed} of its processes did not heed SIGTERM\n".encode())
         elif left_behind:
-            log.write(f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
+            os.write(2, f"\n[guard] {len(left_behind)} processes outlived the job and were ended\n".encode())
     shutil.rmtree(order.scratch, ignore_errors=True)
     return report
 
@@ -215,14 +227,16 @@ class _Stop:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # Ray blocks SIGINT for all it starts; the job is told too
 
     def wait(self, seconds: float) -> None:
         """Wait for a reason, at most ``seconds``."""
         readable, _, _ = select.select([0], [], [], seconds)
         if readable and not os.read(0, 4096):
-            self.reason = self.reason or "the trial told it to stop or went away"
+            self.reason = self.reason or "who wanted it told it to stop or went away"
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.reason = self.reason or f"the guard got {signal.Signals(number).name}"
@@ -321,7 +335,7 @@ def _line_from_standard_input() -> bytes:
     while not line.endswith(b"\n"):  # byte by byte: nothing behind the line may be swallowed, its end is the stop sign
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("this is started by platform/running/, not by hand")
+            sys.exit("this is started by platform/processes/ and platform/running/, not by hand")
         line += byte
     return line
 

@@ -13,16 +13,16 @@ process); the count is kept by the program's hash. The bytes are an estimate fro
 
 import hashlib
 import json
-import subprocess
+import os
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 
 from ..errors import UserError
 from ..paths import DATA
+from ..processes import guarded
+from ..processes.environment import kept
 from . import entry
 from .choices import Choices
 from .inline import inline
@@ -118,32 +118,26 @@ def _training_bytes(counted: dict, processes: int) -> float:
 def _counted(choices: Choices) -> dict:
     """What ``jobs.size`` prints for the recipe; kept in data/sizes/ by the hash of the program that printed it."""
     text = inline(entry.entry_program(choices, main="jobs.size:print_size"), choices.catalog.root)
-    kept = DATA / "sizes" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "size.py"
-        program.write_text(text)
-        try:
-            ran = subprocess.run(
-                [sys.executable, "-P", str(program)],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=folder,
-                timeout=COUNT_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise UserError(
-                f"{choices.name}: its model was not built within {COUNT_SECONDS} s, even without weights: too large"
-            ) from None
-    if ran.returncode != 0:
+    counts = DATA / "sizes" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if counts.exists():
+        return json.loads(counts.read_text())
+    ran = guarded.run(
+        [sys.executable, "-P", "size.py"],
+        environment=kept(os.environ),
+        seconds=COUNT_SECONDS,
+        files={"size.py": text},
+    )
+    if ran.timed_out:
+        raise UserError(
+            f"{choices.name}: its model was not built within {COUNT_SECONDS} s, even without weights: too large"
+        )
+    if ran.status != 0:
         lines = ran.stderr.strip().splitlines() or ["no reason given"]
         raise UserError(
-            f"{choices.name}: its model cannot be built: {lines[-1] if ran.returncode == 1 else ran.stderr.strip()}"
+            f"{choices.name}: its model cannot be built: {lines[-1] if ran.status == 1 else ran.stderr.strip()}"
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(".part")
+    counts.parent.mkdir(parents=True, exist_ok=True)
+    part = counts.with_suffix(".part")
     part.write_text(ran.stdout)
-    part.replace(kept)
+    part.replace(counts)
     return json.loads(ran.stdout)

@@ -3,12 +3,8 @@
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +12,24 @@ from jobs.contract.files import write_record
 
 from ..errors import RunFailed, UserError
 from ..paths import ROOT
+from ..processes import guarded
+from ..processes.environment import kept
 from ..program import entry, recipe
 from ..program.choices import Choices
 from ..program.inline import inline
 from ..runs import audits
 from ..runs.audits import FAILED, UNAUDITED, ArmAudit, Audit
 from ..runs.reading import from_data
-from .environment import kept
 from .experiment import Experiment
 
 SMALL_SCALE = "smoke"  # of the model
 MAIN = "jobs.audit.command:audit"
 PROGRESS = "audited "  # how the program's lines of progress begin
 ERROR_LINES = 12  # of a program that crashed
+# On two shared cores an arm takes 3 to 6 s, and all else, torch and the toy's packing, up to 17 s. These limits tell a
+# slow machine from an arm that loops for ever: without them it would hold the launch before the first trial.
+START_SECONDS = 300.0
+ARM_SECONDS = 180.0
 
 
 def audited_choices(path: Path, scale: str, root: Path = ROOT) -> Choices:
@@ -47,56 +48,52 @@ def audit_program(choices: Choices) -> str:
     return inline(entry.entry_program(choices, main=MAIN), choices.catalog.root)
 
 
-def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
+def run(program: str, arms: tuple[str, ...] = (), *, seconds: float | None = None) -> Audit:
     """Run an audit program for ``arms``, or all; its progress goes to standard error.
+
+    Args:
+        seconds: it may take; None: what as many arms may take, one where they are not named.
 
     Raises:
         UserError: the program refuses the recipe, or has no such arm.
-        RunFailed: it crashed.
+        RunFailed: it crashed, or came to no end.
     """
-    with tempfile.TemporaryDirectory(prefix="fairway-audit-") as folder:
-        file = Path(folder) / "audit.py"
-        file.write_text(program)
-        environment = {
+    seconds = START_SECONDS + ARM_SECONDS * max(1, len(arms)) if seconds is None else seconds
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        if line.startswith(PROGRESS):
+            print(line, file=sys.stderr, flush=True)
+        else:
+            said.append(line)
+
+    ended = guarded.run(
+        [sys.executable, "audit.py"],
+        environment={
             **kept(os.environ),
             "ARMS": ",".join(arms),
             "CUDA_VISIBLE_DEVICES": "",  # bits are compared: on a CPU, with one thread
             "OMP_NUM_THREADS": "1",
             "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
             "PYTHONSAFEPATH": "1",
-            "TMPDIR": folder,
-        }
-        with (Path(folder) / "answer.json").open("w+") as answer:
-            command = [sys.executable, str(file)]
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdout=answer,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for this command, which ends the other
-            )
-            assert process.stderr is not None
-            said = []
-            try:
-                for line in process.stderr:
-                    if line.startswith(PROGRESS):
-                        print(line, end="", file=sys.stderr, flush=True)
-                    else:
-                        said.append(line)
-                status = process.wait()
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # the ranks that it started, too
-                process.wait()
-            if status == 0:
-                print("".join(said), end="", file=sys.stderr)  # what an arm that failed had to say
-                answer.seek(0)
-                return from_data(Audit, {**json.load(answer), "program_sha256": _sha256(program)})
-    if status == 2:
+        },
+        seconds=seconds,
+        files={"audit.py": program},
+        tell=tell,
+    )
+    last = "\n".join(said[-ERROR_LINES:])
+    if ended.timed_out:
+        raise RunFailed(
+            f"the audit did not come to an end within {seconds:g} s and was ended: an arm that was not audited by "
+            f"then loops for ever, or is far too slow\n{last}".rstrip()
+        )
+    if ended.status == 2:
         raise UserError("".join(said[-1:]).strip() or "the audit refuses the recipe")
-    raise RunFailed(f"the audit ended with status {status}:\n{''.join(said[-ERROR_LINES:])}".rstrip())
+    if ended.status != 0:
+        raise RunFailed(f"the audit ended with status {ended.status}:\n{last}".rstrip())
+    for line in said:  # what an arm that failed had to say
+        print(line, file=sys.stderr)
+    return from_data(Audit, {**json.loads(ended.stdout), "program_sha256": _sha256(program)})
 
 
 def of_experiment(experiment: Experiment) -> Audit:

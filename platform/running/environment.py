@@ -6,48 +6,8 @@ from pathlib import Path
 
 from jobs.contract.assignment import Assignment
 
+from ..processes.environment import kept
 from ..runs.plan import Trial
-
-DROPPED = frozenset(
-    {
-        # Its own assignment: a MAX_WALLCLOCK_SECONDS left in somebody's shell would change the experiment.
-        *(
-            "SEED",
-            "DATA_PATH",
-            "TOKENIZER_PATH",
-            "OUTPUT_PATH",
-            "TRUNK_PATH",
-            "ARMS",
-            "MAX_WALLCLOCK_SECONDS",
-            "FORCE",
-            "RUN_ID",
-        ),
-        # Our import path: a job sees the standard library's `platform`.
-        *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS", "LD_PRELOAD"),
-        # Another launcher's, where the launch itself was started by one.
-        *(
-            "RANK",
-            "LOCAL_RANK",
-            "WORLD_SIZE",
-            "LOCAL_WORLD_SIZE",
-            "GROUP_RANK",
-            "ROLE_RANK",
-            "MASTER_ADDR",
-            "MASTER_PORT",
-        ),
-    }
-)
-DROPPED_PREFIXES = ("MLFLOW_", "RAY_", "TUNE_", "TORCHELASTIC_", "PET_", "FAIRWAY_", "PYTEST_")
-DROPPED_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY")  # a job needs none, and logs travel
-
-
-def kept(inherited: Mapping[str, str]) -> dict[str, str]:
-    """What a program gets of the environment of its machine."""
-    return {
-        name: value
-        for name, value in inherited.items()
-        if name not in DROPPED and not name.startswith(DROPPED_PREFIXES) and not name.upper().endswith(DROPPED_SUFFIXES)
-    }
 
 
 def job_environment(

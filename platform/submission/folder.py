@@ -6,7 +6,6 @@ knows nothing of us finds every number in its logs, and its program starts in a 
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from ..ledger import ledger
 from ..ledger.derivation import Expression, LedgerError
 from ..ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from ..paths import shown
+from ..processes import guarded
+from ..processes.environment import bare
 from ..records.record import AGREES, examine
 from ..records.to_beat import ToBeat
 from ..reports import build, figures
@@ -218,16 +219,17 @@ def _comparison(draft: Draft, measured: Measured, against: ToBeat) -> dict[str, 
 def _does_not_start(folder: Path) -> str | None:
     """Why the program does not get as far as looking for its data, alone in its folder; None where it does."""
     nowhere = "no_data_on_purpose"
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
-    environment = {**kept, "DATA_PATH": nowhere, "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **bare(os.environ),
+        "DATA_PATH": nowhere,
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = [sys.executable, "-P", PROGRAM_FILE]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=START_SECONDS
-        )
-    except subprocess.TimeoutExpired:
+    done = guarded.run(command, environment=environment, folder=folder, seconds=START_SECONDS)
+    if done.timed_out:
         return f"{PROGRAM_FILE} did not ask for its data within {START_SECONDS:.0f} s"
-    if done.returncode == 2 and nowhere in done.stderr:
+    if done.status == 2 and nowhere in done.stderr:
         return None
     last = (done.stderr.strip() or "no word").splitlines()[-1]
-    return f"{PROGRAM_FILE} does not start in a clean interpreter, exit status {done.returncode}: {last}"
+    return f"{PROGRAM_FILE} does not start in a clean interpreter, exit status {done.status}: {last}"

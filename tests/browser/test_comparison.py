@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from platform.processes.supervisor import MARKER, marked
 from platform.runs.paths import tracker_database
 from platform.tracking import server, tracker
 
@@ -117,20 +118,14 @@ def test_a_tracking_server_is_written_to_as_a_database_is(dashboard: Dashboard) 
 
 
 def test_ctrl_c_ends_it_and_leaves_no_process(dashboard: Dashboard) -> None:
-    children = _descendants(dashboard.process.pid)
-    assert len(children) >= 2  # the server and its worker
+    started = f"run/{dashboard.process.pid}."
+    assert len(marked(MARKER, started)) >= 2  # the server and its worker
     dashboard.process.send_signal(signal.SIGINT)
     assert dashboard.process.wait(30) == 0
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+    while marked(MARKER, started) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-
-
-def _descendants(pid: int) -> list[int]:
-    """Every process under ``pid`` now."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in map(int, found) for one in (child, *_descendants(child))]
+    assert not marked(MARKER, started)
 
 
 def test_a_server_that_is_down_is_one_message(make_run_in: Callable[..., Any], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def order(folder: Path, marker: str, program: str, grace_seconds: float = 0.5) -
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -67,7 +68,7 @@ def working(folder: Path, processes: int) -> Callable[[], bool]:
 
 def test_a_job_that_ends_by_itself_is_reported_with_its_status_and_its_output(tmp_path: Path, marker: str) -> None:
     program = "import os, sys; print(os.getcwd(), os.environ['GREETING'], len(os.environ)); sys.exit(3)"
-    report = Guard(order(tmp_path, marker, program)).wait(10)
+    report = Guard(order(tmp_path, marker, program)).wait(60)
     assert report is not None
     assert (report.status, report.stopped_by, report.left_behind, report.killed) == (3, None, 0, 0)
     assert (tmp_path / "job.log").read_text().startswith(f"{tmp_path} hello ")
@@ -75,13 +76,28 @@ def test_a_job_that_ends_by_itself_is_reported_with_its_status_and_its_output(tm
 
 
 def test_a_job_ended_by_a_signal_says_which(tmp_path: Path, marker: str) -> None:
-    report = Guard(order(tmp_path, marker, "import os; os.kill(os.getpid(), 11)")).wait(10)
+    report = Guard(order(tmp_path, marker, "import os; os.kill(os.getpid(), 11)")).wait(60)
     assert report is not None and report.status == -signal.SIGSEGV
+
+
+def test_a_job_that_cannot_be_started_says_why(tmp_path: Path, marker: str) -> None:
+    report = Guard(replace(order(tmp_path, marker, ""), command=["/no/such program"])).wait(60)
+    assert report is not None and report.status == 127
+    assert report.stopped_by is not None and "No such file or directory: '/no/such program'" in report.stopped_by
+    assert not (tmp_path / "scratch of the job").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_does_not_cost_the_report(tmp_path: Path, marker: str) -> None:
+    lingers = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    report = Guard(replace(order(tmp_path, marker, lingers), log="/dev/full")).wait(60)
+    assert report is not None and (report.status, report.stopped_by, report.left_behind) == (0, None, 1)
+    assert not (tmp_path / "scratch of the job").exists()
 
 
 def test_what_outlives_the_job_is_ended(tmp_path: Path, marker: str) -> None:
     waits = "import time\nwhile open('job.log').read().count('working') < 3: time.sleep(0.02)"
-    report = Guard(order(tmp_path, marker, TREE + waits)).wait(20)
+    report = Guard(order(tmp_path, marker, TREE + waits)).wait(60)
     assert report is not None
     assert (report.status, report.stopped_by, report.left_behind) == (0, None, TREE_PROCESSES - 1)
     assert report.killed == 2, "the two that ignore SIGTERM"
@@ -134,9 +150,29 @@ def test_when_the_guard_itself_is_killed_the_sweep_finds_the_job(tmp_path: Path,
     wait_until(working(tmp_path, 3))
     (pid,) = marked(GUARD_MARKER, marker)
     os.kill(pid, signal.SIGKILL)
-    report = guard.wait(10)
+    report = guard.wait(60)
     assert report is not None and report.stopped_by == "its guard died"
     assert not marked(MARKER, marker)
+    assert not (tmp_path / "scratch of the job").exists()
+
+
+@pytest.mark.parametrize("to", ["the guard", "the job"])
+def test_sigint_is_heeded_though_it_was_blocked_where_the_guard_was_started(
+    tmp_path: Path, marker: str, to: str
+) -> None:
+    """As in a Ray worker: a process that is started inherits what is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        guard = Guard(order(tmp_path, marker, OBEDIENT, grace_seconds=30))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    wait_until(working(tmp_path, 1))
+    (pid,) = marked(GUARD_MARKER if to == "the guard" else MARKER, marker)
+    os.kill(pid, signal.SIGINT)
+    report = guard.wait(60)
+    assert report is not None
+    assert report.stopped_by == ("the guard got SIGINT" if to == "the guard" else None)
+    assert report.status == (-signal.SIGTERM if to == "the guard" else -signal.SIGINT)
 
 
 def test_a_held_file_stays_locked_as_long_as_the_job_lives(tmp_path: Path, marker: str) -> None:

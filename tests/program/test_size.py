@@ -12,6 +12,7 @@ from jobs.techniques.quantizer.row_wise import RowWise
 from platform import corpus
 from platform.errors import UserError
 from platform.paths import RECIPES, ROOT
+from platform.processes import guarded
 from platform.program import recipe, size
 from platform.program.size import Size
 from platform.running.experiment import Request, prepare
@@ -99,7 +100,7 @@ def test_a_model_is_counted_once_for_each_program(counts_of_its_own: Path, monke
     first = estimate("naive_baseline", "laptop")
     (kept,) = counts_of_its_own.glob("*.json")
     with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("counted again"))
+        patch.setattr(guarded, "run", lambda *_, **__: pytest.fail("counted again"))
         assert estimate("naive_baseline", "laptop") == first
     kept.unlink()
     assert estimate("naive_baseline", "laptop") == first
@@ -121,3 +122,15 @@ def test_a_model_that_cannot_be_built_is_a_mistake_of_the_recipe(tmp_path: Path)
     path.write_text("question: Seven heads?\nagainst: naive_baseline\nshape: {num_heads: 7}\n")
     with pytest.raises(UserError, match=r"odd: its model cannot be built: .*head"):
         size.estimate(recipe.load(path, "eight_h100"), code_bytes=0, processes=8)
+
+
+def test_a_model_that_takes_too_long_to_build_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "COUNT_SECONDS", 0.05)
+    with pytest.raises(UserError, match=r"naive_baseline: its model was not built within 0.05 s.*: too large"):
+        estimate("naive_baseline")
+
+
+def test_the_import_path_of_the_shell_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('not this one')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert estimate("naive_baseline").parameters == 17_059_912

@@ -1,10 +1,14 @@
 """The command that audits a recipe, as a person types it, and what a launch keeps of it."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,9 @@ import pytest
 
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
+from platform.processes import guarded
+from platform.processes.guarded import Ended
+from platform.processes.supervisor import marked
 from platform.reports import build, tables
 from platform.reports.audit import show
 from platform.running import audit
@@ -174,6 +181,71 @@ def test_what_a_program_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     told = audit.run(text, ("a", "b")).arms["env"]
     assert told["ARMS"] == "a,b" and told["OMP_NUM_THREADS"] == "1" and told["CUDA_VISIBLE_DEVICES"] == ""
     assert not {"HF_TOKEN", "PYTHONPATH", "SEED", "MLFLOW_RUN_ID"} & set(told)
+
+
+# A child in a session of its own that no SIGTERM ends, as a second rank may be; "a" is audited, "b" comes to no end.
+HANGS = """
+import os, signal, subprocess, sys, time
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
+open(os.path.join(os.environ["TMPDIR"], "half done"), "w").close()
+print("b: step 1", file=sys.stderr, flush=True)
+print("audited a in 0.1 s", file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of every process that the test starts: a folder that is not there, first in PATH. TMPDIR is empty."""
+    tag = f"/nowhere/{uuid.uuid4().hex}"
+    monkeypatch.setenv("PATH", f"{tag}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield tag
+    for pid in marked("PATH", tag):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes in /proc")
+def test_an_audit_that_comes_to_no_end(tag: str, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"did not come to an end within 3 s and was ended: .* loops for ever"):
+        audit.run(HANGS, ("a", "b"), seconds=3)
+    assert not marked("PATH", tag) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arms", [(), ("a",), ("a", "b", "c")])
+def test_every_arm_has_its_time(
+    arms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, seconds: float, tell: Callable[[str], None], **__: object) -> Ended:
+        assert seconds == audit.START_SECONDS + audit.ARM_SECONDS * (len(arms) or 1)
+        for line in ("audited a in 0.1 s", "b: step 1"):
+            tell(line)
+        return Ended(status=-15, stdout="", stderr="", timed_out=True)
+
+    monkeypatch.setattr(guarded, "run", run)
+    with pytest.raises(RunFailed, match=r"within (480|840) s and was ended: .*\nb: step 1$"):
+        audit.run("", arms)
+    assert capsys.readouterr().err == "audited a in 0.1 s\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_whatever_ends_the_launch_ends_the_audit(tag: str, tmp_path: Path, number: signal.Signals) -> None:
+    """The process that runs it does nothing about the signal; nothing is left, processes or files."""
+    launch = [sys.executable, "-c", f"from platform.running import audit; audit.run({HANGS!r}, ('a', 'b'))"]
+    process = subprocess.Popen(launch, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and process.stderr.readline() == "audited a in 0.1 s\n"
+    assert len(marked("PATH", tag)) >= 3, "it, the audit and its child"
+    assert [path.name for folder in tmp_path.iterdir() for path in folder.iterdir()]
+    process.send_signal(number)
+    assert process.wait(60) == -number
+    deadline = time.monotonic() + 60
+    while marked("PATH", tag) or list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.05)
 
 
 # What a launch keeps
