@@ -171,11 +171,11 @@ class _Line:
 
     def statistics(self) -> Iterator[Figure]:
         """``Mean val_bpb: 1.1280 | Std: 0.0005. Inter-seed variance: 0.0015``."""
-        before = ""
+        before = ""  # the part before: what names another run may begin there
         for part in re.split(r"[|;]|(?<=\d)\.?,?\s+(?=[A-Z(])|,\s", self._text):
-            before, part = f"{before} {part}", part.strip()
-            if OTHER_RUNS.search(before):
+            if OTHER_RUNS.search(f"{before} {part}"):
                 return
+            before = part = part.strip()
             quantity = "loss" if re.search(r"val[ _]loss|\bnats\b", part, re.I) else "score"
             if match := _SPREAD.search(part):
                 yield self._figure("spread over seeds", _plain(match), quantity, "spread")
