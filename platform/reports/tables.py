@@ -12,6 +12,7 @@ from ..rules import claims
 from ..runs.metrics import own_seconds
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
+from ..words import counted
 from .build import ArmReport, Delta, Report
 from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
@@ -100,7 +101,7 @@ def _compared_row(recipe: str, arm: str, one: Comparison) -> tuple[str, ...]:
 
 def _title(report: Report) -> str:
     plan = report.run.plan
-    return f"{plan.recipe}, scale {plan.scale}: {_count(plan.seeds, 'seed')}, {_count(plan.arms, 'arm')}"
+    return f"{plan.recipe}, scale {plan.scale}: {counted(len(plan.seeds), 'seed')}, {counted(len(plan.arms), 'arm')}"
 
 
 def _facts(report: Report) -> list[str]:
@@ -345,10 +346,6 @@ def _sources(report: Report) -> list[str]:
         else "",
         "",
     ]
-
-
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
