@@ -8,10 +8,11 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES, ArmResult
+from jobs.contract import ArmResult
 
 from ..program import document
 from ..rules import claims
+from ..rules.challenge import limits
 from ..runs import audits
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
@@ -225,8 +226,8 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
                 "adaptation the reverse is the signature of memorised validation windows."
             )
         largest = max(one.artifact_bytes for one in results)
-        if largest > ARTIFACT_LIMIT_BYTES:
-            warnings.append(f"{arm.name}: {largest:,} bytes, {largest - ARTIFACT_LIMIT_BYTES:,} over the limit.")
+        if largest > limits().artifact_bytes:
+            warnings.append(f"{arm.name}: {largest:,} bytes, {largest - limits().artifact_bytes:,} over the limit.")
         for what in ("train_seconds", "eval_seconds"):
             limit, tolerance = claims.limit_of(claims.load(claims.CHALLENGE), what)
             longest = max(float(getattr(one, what)) for one in results)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from jobs.contract import ARTIFACT_LIMIT_BYTES, PRE_EVAL
+from jobs.contract import PRE_EVAL
 
 from ..paths import shown
 from ..rules import claims
+from ..rules.challenge import challenge, limits
 from ..runs.metrics import own_seconds
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
@@ -232,6 +233,7 @@ def _deltas(deltas: Sequence[Delta], style: Style) -> Table:
 
 def _limits(report: Report) -> Table:
     rows = []
+    most_bytes, machine = limits().artifact_bytes, challenge().machine
     for arm in report.arms:
         if not (results := list(arm.seeds.values())):
             continue
@@ -240,7 +242,7 @@ def _limits(report: Report) -> Table:
             (
                 arm.name,
                 f"{most:,}",
-                f"{ARTIFACT_LIMIT_BYTES - most:,}",
+                f"{most_bytes - most:,}",
                 f"{max(one.code_bytes for one in results):,}",
                 f"{max(one.train_seconds for one in results):.1f}",
                 f"{max(one.eval_seconds for one in results):.1f}",
@@ -252,7 +254,7 @@ def _limits(report: Report) -> Table:
         title="Bytes and seconds against their limits",
         columns=(
             "Arm",
-            f"Bytes of {ARTIFACT_LIMIT_BYTES:,}",
+            f"Bytes of {most_bytes:,}",
             "Bytes left",
             "Code bytes",
             f"Train s of {caps[0]}",
@@ -262,7 +264,8 @@ def _limits(report: Report) -> Table:
         rows=tuple(rows),
         note=(
             "The largest of the seeds. Adapting is part of the evaluation; a score-first arm adapts while it scores. "
-            "The caps in seconds are meant for 8 H100; on another machine they are printed for orientation."
+            f"The caps in seconds are meant for {machine.gpus} {machine.card}; on another machine they are printed for "
+            "orientation."
         ),
     )
 

@@ -11,18 +11,15 @@ from pathlib import Path
 from jobs.contract import SCORE_FIRST, ArmResult, TrunkRecord, file_sha256
 
 from ..errors import UserError, nearest
-from ..logs.forensics import SPLIT_BYTES
 from ..logs.log import read_log
 from ..logs.runs import Evaluation, LogRun
 from ..paths import shown
 from ..program.squeeze import is_made_of
 from ..rules import claims
+from ..rules.challenge import challenge
 from ..runs import audits, results
 from ..runs.paths import ArmPaths, RunPaths
-from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import Run
-
-RECORD_CARD = "H100"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +151,11 @@ def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
             f"not end to end: {len(apart)} of {len(seeds)} seeds were scored from a trunk that was trained before, "
             "not trained and scored by one process"
         )
+    machine, text = challenge().machine, challenge().text
     others = {
-        one.device: one for one in seeds.values() if one.world_size != RECORD_PROCESSES or RECORD_CARD not in one.device
+        one.device: one for one in seeds.values() if one.world_size != machine.gpus or machine.card not in one.device
     }
     for device, one in others.items():
         yield f"not on the challenge's machine: {one.world_size} processes on {device}, at scale {one.scale}"
-    low, high = SPLIT_BYTES
-    if other := sorted({one.scored_bytes for one in seeds.values() if not low <= one.scored_bytes <= high}):
+    if other := sorted({one.scored_bytes for one in seeds.values() if one.scored_bytes not in text}):
         yield f"not the challenge's validation text: {other[0]:,} bytes were scored"
