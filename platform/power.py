@@ -16,8 +16,9 @@ import click
 from .errors import explained
 from .options import Number
 from .reports import power
+from .rules.challenge import dataset, limits
 from .statistics.futility import SIGMA
-from .statistics.power import MINUTES, MINUTES_SOURCE, NATS_PER_BPB, USD, USD_SOURCE
+from .statistics.power import MINUTES, MINUTES_SOURCE, USD, USD_SOURCE
 
 POSITIVE = Number(min=0, min_open=True)
 
@@ -28,9 +29,11 @@ POSITIVE = Number(min=0, min_open=True)
 @click.option("--arm", help="Arm of that run.  [default: its first]")
 @click.option("--paired-sigma", type=POSITIVE, help="Std of paired gains, BPB.")
 @click.option("--gain", type=Number(), help="The true gain that you hope for, BPB.")
-@click.option("--margin-nats", type=Number(min=0), default=0.005, show_default=True, help="Per token.")
-@click.option("--nats-per-bpb", type=POSITIVE, help=f"[default: {NATS_PER_BPB}, SP1024]")
-@click.option("--alpha", type=Number(0, 0.5, min_open=True), default=0.01, show_default=True, help="One-sided.")
+@click.option("--margin-nats", type=Number(min=0), default=limits().margin_nats, show_default=True, help="Per token.")
+@click.option("--nats-per-bpb", type=POSITIVE, help=f"[default: {dataset(power.DATASET).nats_per_bpb}, SP1024]")
+@click.option(
+    "--alpha", type=Number(0, 0.5, min_open=True), default=limits().alpha, show_default=True, help="One-sided."
+)
 @click.option("--power", type=Number(0.05, 0.999), default=0.8, show_default=True, help="Chance to pass.")
 @click.option("--against-seeds", type=click.IntRange(2, 10_000), help="Seeds of the other side.  [default: as many]")
 @click.option("--gpus", type=click.IntRange(0), help="Of one seed.  [default: 8, or those of the run]")

@@ -21,7 +21,8 @@ from pathlib import Path
 from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 from ..errors import RunFailed, UserError
-from .folder import MANIFEST_FILE, Corpus, exclusive
+from ..locks import exclusive
+from .folder import MANIFEST_FILE, Corpus
 from .preflight import vocabulary
 
 REPO = "willdepueoai/parameter-golf"

@@ -9,9 +9,7 @@
 The twelve digits hash everything the corpus is made from, so a folder is never out of date and never overwritten.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import Any
 from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 from ..errors import UserError
+from ..locks import exclusive
 
 TOKENIZER_FILE, MANIFEST_FILE = "tokenizer.model", "manifest.json"
 
@@ -123,20 +122,3 @@ def staged(final: Path) -> Iterator[Path | None]:
             shutil.rmtree(staging)
             raise
         staging.rename(final)
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and hold it: another process that asks for it waits until this block ends or its process dies."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # Whoever held it before may have renamed or removed it: then what is locked here is not at its path.
-            if not folder.exists() or folder.stat().st_ino != os.fstat(handle).st_ino:
-                continue
-            yield
-            return
-        finally:
-            os.close(handle)

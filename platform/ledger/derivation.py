@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 from jobs.contract.shards import file_sha256
 
+from ..rules.challenge import limits
 from ..statistics import significance
 from ..statistics.significance import BPB, Amount, Scores
 
@@ -32,13 +32,8 @@ MOST_DEPTH = 8
 Expression = Any
 Value = float | int | str | tuple[float, ...]
 
-LIMITS: Mapping[str, float] = {
-    "artifact_bytes": ARTIFACT_LIMIT_BYTES,
-    "train_seconds": 600,
-    "eval_seconds": 600,
-    "margin_nats": 0.005,
-    "confidence_percent": 95,
-}
+LIMITS = ("artifact_bytes", "train_seconds", "eval_seconds", "margin_nats")  # of the challenge
+CONVENTIONS: Mapping[str, float] = {"confidence_percent": 95}  # of ours
 
 _ADDRESS = re.compile(r"(?P<file>[^\s:]+)(?::(?P<line>\d{1,9})(?:-(?P<last>\d{1,9}))?)?(?: (?P<key>.{1,200}))?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
@@ -134,7 +129,9 @@ def derive(expression: Expression, folder: Folder, depth: int = 0) -> Value:
     operation, *operands = expression
     match operation, operands:
         case "limit", [str(name)] if name in LIMITS:
-            return LIMITS[name]
+            return getattr(limits(), name)
+        case "limit", [str(name)] if name in CONVENTIONS:
+            return CONVENTIONS[name]
         case "bytes", [str(name)]:
             return folder.file(name).stat().st_size
         case "sha256", [str(name)]:

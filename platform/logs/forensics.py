@@ -1,26 +1,16 @@
 """What the digits of a log give away: which validation text was scored, by which evaluator, and whether it was learned.
 
 Bytes = val_loss / (ln 2 * val_bpb) * val_tokens: with eight decimals of both this is the exact number of bytes that the
-evaluator divided by.
-
-Source: byte counts derived from 29 aligned and 25 sliding results of public logs on the same validation split.
+evaluator divided by. What is known of texts and evaluators stands in ``rules/challenge.yaml``.
 """
 
 import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ..rules.challenge import challenge
 from .runs import Evaluation, LogRun
 
-SPLIT_BYTES = (151_000_000, 151_090_000)  # of the present validation split; long contexts drop its tail
-OLD_SPLIT_BYTES = (155_700_000, 155_800_000)
-SP1024_TOKENS = 62_021_632
-KNOWN_SP1024 = {
-    151_080_363: "the whole split, every token once",
-    151_079_963: "the whole split by sliding windows that score the last 64 tokens 32 times",
-    151_080_123: "sliding windows that leave out the first one",
-    151_080_169: "the whole split by sliding windows of 1,024 that score the last 64 tokens 16 times",
-}
 PRECISE_DECIMALS = 8
 
 
@@ -47,13 +37,14 @@ def scored_bytes(run: LogRun, evaluation: Evaluation) -> Bytes | None:
 
 
 def _reading(count: int, margin: int, tokens: int, evaluation: Evaluation) -> tuple[str, bool]:
-    if tokens == SP1024_TOKENS and evaluation.decimals >= PRECISE_DECIMALS:
-        for known, reading in KNOWN_SP1024.items():
-            if abs(count - known) <= margin:
-                return reading, True
-    if SPLIT_BYTES[0] <= count <= SPLIT_BYTES[1]:
+    if evaluation.decimals >= PRECISE_DECIMALS:
+        for dataset in challenge().datasets.values():
+            for known, reading in dataset.evaluators.items():
+                if tokens == dataset.val_tokens and abs(count - known) <= margin:
+                    return reading, True
+    if count in challenge().text:
         return "the present validation split", True
-    if OLD_SPLIT_BYTES[0] <= count <= OLD_SPLIT_BYTES[1]:
+    if count in challenge().older_text:
         return "the older validation split of the first baseline, not comparable with later scores", False
     return "no known validation split: another text, a part of it, or another way to count bytes", False
 

@@ -6,20 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ..rules.challenge import challenge
 from .evidence import SeedEvidence
 from .figure import Conversion, Figure, PrintedTest
 from .numbers import Printed, Status, agreement
 from .reconcile import LOSSES, SCORES, Finding
-
-# nats per BPB of the tokenizers of the field: ln 2 times bytes per token of the validation text.
-TOKENIZERS = {
-    "sp1024": 1.68846,
-    "sp1024, the older validation split": 1.69288,
-    "sp4096": 2.30103,
-    "sp8192": 2.58310,
-    "sp8192 caseops": 2.18837,
-    "bytes": math.log(2),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +96,8 @@ def _conversion(one: Conversion, ratio: float, where: str) -> Finding:
     elif _possible(one, 1.0):
         note = "BPB under the name of nats"
     else:
-        others = (name for name, other in TOKENIZERS.items() if _possible(one, other))
+        datasets = challenge().datasets.values()
+        others = (dataset.name for dataset in datasets if _possible(one, dataset.nats_per_bpb))
         used = next(others, None)
         note = f"converted with {float(abs(one.nats.value) / abs(one.bpb.value)):.4f} nats per BPB"
         note += f" ({used})" if used else ""

@@ -7,12 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from ..logs.text import safe_data
+from ..rules.challenge import limits
 from ..rules.claims import Claim, Judgement, compare
 from ..statistics.significance import Comparison, UnitError
 from .reconcile import Finding
 from .record import Examined
-
-MARGIN_NATS = 0.005  # of the README's rule, per token
 
 
 def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, against: Claim | None) -> dict[str, Any]:
@@ -126,7 +125,8 @@ def _significance(claim: Claim, against: Claim | None) -> dict[str, Any] | None:
     """The usual four tests, in nats per token; None without a record to beat."""
     if against is None or not claim.seeds or not against.seeds or claim.losses is None or claim.nats_per_bpb is None:
         return None
-    margin = {"value": MARGIN_NATS, "unit": "nats per token"}
+    margin_nats = limits().margin_nats
+    margin = {"value": margin_nats, "unit": "nats per token"}
     try:
         tests = {
             "one_sample": compare(claim, against, "one-sample t", margin),
@@ -141,11 +141,11 @@ def _significance(claim: Claim, against: Claim | None) -> dict[str, Any] | None:
         "previous": safe_data(against.name),
         "previous_n": len(against.seeds),
         "nats_per_bpb": _rounded(claim.nats_per_bpb, 6),
-        "margin_nats": MARGIN_NATS,
-        "margin_bpb": _rounded(MARGIN_NATS / claim.nats_per_bpb),
+        "margin_nats": margin_nats,
+        "margin_bpb": _rounded(margin_nats / claim.nats_per_bpb),
         "delta_nats": _rounded(gain),
         "delta_bpb": _rounded(gain / claim.nats_per_bpb),
-        "beats_by_margin_on_mean": gain >= MARGIN_NATS,
+        "beats_by_margin_on_mean": gain >= margin_nats,
     } | {name: _test(test) for name, test in tests.items()}
 
 

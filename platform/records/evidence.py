@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ..logs.runs import KINDS, Evaluation, LogRun
-
-ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say
+from ..rules.challenge import limits
 
 
 class Measured(NamedTuple):
@@ -220,10 +219,8 @@ def _rest(seed: SeedEvidence, part: str) -> list[Measured]:
 
 
 def _headroom(seed: SeedEvidence) -> list[Measured]:
-    return [
-        Measured("16,000,000 - artifact_total_bytes", ARTIFACT_LIMIT_BYTES - one.value, one.where)
-        for one in _total(seed)[:1]
-    ]
+    limit = limits().artifact_bytes
+    return [Measured(f"{limit:,} - artifact_total_bytes", limit - one.value, one.where) for one in _total(seed)[:1]]
 
 
 def _peak_memory(seed: SeedEvidence) -> list[Measured]:

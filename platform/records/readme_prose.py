@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from ..logs.grammar import parse
+from ..rules.challenge import limits
 from .figure import Figure
 from .markdown import Prose
 from .numbers import NUMBER, PRINTED_NUMBER, Printed, of_match, printed, printed_std
@@ -38,7 +39,6 @@ _LOSS = re.compile(rf"(?:\bval[ _]loss\s*[:=]\s*|(?<![\w.,#])(?={NUMBER}\s*nats\
 _SIZE = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>[KM]i?B|kB|bytes?|B)\b")
 _TRAIN_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?train", re.I)
 _EVAL_SECONDS = re.compile(rf"{PRINTED_NUMBER}\s*(?P<unit>s|sec)\s+(?:of )?(?:TTT )?eval", re.I)
-_LIMITS = {"16", "16.0", "16.00", "16000000"}  # the challenge's, in MB and bytes
 
 _SEEDS = re.compile(r"\b(?P<value>\d{1,3})[- ]seeds?\b", re.I)
 
@@ -158,8 +158,8 @@ class _Line:
                     yield self._figure("number of seeds", _plain(count), "seeds", "claim")
                 if spread := printed_std(part):
                     yield self._figure("headline std", spread, quantity, "std")
-            elif (size := _SIZE.search(part)) and size["number"].replace(",", "") not in _LIMITS:
-                yield self._figure("headline size", of_match(size, size[0].strip()), "total_bytes", "overall")
+            elif (size := _SIZE.search(part)) and not _is_the_limit(bytes_ := of_match(size, size[0].strip())):
+                yield self._figure("headline size", bytes_, "total_bytes", "overall")
             for pattern, quantity in ((_TRAIN_SECONDS, "train_time"), (_EVAL_SECONDS, "eval_time")):
                 if seconds := pattern.search(part):
                     yield self._figure(
@@ -171,11 +171,11 @@ class _Line:
 
     def statistics(self) -> Iterator[Figure]:
         """``Mean val_bpb: 1.1280 | Std: 0.0005. Inter-seed variance: 0.0015``."""
-        before = ""
+        before = ""  # the part before: what names another run may begin there
         for part in re.split(r"[|;]|(?<=\d)\.?,?\s+(?=[A-Z(])|,\s", self._text):
-            before, part = f"{before} {part}", part.strip()
-            if OTHER_RUNS.search(before):
+            if OTHER_RUNS.search(f"{before} {part}"):
                 return
+            before = part = part.strip()
             quantity = "loss" if re.search(r"val[ _]loss|\bnats\b", part, re.I) else "score"
             if match := _SPREAD.search(part):
                 yield self._figure("spread over seeds", _plain(match), quantity, "spread")
@@ -265,6 +265,11 @@ class _Line:
                     label=label,
                     loose=self._loose or (self._block.code and seed is None),
                 )
+
+
+def _is_the_limit(size: Printed) -> bool:
+    """The challenge's, in bytes or in megabytes of either kind."""
+    return size.value in (limits().artifact_bytes, limits().artifact_bytes / Decimal(10**6))
 
 
 def _plain(match: re.Match[str]) -> Printed:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from ..rules.challenge import limits
 from .evidence import Measured, SeedEvidence
 from .figure import Figure
 from .numbers import Printed, Status, agreement
@@ -13,8 +14,6 @@ from .quantities import BYTES, COUNTED, DIMENSIONS, TIME
 
 SCORES = ("score", "ttt", "sliding", "either", "any_bpb")
 LOSSES = ("loss", "any_loss")
-
-LIMIT_MS = 600_000  # of training and of evaluation; who prints 600 s may mean the rule
 
 # What else a figure of this quantity may be where its name speaks of training, or where it stands beside a score.
 ANY = {"score": "any_bpb", "loss": "any_loss"}
@@ -253,9 +252,14 @@ def _compared(figure: Figure, values: Sequence[Measured]) -> Finding:
     if best is None:
         return Finding(figure=figure, status=Status.NO_LOG, note="the logs do not say")
     status, _, nearest = best
-    if status is Status.MISMATCH and DIMENSIONS[figure.quantity] == TIME and figure.number.base == LIMIT_MS:
+    if status is Status.MISMATCH and DIMENSIONS[figure.quantity] == TIME and _is_a_limit(figure.number):
         return Finding(figure=figure, status=Status.NO_LOG, note="the limit, not a measurement")
     return Finding(figure=figure, status=status, measured=nearest.value, field=nearest.field, log=nearest.where)
+
+
+def _is_a_limit(time: Printed) -> bool:
+    """Who prints 600 s may mean the rule."""
+    return time.base in (limits().train_seconds * 1000, limits().eval_seconds * 1000)
 
 
 def readings(figure: Figure) -> list[Printed]:

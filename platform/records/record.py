@@ -13,7 +13,7 @@ from ..logs.text import safe
 from . import choice, conventions, folder, own_ledger
 from .choice import Claimed, seed_of_log
 from .conventions import StdConvention
-from .evidence import ARTIFACT_LIMIT_BYTES, Measured, SeedEvidence
+from .evidence import Measured, SeedEvidence
 from .figure import Figure
 from .final_line import HEADLINES, final_of
 from .folder import ReadRecord
@@ -280,4 +280,4 @@ def _script_notes(one: Script, claimed: Claimed) -> list[str]:
     return notes
 
 
-__all__ = ["ARTIFACT_LIMIT_BYTES", "LOSSES", "Examined", "Score", "examine"]
+__all__ = ["LOSSES", "Examined", "Score", "examine"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ..logs.text import safe
-from .evidence import ARTIFACT_LIMIT_BYTES
+from ..rules.challenge import limits
 from .figure import Claims, Conversion, Figure
 from .json_lines import Leaf, Node, parse
 from .numbers import Printed, printed, printed_std
@@ -156,7 +156,7 @@ class _Walk:
         if number is None or (DIMENSIONS[named.quantity] in (BPB, NATS) and number.unit):
             return None
         statistic = "claim" if named.statistic == "value" and seed is None else named.statistic
-        if statistic == "max" and number.base == ARTIFACT_LIMIT_BYTES:
+        if statistic == "max" and number.base == limits().artifact_bytes:
             return None  # the limit, not the largest artifact
         figure = Figure(
             file=self.file,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from jobs.contract.records import ARTIFACT_LIMIT_BYTES, NO_ADAPTATION, SCORE_FIRST, ArmResult, Machine
+from jobs.contract.records import SCORE_FIRST, ArmResult, Machine
 
 from ..program import document
 from ..rules import claims
+from ..rules.challenge import limits
 from ..runs import audits
 from ..runs.audits import UNAUDITED, ArmAudit
 from ..runs.events import own_seconds
@@ -56,7 +57,7 @@ class ArmReport:
 
     @property
     def adapts(self) -> bool:
-        return self.adaptation not in (None, NO_ADAPTATION)
+        return any(one.adapts for one in self.seeds.values())
 
     @property
     def verdict(self) -> str:
@@ -236,15 +237,15 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         if arm.adapts and not (arm.audit and arm.audit.audited):
             warnings.append(f"{arm.name}: {arm.verdict}. It adapts, so it may not be claimed before it is audited.")
         gaps = arm.aligned_gaps
-        if arm.adaptation != NO_ADAPTATION and (inverted := sum(gap > 0 for gap in gaps)):
+        if arm.adapts and (inverted := sum(gap > 0 for gap in gaps)):
             warnings.append(
                 f"{arm.name}: in {inverted} of {len(gaps)} seeds the final score lies above the score in disjoint "
                 f"windows (by {max(gaps):.6f} BPB at most). A healthy model gains from more context; after "
                 "adaptation the reverse is the signature of memorised validation windows."
             )
         largest = max(one.artifact_bytes for one in results)
-        if largest > ARTIFACT_LIMIT_BYTES:
-            warnings.append(f"{arm.name}: {largest:,} bytes, {largest - ARTIFACT_LIMIT_BYTES:,} over the limit.")
+        if largest > limits().artifact_bytes:
+            warnings.append(f"{arm.name}: {largest:,} bytes, {largest - limits().artifact_bytes:,} over the limit.")
         for what in ("train_seconds", "eval_seconds"):
             limit, tolerance = claims.limit_of(claims.load(claims.CHALLENGE), what)
             longest = max(float(getattr(one, what)) for one in results)

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..rules.challenge import challenge, dataset
 from ..runs.results import read_run
 from ..runs.spread import minutes_of, paired_sigma_of, sigma_of
 from ..statistics.futility import LEAST_CHANCE, SIGMA, SIGMA_SOURCE, Outcome
 from ..statistics.power import (
     AT_MOST,
-    GPUS,
-    NATS_PER_BPB,
-    NATS_SOURCE,
     USD,
     USD_SOURCE,
     Assumed,
@@ -33,6 +31,7 @@ AGAINST = {
     "known-sigma z": "two groups, the spread taken as known",
     "paired t": "two arms of the same trunks",
 }
+DATASET = "sp1024"  # whose nats are meant where no run tells
 PLANNED_TEST: TestName = "Welch t"  # the one that the challenge asks for
 
 
@@ -90,8 +89,9 @@ def answer(asked: Asked) -> Answer:
         notes.append(
             f"95 % interval of sigma: {interval.low:.6f} to {interval.high:.6f} BPB; so few seeds say little of it"
         )
-    unit = (run and run.nats_per_token()) or NatsPerToken(NATS_PER_BPB)
-    nats = _given(asked.nats_per_bpb, unit.per_bpb, "the run" if run else NATS_SOURCE)
+    usual = dataset(DATASET)
+    unit = (run and run.nats_per_token()) or NatsPerToken(usual.nats_per_bpb)
+    nats = _given(asked.nats_per_bpb, unit.per_bpb, "the run" if run else usual.source)
     paired = asked.paired_sigma
     question = Question(
         sigma=spread,
@@ -101,7 +101,7 @@ def answer(asked: Asked) -> Answer:
         alpha=asked.alpha,
         power=asked.power,
         n_against=asked.against_seeds,
-        gpus=asked.gpus if asked.gpus is not None else run.plan.gpus if run else GPUS,
+        gpus=asked.gpus if asked.gpus is not None else run.plan.gpus if run else challenge().machine.gpus,
         usd_per_gpu_hour=_given(asked.usd_per_gpu_hour, USD, USD_SOURCE),
         minutes_per_seed=_given(asked.minutes_per_seed, *minutes_of(run)),
     )

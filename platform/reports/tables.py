@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL
+from jobs.contract.records import PRE_EVAL
 
 from ..paths import shown
 from ..rules import claims
+from ..rules.challenge import challenge, limits
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
+from ..words import counted
 from .build import ArmReport, Delta, Report
 from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
@@ -99,7 +101,7 @@ def _compared_row(recipe: str, arm: str, one: Comparison) -> tuple[str, ...]:
 
 def _title(report: Report) -> str:
     plan = report.run.plan
-    return f"{plan.recipe}, scale {plan.scale}: {_count(plan.seeds, 'seed')}, {_count(plan.arms, 'arm')}"
+    return f"{plan.recipe}, scale {plan.scale}: {counted(len(plan.seeds), 'seed')}, {counted(len(plan.arms), 'arm')}"
 
 
 def _facts(report: Report) -> list[str]:
@@ -234,6 +236,7 @@ def _deltas(deltas: Sequence[Delta], style: Style) -> Table:
 
 def _limits(report: Report) -> Table:
     rows = []
+    most_bytes, machine = limits().artifact_bytes, challenge().machine
     for arm in report.arms:
         if not (results := list(arm.seeds.values())):
             continue
@@ -242,7 +245,7 @@ def _limits(report: Report) -> Table:
             (
                 arm.name,
                 f"{most:,}",
-                f"{ARTIFACT_LIMIT_BYTES - most:,}",
+                f"{most_bytes - most:,}",
                 f"{max(one.code_bytes for one in results):,}",
                 f"{max(one.trunk.train_seconds for one in results):.1f}",
                 f"{max(one.eval_seconds for one in results):.1f}",
@@ -254,7 +257,7 @@ def _limits(report: Report) -> Table:
         title="Bytes and seconds against their limits",
         columns=(
             "Arm",
-            f"Bytes of {ARTIFACT_LIMIT_BYTES:,}",
+            f"Bytes of {most_bytes:,}",
             "Bytes left",
             "Code bytes",
             f"Train s of {caps[0]}",
@@ -264,7 +267,8 @@ def _limits(report: Report) -> Table:
         rows=tuple(rows),
         note=(
             "The largest of the seeds. Adapting is part of the evaluation; a score-first arm adapts while it scores. "
-            "The caps in seconds are meant for 8 H100; on another machine they are printed for orientation."
+            f"The caps in seconds are meant for {machine.gpus} {machine.card}; on another machine they are printed for "
+            "orientation."
         ),
     )
 
@@ -333,10 +337,6 @@ def _sources(report: Report) -> list[str]:
         else "",
         "",
     ]
-
-
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------

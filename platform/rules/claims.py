@@ -1,7 +1,8 @@
 """A claim judged under named sets of rules: each check passes, fails or cannot be told, with its figure and source.
 
-Rules are data (``platform/rules/*.yaml``, with version and source); this module knows the kinds of checks. What is
-judged is evidence and margins: no set of rules says of a record that it is invalid.
+Rules are data (``platform/rules/*.yaml``, with version and source); this module knows the kinds of checks. A number
+that rules take over from the challenge is written "of the challenge", and stands in challenge.yaml. What is judged is
+evidence and margins: no set of rules says of a record that it is invalid.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,10 @@ from typing import Any
 from ..errors import UserError, nearest
 from ..statistics import significance
 from ..statistics.significance import BPB, Amount, NatsPerByte, NatsPerToken, Scores, UnitError
+from . import challenge
 
 RULES = Path(__file__).parent
+OF_THE_CHALLENGE = "of the challenge"  # in the place of a number
 CHALLENGE = "pg-2026-readme"  # the rules that the challenge itself wrote down
 PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
 NEEDS_AGAINST = "needs the record to beat (--against)"
@@ -105,7 +108,7 @@ class Rules:
 
 def names() -> list[str]:
     """The sets of rules that there are."""
-    return sorted(path.stem for path in RULES.glob("*.yaml"))
+    return sorted(path.stem for path in RULES.glob("*.yaml") if path.name != challenge.FILE.name)
 
 
 @cache
@@ -129,8 +132,21 @@ def load(name: str) -> Rules:
         version=str(data["version"]),
         source=data["source"],
         tracks=tuple(data["tracks"]),
-        checks=tuple(data["checks"]),
+        checks=tuple(_in_numbers(check) for check in data["checks"]),
     )
+
+
+def _in_numbers(check: dict[str, Any]) -> dict[str, Any]:
+    """``check`` with the numbers that it takes over from the challenge."""
+    limits = challenge.limits()
+    if check.get("limit") == OF_THE_CHALLENGE:
+        check = check | {"limit": getattr(limits, check["value"])}
+    if check.get("p_below") == OF_THE_CHALLENGE:
+        check = check | {"p_below": limits.alpha}
+    margin = check.get("margin")
+    if margin and margin["value"] == OF_THE_CHALLENGE:
+        check = check | {"margin": margin | {"value": limits.margin_nats}}
+    return check
 
 
 def test_of(rules: Rules) -> dict[str, Any]:

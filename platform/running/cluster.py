@@ -23,6 +23,7 @@ from ..errors import RunFailed, UserError
 from ..paths import ROOT
 from ..processes.supervisor import LastOneOut
 from ..runs.plan import Trial
+from ..words import counted
 
 PORT_SECONDS = 5.0
 WORKER_SECONDS = 180.0  # for the first worker to start: two on a busy laptop, more where a cluster copies files
@@ -72,9 +73,9 @@ def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
             continue
         best = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Node(name="no node", gpus=0, cpus=0))
         raise UserError(
-            f"{trial.recipe} at scale {trial.scale} needs {_counted(trial.gpus, 'GPU')} and "
-            f"{_counted(trial.cpus, 'CPU')} on one node; {best.name} has {_counted(best.gpus, 'GPU')} and "
-            f"{_counted(best.cpus, 'CPU')}.\n"
+            f"{trial.recipe} at scale {trial.scale} needs {counted(trial.gpus, 'GPU')} and "
+            f"{counted(trial.cpus, 'CPU')} on one node; {best.name} has {counted(best.gpus, 'GPU')} and "
+            f"{counted(best.cpus, 'CPU')}.\n"
             f"To run it small, without a GPU: --scale laptop. On one card: --scale one_gpu. "
             f"On a cluster: --cluster ADDRESS."
         )
@@ -291,7 +292,3 @@ def _cores() -> int:
         except OSError:
             siblings.add(str(cpu))
     return len(siblings)
-
-
-def _counted(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"

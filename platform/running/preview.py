@@ -7,6 +7,7 @@ from ..paths import shown
 from ..runs import plan
 from ..runs.paths import TrunkPaths
 from ..runs.plan import Trial, read_failure
+from ..words import counted
 from .experiment import Experiment
 
 
@@ -59,7 +60,5 @@ def _state(trial: Trial) -> str:
 
 
 def _needs(trial: Trial) -> str:
-    gpus = f"{trial.gpus} GPU{'s' if trial.gpus != 1 else ''}"
-    cpus = f"{trial.cpus} CPU{'s' if trial.cpus != 1 else ''}"
-    processes = f"{trial.processes} process{'es' if trial.processes != 1 else ''}"
-    return f"{gpus} and {cpus} on one node, for {processes}"
+    processes = counted(trial.processes, "process", "processes")
+    return f"{counted(trial.gpus, 'GPU')} and {counted(trial.cpus, 'CPU')} on one node, for {processes}"

@@ -20,9 +20,9 @@ from pathlib import Path
 from jobs.contract.shards import file_sha256
 
 from ..errors import RunFailed, UserError
+from ..locks import held
 from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
 from ..runs.events import JOB_EVENTS, Reader
-from ..runs.locks import held
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk

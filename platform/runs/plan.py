@@ -15,7 +15,7 @@ from jobs.contract.files import write_record, write_text
 
 from ..errors import UserError
 from ..paths import shown
-from .locks import held
+from ..locks import held
 from .paths import RunPaths, TrialPaths, TrunkPaths
 from .reading import read_record, read_result
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from .futility import Outcome, StoppingRule, simulate
 from .significance import Design, TestName
 
-NATS_PER_BPB, NATS_SOURCE = 1.688454, "SP1024 on the challenge's validation text, as in the public logs"
 USD, USD_SOURCE = 2.5, "assumed: on-demand list prices of an H100 were 2 to 3 USD in 2025"
-GPUS = 8
 MINUTES, MINUTES_SOURCE = 25.0, "assumed: both caps of 10 minutes, and 5 for start, compiling and packing"
 SEEDS_SHOWN = range(3, 11)
 AT_MOST = 200  # seeds; what needs more is not going to be shown this way

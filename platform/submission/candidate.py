@@ -12,19 +12,16 @@ from jobs.contract.records import SCORE_FIRST, ArmResult, TrunkRecord
 from jobs.contract.shards import file_sha256
 
 from ..errors import UserError, nearest
-from ..logs.forensics import SPLIT_BYTES
 from ..logs.log import read_log
 from ..logs.runs import Evaluation, LogRun
 from ..paths import shown
 from ..program.squeeze import is_made_of
 from ..rules import claims
+from ..rules.challenge import challenge
 from ..runs import audits, results
 from ..runs.audits import ArmAudit
 from ..runs.paths import ArmPaths, RunPaths
-from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import Run
-
-RECORD_CARD = "H100"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +157,15 @@ def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
             f"not end to end: {len(apart)} of {len(seeds)} seeds were scored from a trunk that was trained before, "
             "not trained and scored by one process"
         )
+    wanted, text = challenge().machine, challenge().text
     others = {
         machine: one
         for one in seeds.values()
         for machine in (one.trunk.machine, one.machine)
-        if machine is None or machine.world_size != RECORD_PROCESSES or RECORD_CARD not in machine.device
+        if machine is None or machine.world_size != wanted.gpus or wanted.card not in machine.device
     }
     for machine, one in others.items():
         where = f"{machine.world_size} processes on {machine.device}" if machine else "a machine that no file names"
         yield f"not on the challenge's machine: {where}, at scale {one.scale}"
-    low, high = SPLIT_BYTES
-    if other := sorted({one.scored_bytes for one in seeds.values() if not low <= one.scored_bytes <= high}):
+    if other := sorted({one.scored_bytes for one in seeds.values() if one.scored_bytes not in text}):
         yield f"not the challenge's validation text: {other[0]:,} bytes were scored"

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from ..errors import UserError
+from ..locks import held
 from ..paths import ROOT, RUNS, shown
 from ..reports.build import Report, build
-from ..runs.locks import held
 from ..runs.paths import tracker_artifacts, tracker_database
 from ..runs.results import read_run
 from . import server

@@ -248,6 +248,30 @@ def test_lines_that_make_patterns_slow(tmp_path: Path, line: str) -> None:
     assert os.times().user - start < 5
 
 
+MEGABYTES_OF_MARKDOWN = {
+    "quotations and text by turns": "> |a|b|\n> |-|-|\nx\n",
+    "a quotation in a quotation": ">" * 50 + " |a|b|\n",
+    "rows that are wider than any table": "|1" * 200 + "|\n",
+    "rows that are shorter than their header": "|1|\n",
+    "rules that fit no header": "|a|b|\n|-|\n",
+    "tables without end": "<table><tr>\n",
+    "fences": "```\n",
+    "pipes": "|" * 15_000 + "\n",
+}
+
+
+@pytest.mark.parametrize("piece", MEGABYTES_OF_MARKDOWN.values(), ids=MEGABYTES_OF_MARKDOWN)
+def test_a_megabyte_of_markdown_takes_seconds_and_little_memory(tmp_path: Path, piece: str) -> None:
+    header = "|a" * 64 + "|\n" + "|-" * 64 + "|\n"
+    (tmp_path / "README.md").write_text(header + piece * ((1 << 20) // len(piece)), encoding="utf-8")
+    (tmp_path / "train.log").write_text(baseline_log(ONE), encoding="utf-8")
+    submission(tmp_path)
+    start = os.times()
+    status, used = megabytes(tmp_path)
+    assert status in (0, 1) and used < 150
+    assert os.times().children_user - start.children_user < 6  # 0.5 to 2 s; a quadratic reading takes 15 s and more
+
+
 # Pieces of logs, READMEs and submission files; put together at random they are what a careless or unkind author writes.
 PIECES = [
     *baseline_log(ONE, dump=False).splitlines()[-22:],

@@ -168,9 +168,7 @@ def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
 def test_two_processes_may_record_into_a_database_that_is_not_there_yet(make_run: MakeRun, tmp_path: Path) -> None:
     runs = tmp_path / "fresh"
     folders = [make_run({"no_ttt": {1337: 2.3}}, recipe=name, runs=runs) for name in ("one", "two")]
-    code = (
-        "import sys; from pathlib import Path; from platform.tracking import tracker; tracker.record(Path(sys.argv[1]))"
-    )
+    code = "import sys, pathlib; from platform.tracking import tracker; tracker.record(pathlib.Path(sys.argv[1]))"
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(one.path)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for one in folders
