@@ -3,7 +3,7 @@
 ``jobs/recipe.py`` says what a recipe consists of: the annotations of ``class Recipe`` name sections (dataclasses of
 that file) and families (protocols of that file). ``jobs/techniques/<family>/<name>.py`` is a technique: one frozen
 dataclass whose fields are its knobs. A file or a class whose name begins with an underscore is a technique's own
-business.
+business. ``jobs/knobs.py`` names kinds of numbers; what a technique's own file names so is one, too.
 """
 
 import ast
@@ -15,9 +15,10 @@ from typing import Literal
 
 from ..errors import UserError
 from ..paths import ROOT, shown
-from .knobs import Knob, annotated, knobs_of
+from .knobs import Kind, Knob, Nested, annotated, knobs_of, named_kinds
 
 RECIPE_MODULE = "jobs/recipe.py"
+KINDS_MODULE = "jobs/knobs.py"
 TECHNIQUES = "jobs/techniques"  # a folder for each family
 IDENTITY = ("name", "scale")  # fields of Recipe that are no choice
 
@@ -78,6 +79,7 @@ class Catalog:
     sections: Mapping[str, Section]
     fields: Mapping[str, Field]
     families: Mapping[str, Family]  # those too whose techniques are only knobs of other techniques
+    kinds: Mapping[str, Kind]  # that a knob may be, by name: numbers with bounds, and the protocols of families
     _read: dict[tuple[str, str], Technique] = field(default_factory=dict, repr=False, compare=False)
 
     def technique(self, family: str, name: str) -> Technique:
@@ -120,7 +122,7 @@ class Catalog:
             path=path,
             summary=_first_line(docstring),
             source=" ".join(source[1].split()) if source else "",
-            knobs=knobs_of(classes[0], text, path, {one.protocol: one.name for one in self.families.values()}),
+            knobs=knobs_of(classes[0], text, path, {**self.kinds, **named_kinds(tree, path)}),
         )
 
 
@@ -149,13 +151,14 @@ def read(root: Path = ROOT) -> Catalog:
         and (root / TECHNIQUES / _snake_case(name)).is_dir()
     }
     names = {family.protocol: family.name for family in families.values()}
+    numbers = named_kinds(_parsed(root / KINDS_MODULE)[1], root / KINDS_MODULE)
     order, sections, fields = [], {}, {}
     for node in annotated(classes["Recipe"]):
         name, annotation = ast.unparse(node.target), node.annotation
         order.append(name)
         section = classes.get(annotation.id) if isinstance(annotation, ast.Name) else None
         if section and _is_frozen_dataclass(section):
-            knobs = knobs_of(section, text, path, {})
+            knobs = knobs_of(section, text, path, numbers)
             summary = _first_line(ast.get_docstring(section) or "")
             sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)
         elif name not in IDENTITY:
@@ -164,7 +167,12 @@ def read(root: Path = ROOT) -> Catalog:
         raise UserError(f"{shown(path)}: Recipe has one field of type dict[str, family], and its name is arms")
     by_use = sorted(families.values(), key=lambda family: _use(family.name, fields))
     return Catalog(
-        root=root, order=tuple(order), sections=sections, fields=fields, families={one.name: one for one in by_use}
+        root=root,
+        order=tuple(order),
+        sections=sections,
+        fields=fields,
+        families={one.name: one for one in by_use},
+        kinds={**numbers, **{protocol: Nested(family) for protocol, family in names.items()}},
     )
 
 

@@ -59,7 +59,7 @@ MISTAKES = {
         "shape:\n  num_layers: 1\n",
         "mine.yaml:4: shape.num_layers: found the number 1, it takes a whole number, 2 or more",
     ),
-    "a number that only its name bounds": (
+    "a number below the bounds of its kind": (
         "feed_forward: {relu: {hidden_multiple: 0.0}}\n",
         "mine.yaml:3: feed_forward.relu.hidden_multiple: found the number 0.0, it takes a number, above 0",
     ),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
 from jobs.contract import SCORE_FIRST
+from jobs.knobs import Count, CountOrZero, Memory, PositiveOrZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,16 +21,16 @@ class ScoreFirst:
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"  # with torch's defaults but for the knobs below
-    learning_rate: float = 0.002  # at its peak
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 0.0  # decoupled in AdamW
-    chunk_targets: int = 32_768  # scored together, then learned
-    epochs: int = 3  # over each chunk
-    batch_sequences: int = 16  # rows of one step, over all ranks
-    sequence_length: int | None = None  # None: the training length
+    learning_rate: PositiveOrZero = 0.002  # at its peak
+    momentum: Memory = 0.9  # of SGD
+    weight_decay: PositiveOrZero = 0.0  # decoupled in AdamW
+    chunk_targets: Count = 32_768  # scored together, then learned
+    epochs: Count = 3  # over each chunk
+    batch_sequences: Count = 16  # rows of one step, over all ranks
+    sequence_length: Count | None = None  # None: the training length
     decay: Literal["none", "cosine"] = "cosine"  # over the chunks
-    frozen_blocks: int = 0  # the first blocks that are not trained
-    clip_norm: float = 1.0  # 0: no clipping
+    frozen_blocks: CountOrZero = 0  # the first blocks that are not trained
+    clip_norm: PositiveOrZero = 1.0  # 0: no clipping
 
     protocol = SCORE_FIRST
     before_quantization = False
