@@ -109,3 +109,11 @@ def test_every_kind_is_used_and_every_count_in_jobs_has_bounds() -> None:
     kinds = [one for knob in knobs for one in (knob.kind.kinds if isinstance(knob.kind, AnyOf) else [knob.kind])]
     assert all(str(one.bounds) for one in kinds if isinstance(one, Scalar) and one.name == "int")
     assert not {one for one in found.kinds.values() if isinstance(one, Scalar)} - {*kinds}
+
+
+def test_two_techniques_bound_the_same_word_differently() -> None:
+    levels = {name: catalog.read().technique("compressor", name).knobs["level"].kind for name in ("zlib", "zstd")}
+    assert {name: str(kind) for name, kind in levels.items()} == {
+        "zlib": "a whole number, 1 to 9",
+        "zstd": "a whole number, 1 to 22",
+    }

@@ -10,7 +10,7 @@ class Zlib:
     Source: RFC 1950; level 9 as in the challenge's naive baseline.
     """
 
-    level: Annotated[int, "1 to 22"] = 9  # effort
+    level: Annotated[int, "1 to 9"] = 9  # effort
 
     codec = "zlib"
 
