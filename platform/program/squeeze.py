@@ -72,7 +72,7 @@ def squeeze(program: str) -> str:
     )
     tree = stripper.visit(tree)
     tree.body = _needed(tree.body)
-    squeezed = "".join(f"{line}\n" for node in tree.body for line in _lines(ast.fix_missing_locations(node)))
+    squeezed = "".join(f"{line}\n" for line in _laid_out(tree.body))
     assert ast.dump(ast.parse(squeezed)) == ast.dump(tree), "laying a program out has changed it"
     return squeezed
 
@@ -268,6 +268,20 @@ def _called(decorator: ast.expr) -> str:
 
 
 # --- how the rest is laid out -----------------------------------------------------------------------------------------
+
+
+def _laid_out(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """The lines of a program; constants that follow each other share some."""
+    constants: list[str] = []
+    for node in body:
+        lines = list(_lines(ast.fix_missing_locations(node)))
+        if isinstance(node, ast.Assign) and len(lines) == 1:
+            constants += lines
+        else:
+            yield from _joined(constants)
+            yield from lines
+            constants = []
+    yield from _joined(constants)
 
 
 def _lines(node: ast.stmt) -> Iterator[str]:
