@@ -1,7 +1,7 @@
 """A recipe file to checked choices: its parents, itself, the scale; then to the program that every trial runs."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .document import Node, read
 from .entry import entry_program, program, trunk_text
 from .knobs import Knob
 from .overlays import NOTHING, Layer, Reader
+from .sizes import with_sizes
 
 __all__ = [
     "Choices",
@@ -37,8 +38,8 @@ DESCRIPTION = ("question", "source", "published", "against")  # what decides not
 def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     """The choices of the recipe ``path`` at ``scale`` (default: eight_h100), checked against the catalog of ``root``.
 
-    From below to above: the parents, the oldest first; the recipe; the scale; what the parents and then the recipe say
-    of this scale.
+    From below to above: the parents, the oldest first; the recipe; what the techniques' files say of the scale, then
+    the scale itself; what the parents and then the recipe say of this scale.
 
     Raises:
         UserError: whatever is wrong in the recipe, its parents or the scale; with file, line, key, the value
@@ -55,14 +56,11 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     scale = scale or DEFAULT_SCALE
     if scale not in files:
         raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
-    overlay = Reader(known, multiplies=True).scale_layer(read(files[scale]).entries("entries"), may_choose=False)
-    final = NOTHING
-    for layer in (
-        *(one.layer for one in family),
-        overlay,
-        *(one.scales[scale] for one in family if scale in one.scales),
-    ):
-        final = layer.over(final, known)
+    reader = Reader(known, multiplies=True)
+    chosen = _merged((one.layer for one in family), NOTHING, known)
+    overlay = reader.scale_layer(read(files[scale]).entries("entries"), may_choose=False)
+    overlay = with_sizes(overlay, scale, chosen, reader)
+    final = _merged((overlay, *(one.scales[scale] for one in family if scale in one.scales)), chosen, known)
     _refuse_gaps(final, known, path)
     assert final.arms is not None, "refused as a gap"
     return Choices(
@@ -193,6 +191,12 @@ def _scale_files(path: Path, root: Path) -> dict[str, Path]:
     """The scales that the recipe can have: the checkout's, and those beside it."""
     folders = (root / "recipes" / "scales", path.parent / "scales")
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def _merged(layers: Iterable[Layer], below: Layer, catalog: Catalog) -> Layer:
+    for layer in layers:
+        below = layer.over(below, catalog)
+    return below
 
 
 def _refuse_gaps(final: Layer, catalog: Catalog, path: Path) -> None:

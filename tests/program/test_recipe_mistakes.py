@@ -354,7 +354,7 @@ def test_a_mistake_in_a_scale_names_its_file(load_text: LoadText, checkout: Path
     scale = checkout / "recipes" / "scales" / "laptop.yaml"
     scale.write_text(scale.read_text() + "feed_forward: relu\n")
     message = refused(load_text, CHILD)
-    assert "recipes/scales/laptop.yaml:6: feed_forward: no such entry; possible: shape, budget, techniques" in message
+    assert "recipes/scales/laptop.yaml:6: feed_forward: no such entry; possible: shape, budget, sizes, tech" in message
     scale.write_text("budget: {train_seconds: 60}\n")
     message = refused(load_text, CHILD)
     assert "recipes/scales/laptop.yaml: machine: found nothing; it says processes, gpus and cpus, and either" in message

@@ -36,6 +36,20 @@ class DocumentLora:
     protocol = SCORE_FIRST
     before_quantization = False
 
+    small = {
+        "laptop": {"chunk_targets": 128, "context_tokens": 256, "batch_documents": 32},
+        "smoke": {"rank": 2, "chunk_targets": 256, "context_tokens": 256, "batch_documents": 64},
+    }
+    audit = {
+        "probe": {"chunk_targets": 32, "context_tokens": 32, "batch_documents": 2},
+        "canary": {
+            "learning_rate": {"times": 10},
+            "chunk_targets": 128,
+            "context_tokens": 128,
+            "batch_documents": 64,
+        },
+    }
+
     def learner(self, model: nn.Module, setting: Setting) -> "AdaptedDocuments":
         """What the scoring loop hands each document's scored chunks to."""
         if setting.sam_radius:

@@ -39,6 +39,15 @@ class PreEval:
 
     protocol = PRE_EVAL
 
+    small = {
+        "laptop": {"batch_sequences": 16, "epochs": {"times": 0.067}},
+        "smoke": {"batch_sequences": 64, "epochs": 1},
+    }
+    audit = {
+        "probe": {"epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {"learning_rate": {"times": 10}, "epochs": 5, "batch_sequences": 4, "sequence_length": 32},
+    }
+
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""
         groups = rate_groups(model, self.learning_rate_groups, frozen_blocks=self.frozen_blocks)

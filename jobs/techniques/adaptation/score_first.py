@@ -35,6 +35,21 @@ class ScoreFirst:
     protocol = SCORE_FIRST
     before_quantization = False
 
+    small = {
+        "laptop": {"chunk_targets": 4096, "epochs": {"times": 0.67}},
+        "smoke": {"chunk_targets": 8192, "batch_sequences": 64, "epochs": 1},
+    }
+    audit = {
+        "probe": {"chunk_targets": 32, "epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {
+            "learning_rate": {"times": 10},
+            "chunk_targets": 128,
+            "epochs": 5,
+            "batch_sequences": 4,
+            "sequence_length": 32,
+        },
+    }
+
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         raise AssertionError("a score-first adaptation has no door to the unscored stream")
 

@@ -36,6 +36,27 @@ class TwoPhase:
     protocol = PRE_EVAL
     before_quantization = False
 
+    small = {
+        "laptop": {
+            "first_epochs": {"times": 0.03},
+            "second_epochs": {"times": 0.1},
+            "last_blocks": 1,
+            "batch_sequences": 32,
+        },
+        "smoke": {"first_epochs": 1, "second_epochs": 1, "last_blocks": 1, "batch_sequences": 128},
+    }
+    audit = {
+        "probe": {"first_epochs": 2, "second_epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {
+            "first_epochs": 5,
+            "first_learning_rate": {"times": 10},
+            "second_epochs": 5,
+            "second_learning_rate": {"times": 10},
+            "batch_sequences": 4,
+            "sequence_length": 32,
+        },
+    }
+
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""
         if self.phases != "second":

@@ -23,6 +23,8 @@ class DifferentialAttention:
 
     first_layers: CountOrZero = 7  # how many layers, from the first, are differential; the rest is softmax attention
 
+    small = {"laptop": {"first_layers": 3}, "smoke": {"first_layers": 3}}
+
     def build(self, shape: Shape, layer: int) -> nn.Module:
         if layer >= self.first_layers:
             return SoftmaxHeads()

@@ -20,6 +20,8 @@ class ExclusiveSelfAttention:
 
     last_layers: CountOrZero | None = 4  # how many layers, from the last; None: all
 
+    small = {"laptop": {"last_layers": 2}, "smoke": {"last_layers": 2}}
+
     def build(self, shape: Shape, layer: int) -> nn.Module | None:
         if self.last_layers is not None and layer < shape.num_layers - self.last_layers:
             return None

@@ -19,6 +19,8 @@ class Swa:
     start_below: Positive = 0.4  # of the peak rate
     every: Count = 50  # steps
 
+    small = {"laptop": {"every": 10}, "smoke": {"every": 1}}
+
     def start(self, model: nn.Module) -> "SwaAverage":
         return SwaAverage(self, model)
 

@@ -25,6 +25,8 @@ class Zstd:
 
     codec = "zstd"
 
+    small = {"laptop": {"level": 19}, "smoke": {"level": 3}}
+
     def compress(self, payload: bytes) -> bytes:
         if not self.searches:
             return zstandard.ZstdCompressor(level=self.level).compress(payload)

@@ -22,6 +22,11 @@ class BigramHash:
     dim: Count = 128  # width of the table
     gain_init: float = 0.05  # of the learned gain
 
+    small = {
+        "laptop": {"buckets": {"times": 0.25}, "dim": 32},
+        "smoke": {"buckets": 512, "dim": 16},
+    }
+
     def build(self, shape: Shape) -> nn.Module:
         return XorBigram(shape.model_dim, self.buckets, self.dim, self.gain_init)
 

@@ -20,6 +20,11 @@ class LinearBigramHash:
     buckets: Count = 8192  # rows of the table
     dim: Count = 128  # width of the table
 
+    small = {
+        "laptop": {"buckets": {"times": 0.25}, "dim": 32},
+        "smoke": {"buckets": 512, "dim": 16},
+    }
+
     def build(self, shape: Shape) -> nn.Module:
         return LinearBigram(shape.model_dim, self.buckets, self.dim)
 

@@ -14,6 +14,8 @@ class Aligned:
 
     length: Count | None = None  # of a window; None: the training length
 
+    audit = {"probe": {"length": 32}, "canary": {"length": 32}}
+
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         for begin in range(0, num_targets, length):

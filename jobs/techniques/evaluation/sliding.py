@@ -18,6 +18,9 @@ class Sliding:
     stride: Count = 64  # targets that a window scores
     length: Count | None = None  # of a window; None: the training length
 
+    small = {"smoke": {"stride": 32}}
+    audit = {"probe": {"stride": 16, "length": 32}, "canary": {"stride": 32, "length": 32}}
+
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         if not 0 < self.stride <= length:

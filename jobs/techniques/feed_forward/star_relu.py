@@ -23,6 +23,8 @@ class StarRelu:
     hidden_dim: Count | None = None  # the hidden width itself, where it is given
     standardized: bool = False  # start at the paper's constants
 
+    small = {"laptop": {"hidden_dim": {"times": 0.25}}, "smoke": {"hidden_dim": 224}}
+
     def build(self, shape: Shape, layer: int) -> nn.Module:
         hidden_dim = hidden_width(shape.model_dim, self.hidden_multiple, self.hidden_dim)
         scale, bias = (1.25**-0.5, -0.5 * 1.25**-0.5) if self.standardized else (1.0, 0.0)

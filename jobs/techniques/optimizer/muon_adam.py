@@ -44,6 +44,8 @@ class MuonAdam:
     parallel: bool = False  # reduce-scatter the linear layers' gradients
     clips_locally: bool = False  # clip before the sum over the ranks instead of after it
 
+    small = {"laptop": {"momentum": 0.95, "momentum_start": 0.85, "momentum_warmup_steps": 100}}
+
     def build(self, model: nn.Module, world: World) -> TrainingOptimizer:
         return MuonAdamOptimizer(self, model, world)
 

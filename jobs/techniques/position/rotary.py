@@ -22,6 +22,8 @@ class Rotary:
     base: Positive = 10_000.0  # of the angular frequencies
     ntk_reference_length: Count | None = None  # None: the base stays as it is
 
+    small = {"laptop": {"dims": {"times": 0.5}}, "smoke": {"dims": {"times": 0.25}}}
+
     def build(self, shape: Shape, sequence_length: int) -> nn.Module:
         if self.dims % 2 or not 2 <= self.dims <= shape.head_dim:
             raise ValueError(f"rotary dims must be even and at most the head's {shape.head_dim}, found {self.dims}")

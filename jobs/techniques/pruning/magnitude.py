@@ -18,6 +18,8 @@ class MagnitudePruning:
     fraction: Share = 0.03  # of the weights of each matrix
     larger_than: CountOrZero = 65_536  # elements; smaller tensors are left alone
 
+    small = {"laptop": {"larger_than": 4096}, "smoke": {"larger_than": 1024}}
+
     def prune(self, state: dict[str, Tensor], kinds: dict[str, str]) -> tuple[dict[str, Tensor], str]:
         if not 0 <= self.fraction < 1:
             raise ValueError(f"pruning.magnitude.fraction: found {self.fraction}, possible are 0 up to, but not, 1")

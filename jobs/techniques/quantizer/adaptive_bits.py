@@ -35,6 +35,11 @@ class AdaptiveBits(RowQuantizer):
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
+    small = {
+        "laptop": {"keep_elements": 4096, "sequences": 16, "reserve_seconds": 1.0},
+        "smoke": {"keep_elements": 1024, "sequences": 8, "reserve_seconds": 1.0},
+    }
+
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         return calibration.squared_gradients(model, calibration.training_text(self.sequences))
 

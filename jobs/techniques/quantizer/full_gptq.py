@@ -43,6 +43,11 @@ class FullGptq(RowQuantizer):
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
+    small = {
+        "laptop": {"keep_elements": 4096, "sequences": 16, "reserve_seconds": {"times": 0.1}},
+        "smoke": {"keep_elements": 1024, "sequences": 8, "reserve_seconds": 1.0},
+    }
+
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         """The Hessian of every linear layer that will be rounded with one."""
         if self.calibrates_on == "training_data":

@@ -32,6 +32,8 @@ class GptqLite(RowQuantizer):
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
+    small = {"laptop": {"keep_elements": 4096}, "smoke": {"keep_elements": 1024}}
+
     def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
         return best_rows(name, weight_RC, candidates(grid), by_matrix=self.search == "matrix")
 

@@ -25,3 +25,5 @@ class RowWise(RowQuantizer):
     smallest_limit: PositiveOrZero = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
+
+    small = {"laptop": {"keep_elements": 4096}, "smoke": {"keep_elements": 1024}}

@@ -17,6 +17,8 @@ class WallclockWarmdown:
 
     iterations: Count = 1200  # length of the warmdown, in steps
 
+    small = {"laptop": {"iterations": {"times": 0.066}}, "smoke": {"iterations": 4}}
+
     def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
         if self.iterations <= 0:
             return 1.0

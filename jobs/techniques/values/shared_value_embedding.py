@@ -20,6 +20,8 @@ class SharedValueEmbedding:
     dim: Count = 128  # width of the table
     last_layers: CountOrZero = 2  # how many layers, from the last
 
+    small = {"laptop": {"dim": 32, "last_layers": 1}, "smoke": {"dim": 16, "last_layers": 1}}
+
     def build(self, shape: Shape) -> nn.Module:
         return ValueTable(shape, self.dim, self.last_layers)
 
