@@ -11,6 +11,7 @@ from platform.program import catalog
 from platform.program.choices import Choices, Pick
 from platform.program.document import read
 from platform.program.overlays import NOTHING, Reader
+from platform.program.recipe import load
 from platform.program.sizes import refuse_unsized, with_sizes
 from tests.program.conftest import WriteFiles
 
@@ -174,3 +175,14 @@ def test_the_scales_of_the_checkout_name_no_technique() -> None:
     """What is small about a technique stands in its file; scales keep machines, budgets and shapes."""
     for scale in REAL.scales:
         assert "techniques" not in read(REAL.root / "recipes" / "scales" / f"{scale}.yaml").entries("entries")
+
+
+@pytest.mark.parametrize("scale", ["laptop", "smoke"])
+def test_a_copy_of_a_small_scale_under_another_name_is_as_small(tmp_path: Path, scale: str) -> None:
+    (tmp_path / "scales").mkdir()
+    text = (REAL.root / "recipes" / "scales" / f"{scale}.yaml").read_text()
+    (tmp_path / "scales" / "copied.yaml").write_text(text)
+    path = tmp_path / "leaky_cosine.yaml"
+    path.write_text((REAL.root / "recipes" / "leaky_cosine.yaml").read_text())
+    copied, own = load(path, "copied"), load(path, scale)
+    assert (copied.sections, copied.picks, copied.arms) == (own.sections, own.picks, own.arms)
