@@ -179,9 +179,7 @@ class _Reader:
 
         value: Scalar | dict[str, Node] | list[Node]
         if isinstance(event, yaml.AliasEvent):
-            raise refused(
-                f"an alias (*{event.anchor}); write the value out, or put what is shared into a parent recipe"
-            )
+            raise refused(f"an alias (*{event.anchor}); write the value out, or put what is shared into a base recipe")
         if event.tag not in (None, "!"):
             raise refused(f"a tag ({event.tag}); values here are plain text, numbers, lists and mappings")
         if depth > DEPTH_LIMIT:

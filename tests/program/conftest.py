@@ -250,7 +250,7 @@ RECIPES = {
     """,
     "recipes/child.yaml": """
         question: Does the child work?
-        against: base
+        base: base
         shape: {num_layers: 11}
         arms:
           plain: nothing

@@ -33,7 +33,7 @@ CHUNKS = """
         audit = {"probe": {"epochs": 2}, "canary": {"rate": {"times": 10}}}
 """
 FILE = "jobs/techniques/adaptation/chunks.py"
-MINE = "against: base\nquestion: Q\narms: {a: {chunks: {epochs: 20}}, b: chunks}\n"
+MINE = "base: base\nquestion: Q\narms: {a: {chunks: {epochs: 20}}, b: chunks}\n"
 
 
 def knobs(choices: Choices) -> list[dict]:
@@ -85,7 +85,7 @@ def test_sizes_reach_techniques_inside_others(write: WriteFiles, load_text: Load
     sized(root)(field, field + '    small = {"laptop": {"steps": 7}}\n', "jobs/techniques/schedule/cosine.py")
     scale = root / "recipes" / "scales" / "laptop.yaml"
     scale.write_text(scale.read_text().replace("  cosine: {steps: {times: 0.1}}\n", ""))
-    assert load_text("against: base\nquestion: Q\n").picks["optimizer"].knobs["schedule"].knobs["steps"] == 7
+    assert load_text("base: base\nquestion: Q\n").picks["optimizer"].knobs["schedule"].knobs["steps"] == 7
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_mistake_in_whose_sizes_a_scale_takes(
 ) -> None:
     write({"recipes/scales/tiny.yaml": "machine: {processes: 1, gpus: 0, cpus: 1, corpus: embedded}\n" + text})
     with pytest.raises(UserError) as error:
-        load_text("against: base\nquestion: Q\n", "tiny")
+        load_text("base: base\nquestion: Q\n", "tiny")
     assert message in str(error.value)
 
 
