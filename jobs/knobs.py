@@ -3,6 +3,9 @@
 Whoever checks a recipe reads the text; a program carries it, and to Python the knob is a plain int or float. What is
 not here a technique writes itself: ``level: Annotated[int, "1 to 22"]``. Bounds are ``A or more``, ``above A``,
 ``at most B``, ``below B``, one of each kind joined by ``and``, or ``A to B``, ends included.
+
+How small a technique is made, its class says in two literals that are read in the same way: ``small`` by scale, and
+``audit`` for the two trunks of an audit; ``score_first`` has both.
 """
 
 from typing import Annotated
