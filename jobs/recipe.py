@@ -9,12 +9,13 @@ V vocabulary, N targets of a stream.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.knobs import Count, CountOrZero, Positive, PositiveOrZero
 from jobs.quantization import Grid
 from jobs.scoring import DocumentLearner, Learner, Window
 from jobs.world import World
@@ -24,15 +25,15 @@ from jobs.world import World
 class Shape:
     """Sizes of the model that are no technique."""
 
-    vocab_size: int = 1024  # token ids, at least as many as the tokenizer has
-    num_layers: int = 9  # blocks
-    model_dim: int = 512  # width of the residual stream
-    num_heads: int = 8  # query heads
-    num_kv_heads: int = 4  # key/value heads; fewer than num_heads: grouped queries
+    vocab_size: Count = 1024  # token ids, at least as many as the tokenizer has
+    num_layers: Annotated[int, "2 or more"] = 9  # blocks
+    model_dim: Count = 512  # width of the residual stream
+    num_heads: Count = 8  # query heads
+    num_kv_heads: Count = 4  # key/value heads; fewer than num_heads: grouped queries
     tied_embeddings: bool = True  # the token table is the output head
-    embedding_std: float = 0.005  # of the token table at step 0
+    embedding_std: PositiveOrZero = 0.005  # of the token table at step 0
     q_gain_init: float = 1.5  # of every query head, after the query norm
-    logit_softcap: float = 30.0  # logits are 30 tanh(logits / 30), Gemma 2, arXiv 2408.00118
+    logit_softcap: Positive = 30.0  # logits are 30 tanh(logits / 30), Gemma 2, arXiv 2408.00118
 
     @property
     def head_dim(self) -> int:
@@ -43,14 +44,14 @@ class Shape:
 class Budget:
     """How long, and on how much, one trunk is trained."""
 
-    train_seconds: float = 600.0  # of optimizer steps; validation is not counted, as the rules say
-    iterations: int = 20_000  # upper limit of steps; the clock usually ends the run first
-    warmup_steps: int = 20  # compile and cache; weights, optimizer and data are put back afterwards
-    batch_tokens: int = 524_288  # of one optimizer step, over all ranks
-    sequence_length: int = 1024  # tokens of a training sequence
-    max_micro_batch_tokens: int = 98_304  # of one forward pass on one rank; a larger share is accumulated
-    validate_every: int = 1000  # steps; 0: only after the last
-    log_every: int = 200  # steps
+    train_seconds: Positive = 600.0  # of optimizer steps; validation is not counted, as the rules say
+    iterations: Count = 20_000  # upper limit of steps; the clock usually ends the run first
+    warmup_steps: CountOrZero = 20  # compile and cache; weights, optimizer and data are put back afterwards
+    batch_tokens: Count = 524_288  # of one optimizer step, over all ranks
+    sequence_length: Count = 1024  # tokens of a training sequence
+    max_micro_batch_tokens: Count = 98_304  # of one forward pass on one rank; a larger share is accumulated
+    validate_every: CountOrZero = 1000  # steps; 0: only after the last
+    log_every: Count = 200  # steps
 
 
 class FeedForward(Protocol):

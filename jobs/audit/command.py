@@ -20,10 +20,10 @@ import torch
 from jobs.audit.detectors import CANARY_TARGETS, Examination, Finding, probe_tokens
 from jobs.audit.ranks import Joint, Partner, accompany
 from jobs.audit.toy import (
-    CANARY_SIZES,
+    CANARY,
     LENGTH,
     NOISE,
-    PROBE_SIZES,
+    PROBE,
     VOCABULARY,
     Trunk,
     declared_protocol,
@@ -114,11 +114,11 @@ def examined(arm: str, probe: Trunk, canary: Trunk) -> dict[str, Finding]:
 
 
 def probe_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
-    return Trunk(toy_recipe(recipe, PROBE_SIZES), folder / "probe", seed=seed)
+    return Trunk(toy_recipe(recipe, PROBE), folder / "probe", seed=seed)
 
 
 def canary_trunk(recipe: Recipe, folder: Path, seed: int) -> Trunk:
-    small, plain = toy_recipe(recipe, CANARY_SIZES), cast(Adaptation, NoAdaptation())
+    small, plain = toy_recipe(recipe, CANARY), cast(Adaptation, NoAdaptation())
     return Trunk(replace(small, arms={**small.arms, PLAIN: plain}), folder / "canary", seed=seed)
 
 

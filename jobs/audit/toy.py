@@ -6,7 +6,7 @@ The evaluation is ``train.score_arm``, with its artifact, its files and its scor
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,48 +29,11 @@ from jobs.world import World
 
 VOCABULARY, LENGTH = 64, 32
 TRAINING_TOKENS = 4096  # of chance, for quantizers that calibrate on training data
+PROBE, CANARY = "probe", "canary"  # what a full stream allows in hundreds of steps a canary must allow in few
 NOISE = 0.1  # on every parameter of a trunk, so that no layer that starts at zero hides what comes before it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How small an adaptation and an evaluation are made: a knob of this name is at most this; others stay.
-
-    ``epochs`` is for every knob that ends so. Rates are multiplied by ``learning_rate_times``.
-    """
-
-    stride: int
-    length: int = LENGTH
-    sequence_length: int = LENGTH
-    chunk_targets: int
-    context_tokens: int
-    batch_sequences: int
-    batch_documents: int
-    epochs: int
-    learning_rate_times: float
-
-
-PROBE_SIZES = Sizes(
-    stride=16,
-    chunk_targets=32,
-    context_tokens=32,
-    batch_sequences=2,
-    batch_documents=2,
-    epochs=2,
-    learning_rate_times=1.0,
-)
-CANARY_SIZES = Sizes(  # what a full stream allows in hundreds of steps a small one must allow in few
-    stride=32,
-    chunk_targets=128,
-    context_tokens=128,
-    batch_sequences=4,
-    batch_documents=64,
-    epochs=5,
-    learning_rate_times=10.0,
-)
-
-
-def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
+def toy_recipe(recipe: Recipe, sizes: str) -> Recipe:
     """``recipe`` with a small vocabulary, short sequences, and adaptations and evaluation of these sizes."""
     return replace(
         recipe,
@@ -81,19 +44,16 @@ def toy_recipe(recipe: Recipe, sizes: Sizes) -> Recipe:
     )
 
 
-def made_small(technique: Any, sizes: Sizes) -> Any:
-    """``technique`` with its knobs, and those of the techniques inside it, cut down to ``sizes``."""
-    caps = asdict(sizes)
-    changes: dict[str, Any] = {}
-    for field in fields(technique):
-        value, name = getattr(technique, field.name), field.name
-        cap = caps.get("epochs" if name.endswith("epochs") else name)
-        if is_dataclass(value):
-            changes[name] = made_small(value, sizes)
-        elif isinstance(value, float) and name.endswith("learning_rate"):
-            changes[name] = value * sizes.learning_rate_times
-        elif isinstance(value, int) and cap is not None:
-            changes[name] = min(value, cap)
+def made_small(technique: Any, sizes: str) -> Any:
+    """``technique`` at the ``sizes`` that its class says in ``audit``, and so the techniques inside it.
+
+    A number there is the most that the knob may be, ``{"times": x}`` multiplies it; a knob that is None stays so.
+    """
+    values = {field.name: getattr(technique, field.name) for field in fields(technique)}
+    changes = {name: made_small(value, sizes) for name, value in values.items() if is_dataclass(value)}
+    for name, size in getattr(technique, "audit", {}).get(sizes, {}).items():
+        if (value := values[name]) is not None:
+            changes[name] = type(value)(value * size["times"]) if isinstance(size, dict) else min(value, size)
     return replace(technique, **changes)
 
 

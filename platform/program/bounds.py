@@ -1,10 +1,17 @@
-"""What numbers a knob takes, by its name: a name means the same wherever it is used.
+"""What numbers a knob takes, from one end to another, in words that a declaration and an error share."""
 
-A technique whose knob is called like one of these has its bounds with it; under another name any number is taken.
-"""
-
+import re
 from dataclasses import dataclass
 from math import inf
+
+_NUMBER = r"-?[0-9][0-9_]*(?:\.[0-9]+)?(?:e-?[0-9]+)?"
+_WORDS = {  # each part of a text, and the fields of Bounds that its numbers are
+    re.compile(rf"({_NUMBER}) to ({_NUMBER})"): ("low", "high"),
+    re.compile(rf"({_NUMBER}) or more"): ("low",),
+    re.compile(rf"above ({_NUMBER})"): ("low", "above"),
+    re.compile(rf"at most ({_NUMBER})"): ("high",),
+    re.compile(rf"below ({_NUMBER})"): ("high", "below"),
+}
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,28 @@ class Bounds:
     high: float = inf
     above: bool = False  # ``low`` itself is not taken
     below: bool = False  # ``high`` itself is not taken
+
+    @staticmethod
+    def of(text: str) -> "Bounds":
+        """The bounds that ``text`` says: ``2 to 8``, ``1 or more``, ``0 or more and below 1``.
+
+        Raises:
+            ValueError: other words, an end twice, or ends between which there is nothing.
+        """
+        said: dict[str, float | bool] = {}
+        for part in text.split(" and "):
+            found = next(((match, names) for words, names in _WORDS.items() if (match := words.fullmatch(part))), None)
+            if not found or not said.keys().isdisjoint(found[1]):
+                raise ValueError(
+                    f"the bounds {text!r}; write 'A to B', or one or two of 'A or more', 'above A', 'at most B', "
+                    f"'below B', joined by 'and'"
+                )
+            match, names = found
+            said |= dict(zip(names, [*map(float, match.groups()), True], strict=False))  # True: for above and below
+        bounds = Bounds(**said)  # type: ignore[arg-type]
+        if not (bounds.low < bounds.high or bounds.take(bounds.low)):
+            raise ValueError(f"the bounds {text!r}, between which there is no number")
+        return bounds
 
     def take(self, value: float) -> bool:
         return (value > self.low if self.above else value >= self.low) and (
@@ -30,48 +59,3 @@ class Bounds:
 
 
 ANYTHING = Bounds()
-POSITIVE = Bounds(low=0, above=True)
-NOT_NEGATIVE = Bounds(low=0)
-ONE_OR_MORE = Bounds(low=1)
-SHARE = Bounds(low=0, high=1)
-MEMORY = Bounds(low=0, high=1, below=True)  # of a running mean
-
-BOUNDS = {
-    **dict.fromkeys(
-        (
-            *("vocab_size", "model_dim", "num_heads", "num_kv_heads"),
-            *("iterations", "batch_tokens", "sequence_length", "max_micro_batch_tokens", "log_every"),
-            *("buckets", "dim", "rank", "hidden_dim", "ntk_reference_length", "length", "stride"),
-            *("epochs", "chunk_targets", "batch_sequences", "batch_documents", "context_tokens", "every", "sequences"),
-            *("newton_schulz_steps", "trials", "target_bytes", "smallest_block"),
-        ),
-        ONE_OR_MORE,
-    ),
-    **dict.fromkeys(
-        ("train_seconds", "logit_softcap", "base", "hidden_multiple", "temperature", "epsilon", "start_below"), POSITIVE
-    ),
-    **dict.fromkeys(
-        (
-            *("warmup_steps", "validate_every", "embedding_std", "momentum_warmup_steps"),
-            *("learning_rate", "matrix_learning_rate", "table_learning_rate", "control_learning_rate"),
-            *("head_learning_rate", "inner_learning_rate", "first_learning_rate", "second_learning_rate"),
-            *("weight_decay", "muon_weight_decay", "adam_weight_decay", "clip_norm", "decoder_multiplier"),
-            *("frozen_blocks", "first_layers", "last_layers", "last_blocks", "first_epochs", "second_epochs"),
-            *("reserve_seconds", "smallest_limit", "keep_elements", "larger_than", "damping", "threshold", "radius"),
-            *("smallest_side", "seed"),
-        ),
-        NOT_NEGATIVE,
-    ),
-    **dict.fromkeys(("momentum", "momentum_start", "second_momentum", "beta1", "beta2", "decay"), MEMORY),
-    **dict.fromkeys(("fraction", "final_fraction", "top_share", "bottom_share"), SHARE),
-    "num_layers": Bounds(low=2),  # U-Net skips and value mixing need two
-    "dims": Bounds(low=2),
-    "clip_quantile": Bounds(low=0, high=1, above=True),
-    "matrix_bits": Bounds(low=2, high=8),
-    "feed_forward_bits": Bounds(low=2, high=8),
-    "token_table_bits": Bounds(low=2, high=16),
-    "table_bits": Bounds(low=2, high=16),
-    "level": Bounds(low=1, high=22),
-    "preset": Bounds(low=0, high=9),
-    "quality": Bounds(low=0, high=11),
-}

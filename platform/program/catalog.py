@@ -3,7 +3,8 @@
 ``jobs/recipe.py`` says what a recipe consists of: the annotations of ``class Recipe`` name sections (dataclasses of
 that file) and families (protocols of that file). ``jobs/techniques/<family>/<name>.py`` is a technique: one frozen
 dataclass whose fields are its knobs. A file or a class whose name begins with an underscore is a technique's own
-business.
+business. ``jobs/knobs.py`` names kinds of numbers; what a technique's own file names so is one, too. How small a
+technique is made are two literals of its class, ``small`` and ``audit``; ``sizes.py`` reads them.
 """
 
 import ast
@@ -15,10 +16,13 @@ from typing import Literal
 
 from ..errors import UserError
 from ..paths import ROOT, shown
-from .knobs import Knob, annotated, knobs_of
+from .document import Node, literal
+from .knobs import Kind, Knob, Nested, annotated, knobs_of, named_kinds
 
 RECIPE_MODULE = "jobs/recipe.py"
+KINDS_MODULE = "jobs/knobs.py"
 TECHNIQUES = "jobs/techniques"  # a folder for each family
+SCALES = "recipes/scales"
 IDENTITY = ("name", "scale")  # fields of Recipe that are no choice
 
 
@@ -33,6 +37,8 @@ class Technique:
     summary: str
     source: str
     knobs: Mapping[str, Knob]
+    small: Node | None  # knobs by scale, where the class says so
+    audit: Node | None  # knobs by the two trunks of an audit, where the class says so
 
     @property
     def module(self) -> str:
@@ -75,9 +81,11 @@ class Catalog:
 
     root: Path
     order: tuple[str, ...]  # the fields of Recipe, name and scale included
+    scales: tuple[str, ...]  # of the checkout: those that a technique may have sizes for
     sections: Mapping[str, Section]
     fields: Mapping[str, Field]
     families: Mapping[str, Family]  # those too whose techniques are only knobs of other techniques
+    kinds: Mapping[str, Kind]  # that a knob may be, by name: numbers with bounds, and the protocols of families
     _read: dict[tuple[str, str], Technique] = field(default_factory=dict, repr=False, compare=False)
 
     def technique(self, family: str, name: str) -> Technique:
@@ -120,7 +128,9 @@ class Catalog:
             path=path,
             summary=_first_line(docstring),
             source=" ".join(source[1].split()) if source else "",
-            knobs=knobs_of(classes[0], text, path, {one.protocol: one.name for one in self.families.values()}),
+            knobs=knobs_of(classes[0], text, path, {**self.kinds, **named_kinds(tree, path)}),
+            small=_attribute(classes[0], "small", path),
+            audit=_attribute(classes[0], "audit", path),
         )
 
 
@@ -149,13 +159,14 @@ def read(root: Path = ROOT) -> Catalog:
         and (root / TECHNIQUES / _snake_case(name)).is_dir()
     }
     names = {family.protocol: family.name for family in families.values()}
+    numbers = named_kinds(_parsed(root / KINDS_MODULE)[1], root / KINDS_MODULE)
     order, sections, fields = [], {}, {}
     for node in annotated(classes["Recipe"]):
         name, annotation = ast.unparse(node.target), node.annotation
         order.append(name)
         section = classes.get(annotation.id) if isinstance(annotation, ast.Name) else None
         if section and _is_frozen_dataclass(section):
-            knobs = knobs_of(section, text, path, {})
+            knobs = knobs_of(section, text, path, numbers)
             summary = _first_line(ast.get_docstring(section) or "")
             sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)
         elif name not in IDENTITY:
@@ -164,7 +175,13 @@ def read(root: Path = ROOT) -> Catalog:
         raise UserError(f"{shown(path)}: Recipe has one field of type dict[str, family], and its name is arms")
     by_use = sorted(families.values(), key=lambda family: _use(family.name, fields))
     return Catalog(
-        root=root, order=tuple(order), sections=sections, fields=fields, families={one.name: one for one in by_use}
+        root=root,
+        order=tuple(order),
+        scales=tuple(sorted(file.stem for file in (root / SCALES).glob("*.yaml"))),
+        sections=sections,
+        fields=fields,
+        families={one.name: one for one in by_use},
+        kinds={**numbers, **{protocol: Nested(family) for protocol, family in names.items()}},
     )
 
 
@@ -194,6 +211,17 @@ def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: P
             f"{TECHNIQUES}/<x>/"
         )
     return Field(name=name, family=families[protocol], takes=takes)
+
+
+def _attribute(node: ast.ClassDef, name: str, path: Path) -> Node | None:
+    """The literal that ``name = ...`` in the body of a class is."""
+    for one in node.body:
+        match one:
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return literal(value, path, f"{node.name}.{name}")
+            case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
+                return literal(value, path, f"{node.name}.{name}")
+    return None
 
 
 def _is_frozen_dataclass(node: ast.ClassDef) -> bool:

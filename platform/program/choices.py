@@ -1,4 +1,4 @@
-"""A recipe after its parents and its scale: every choice made, checked against the catalog."""
+"""A recipe after its bases and its scale: every choice made, checked against the catalog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,8 @@ class Choices:
     question: str
     source: str | None
     published: str | None
-    against: str | None  # name of the parent recipe
+    base: str | None  # name of the recipe that this one is made from
+    against: str | None  # name of the recipe that this one is compared with: its base, unless it says otherwise
     path: Path  # of the recipe file
     sections: Mapping[str, Mapping[str, Value]]  # shape, budget: the values that somebody set
     picks: Mapping[str, Pick | tuple[Pick, ...] | None]  # by field of Recipe, arms excluded

@@ -4,9 +4,10 @@ Stricter than YAML: one document that is a mapping, no tabs, no key twice, no al
 what YAML 1.2 says (``1e-4`` is a number, ``no`` and ``2026-03-20`` are text), as people expect who never read 1.1.
 """
 
+import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,35 @@ def read(path: Path) -> Node:
     return _parsed(text, path)
 
 
+def literal(value: ast.expr, path: Path, key: str) -> Node:
+    """A literal in a Python file as YAML would have it, so that whoever reads the one can read the other.
+
+    Raises:
+        UserError: something that is not written out: a name, a sum; names file and line.
+    """
+    here = Node(value=None, path=path, line=value.lineno, key=key)
+    match value:
+        case ast.Dict(keys=keys, values=values):
+            entries: dict[str, Node] = {}
+            for name, one in zip(keys, values, strict=True):
+                if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
+                    raise here.error(f"found the key {ast.unparse(name) if name else '**'}, a key is a text")
+                entry = replace(literal(one, path, f"{key}.{name.value}"), line=name.lineno)
+                if name.value in entries:
+                    raise entry.error(f"given twice, first in line {entries[name.value].line}; keep one")
+                entries[name.value] = entry
+            return replace(here, value=entries)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return replace(here, value=[literal(one, path, f"{key}[{at}]") for at, one in enumerate(items)])
+    try:
+        plain = ast.literal_eval(value)
+    except ValueError:
+        plain = ...
+    if not isinstance(plain, bool | int | float | str | None):
+        raise here.error(f"found {ast.unparse(value)}, which is no value written out; it is read without being run")
+    return replace(here, value=plain)
+
+
 def _parsed(text: str, path: Path) -> Node:
     import yaml  # 17 ms that --help does without
 
@@ -149,9 +179,7 @@ class _Reader:
 
         value: Scalar | dict[str, Node] | list[Node]
         if isinstance(event, yaml.AliasEvent):
-            raise refused(
-                f"an alias (*{event.anchor}); write the value out, or put what is shared into a parent recipe"
-            )
+            raise refused(f"an alias (*{event.anchor}); write the value out, or put what is shared into a base recipe")
         if event.tag not in (None, "!"):
             raise refused(f"a tag ({event.tag}); values here are plain text, numbers, lists and mappings")
         if depth > DEPTH_LIMIT:

@@ -3,13 +3,13 @@
 import ast
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
 from ..paths import shown
-from .bounds import ANYTHING, BOUNDS, Bounds
+from .bounds import ANYTHING, Bounds
 from .document import described
 
 _SCALARS: dict[str, tuple[type, str]] = {
@@ -139,15 +139,15 @@ class Knob:
 
     name: str
     kind: Kind
-    annotation: str  # as it stands in the code
+    annotation: str  # as it stands in the code, with named kinds written out
     required: bool
     default: Any  # None where required
     summary: str  # the comment behind the field; may be empty
     line: int
 
 
-def kind_of(annotation: ast.expr, families: Mapping[str, str]) -> Kind:
-    """The kind that ``annotation`` describes; ``families`` maps the names of protocols to those of their families.
+def kind_of(annotation: ast.expr, names: Mapping[str, Kind]) -> Kind:
+    """The kind that ``annotation`` describes; ``names`` are those of kinds, besides int, float, bool and str.
 
     Raises:
         ValueError: an annotation that no value in YAML could have.
@@ -156,32 +156,57 @@ def kind_of(annotation: ast.expr, families: Mapping[str, str]) -> Kind:
         case ast.Constant(value=None):
             return OneOf((None,))
         case ast.Constant(value=str(text)):
-            return kind_of(ast.parse(text, mode="eval").body, families)
+            return kind_of(ast.parse(text, mode="eval").body, names)
         case ast.Name(id=name) if name in _SCALARS:
             return Scalar(name)
-        case ast.Name(id=name) if name in families:
-            return Nested(families[name])
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[number, ast.Constant(str(text))])):
+            kind = kind_of(number, names)
+            if isinstance(kind, Scalar) and kind.name in ("int", "float") and kind.bounds == ANYTHING:
+                return Scalar(kind.name, Bounds.of(text))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
             literal = ast.literal_eval(values)
             return OneOf(literal if isinstance(literal, tuple) else (literal,))
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[item, ast.Constant(value=end)])) if (
             end is ...
         ):
-            return Several((kind_of(item, families),), any_length=True)
+            return Several((kind_of(item, names),), any_length=True)
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=items)):
-            return Several(tuple(kind_of(item, families) for item in items), any_length=False)
+            return Several(tuple(kind_of(item, names) for item in items), any_length=False)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), item])):
-            return Table(kind_of(item, families))
+            return Table(kind_of(item, names))
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
-            kinds = (kind_of(left, families), kind_of(right, families))
+            kinds = (kind_of(left, names), kind_of(right, names))
             return AnyOf(tuple(one for kind in kinds for one in (kind.kinds if isinstance(kind, AnyOf) else (kind,))))
+    words = ast.unparse(annotation)
+    numbers = [name for name, kind in names.items() if isinstance(kind, Scalar)]
     raise ValueError(
-        f"a knob of type {ast.unparse(annotation)}; possible are int, float, bool, str, Literal[...], tuple[T, ...], "
-        f"dict[str, T], T | None and the protocols of families"
+        f"a knob of type {words}; possible are {', '.join([*_SCALARS, *numbers])}, Annotated[int, 'A to B'], "
+        f"Literal[...], tuple[T, ...], dict[str, T], T | None and the protocols of families{nearest(words, names)}"
     )
 
 
-def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, str]) -> dict[str, Knob]:
+def named_kinds(tree: ast.Module, path: Path) -> dict[str, Kind]:
+    """The kinds of numbers that the file ``path`` gives names to: ``Share = Annotated[float, "0 to 1"]``.
+
+    Raises:
+        UserError: a kind that is none; with file and line.
+    """
+    kinds: dict[str, Kind] = {}
+    for node in tree.body:
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id="Annotated")) as annotation
+            ):
+                try:
+                    kinds[name] = kind_of(annotation, kinds)
+                except ValueError as error:
+                    raise UserError(f"{shown(path)}:{node.lineno}: {name}: {error}") from None
+    return kinds
+
+
+def knobs_of(node: ast.ClassDef, text: str, path: Path, names: Mapping[str, Kind]) -> dict[str, Knob]:
     """The fields of the dataclass ``node``, which stands in the file ``path`` with this text.
 
     Raises:
@@ -192,7 +217,7 @@ def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, s
     for field_ in annotated(node):
         name = ast.unparse(field_.target)
         try:
-            kind = _bounded(kind_of(field_.annotation, families), name)
+            kind = kind_of(field_.annotation, names)
             default = None if field_.value is None else _default(field_.value, kind)
         except ValueError as error:
             raise UserError(f"{shown(path)}:{field_.lineno}: {node.name}.{name}: {error}") from None
@@ -200,7 +225,7 @@ def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, s
         knobs[name] = Knob(
             name=name,
             kind=kind,
-            annotation=ast.unparse(field_.annotation),
+            annotation=ast.unparse(_WrittenOut(names).visit(field_.annotation)),
             required=field_.value is None,
             default=default,
             summary=comment.lstrip("# ") if comment.startswith("#") else "",
@@ -209,13 +234,20 @@ def knobs_of(node: ast.ClassDef, text: str, path: Path, families: Mapping[str, s
     return knobs
 
 
-def _bounded(kind: Kind, name: str) -> Kind:
-    """``kind`` with the bounds that go with the knob's name, where it is a number or optionally one."""
-    if isinstance(kind, Scalar) and kind.name in ("int", "float"):
-        return replace(kind, bounds=BOUNDS.get(name, ANYTHING))
-    if isinstance(kind, AnyOf):
-        return AnyOf(tuple(_bounded(one, name) for one in kind.kinds))
-    return kind
+@dataclass(frozen=True)
+class _WrittenOut(ast.NodeTransformer):
+    """An annotation with ``int`` or ``float`` in the place of a number with bounds: what Python takes it to be."""
+
+    names: Mapping[str, Kind]
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        kind = self.names.get(node.id)
+        return ast.Name(id=kind.name) if isinstance(kind, Scalar) else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.value.id == "Annotated" and isinstance(node.slice, ast.Tuple):
+            return node.slice.elts[0]
+        return self.generic_visit(node)
 
 
 def _default(value: ast.expr, kind: Kind) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import UserError, nearest
 from .catalog import Catalog, Family, Technique
-from .knobs import Knob, OneOf
+from .knobs import AnyOf, Kind, Knob, OneOf, Scalar
 
 PIPE_WIDTH = 120  # columns, where no terminal says how many it has
 TAKES = {"one": "one", "optional": "one or none", "several": "a list", "named": "names, each with one"}
@@ -73,7 +73,14 @@ def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
 
 
 def _type(knob: Knob) -> str:
-    return " | ".join(map(str, knob.kind.values)) if isinstance(knob.kind, OneOf) else knob.annotation
+    if isinstance(knob.kind, OneOf):
+        return " | ".join(map(str, knob.kind.values))
+    bounds = next((str(one.bounds) for one in _kinds(knob.kind) if isinstance(one, Scalar)), "")
+    return f"{knob.annotation}, {bounds}" if bounds else knob.annotation
+
+
+def _kinds(kind: Kind) -> tuple[Kind, ...]:
+    return kind.kinds if isinstance(kind, AnyOf) else (kind,)
 
 
 def _json(knobs: Mapping[str, Knob]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import nearest
 from .catalog import Catalog, Field
 from .choices import Pick, Value
 from .document import Node
@@ -59,6 +60,7 @@ class Layer:
     arms: Mapping[str, Pick] | None
     techniques: Mapping[tuple[str, str], Mapping[str, Value]]  # by family and name
     machine: Mapping[str, Value]
+    sizes: str | None = None  # of a scale: the one whose sizes of techniques it takes, where that is another
 
     def over(self, below: "Layer", catalog: Catalog) -> "Layer":
         """This layer's say over ``below``."""
@@ -84,7 +86,7 @@ class Layer:
         for section, knobs in recipe.sections.items():
             above = {**self.sections.get(section, {}), **own.sections.get(section, {})}
             yield from _differing(section, knobs, above)
-        for pick in _picks([*recipe.picks.values(), *(recipe.arms or {}).values()]):
+        for pick in picks_in([*recipe.picks.values(), *(recipe.arms or {}).values()]):
             technique = (pick.technique.family, pick.technique.name)
             above = {**self.techniques.get(technique, {}), **own.techniques.get(technique, {})}
             yield from _differing(".".join(technique), pick.knobs, above)
@@ -104,14 +106,14 @@ class Layer:
 NOTHING = Layer(sections={}, picks={}, arms=None, techniques={}, machine={})
 
 
-def _picks(values: Iterable[Value]) -> Iterator[Pick]:
+def picks_in(values: Iterable[Value]) -> Iterator[Pick]:
     """Every technique in ``values``, those inside others too."""
     for value in values:
         if isinstance(value, Pick):
             yield value
-            yield from _picks(value.knobs.values())
+            yield from picks_in(value.knobs.values())
         elif isinstance(value, tuple):
-            yield from _picks(value)
+            yield from picks_in(value)
 
 
 def _differing(where: str, said: Mapping[str, Value], above: Mapping[str, Value]) -> Iterator[str]:
@@ -155,27 +157,30 @@ class Reader:
 
     def scale_layer(self, entries: Mapping[str, Node], *, may_choose: bool) -> Layer:
         """What a scale says: a file of scales/, or a recipe's entry for a scale, which may choose techniques too."""
-        choices = self.catalog.fields if may_choose else ()
-        return self._layer(entries, [*self.catalog.sections, *choices, "techniques", "machine"])
+        own = self.catalog.fields if may_choose else ["sizes"]
+        return self._layer(entries, [*self.catalog.sections, *own, "techniques", "machine"])
 
     def _layer(self, entries: Mapping[str, Node], possible: Iterable[str]) -> Layer:
         sections, picks, machine = {}, {}, {}
         arms: Mapping[str, Pick] | None = None
         techniques: Mapping[tuple[str, str], Mapping[str, Value]] = {}
+        sizes = None
         for name, node in entries.items():
             if name not in possible:
                 raise node.unknown(possible, "entry")
             if name in self.catalog.sections:
-                sections[name] = self._knobs(node, self.catalog.sections[name].knobs)
+                sections[name] = self.knobs(node, self.catalog.sections[name].knobs)
             elif name == "techniques":
                 techniques = self._techniques(node)
+            elif name == "sizes":
+                sizes = self._sizes(node)
             elif name == "machine":
                 machine = self._machine(node)
             elif name == "arms":
                 arms = self._arms(node)
             else:
                 picks[name] = self._choice(node, self.catalog.fields[name])
-        return Layer(sections=sections, picks=picks, arms=arms, techniques=techniques, machine=machine)
+        return Layer(sections=sections, picks=picks, arms=arms, techniques=techniques, machine=machine, sizes=sizes)
 
     def _choice(self, node: Node, field: Field) -> Pick | tuple[Pick, ...] | None:
         if node.value in (None, "none"):
@@ -213,9 +218,14 @@ class Reader:
                 self.catalog.families[family].techniques, f"technique of {family}"
             )
         technique = self.catalog.technique(family, name)
-        return Pick(technique=technique, knobs={} if knobs is None else self._knobs(knobs, technique.knobs))
+        return Pick(technique=technique, knobs={} if knobs is None else self.knobs(knobs, technique.knobs))
 
-    def _knobs(self, node: Node, knobs: Mapping[str, Knob]) -> dict[str, Value]:
+    def knobs(self, node: Node, knobs: Mapping[str, Knob]) -> dict[str, Value]:
+        """What ``node`` sets of these knobs, each value checked.
+
+        Raises:
+            UserError: as ``recipe_layer`` does.
+        """
         values = {}
         for name, one in node.entries(f"knobs: {', '.join(knobs) or 'there are none'}").items():
             if name not in knobs:
@@ -260,8 +270,17 @@ class Reader:
                 raise one.error(
                     f"a technique of several families; write {' or '.join(f'{f}.{technique}' for f in families)}"
                 )
-            layer[families[0], technique] = self._knobs(one, self.catalog.technique(families[0], technique).knobs)
+            layer[families[0], technique] = self.knobs(one, self.catalog.technique(families[0], technique).knobs)
         return layer
+
+    def _sizes(self, node: Node) -> str:
+        if node.value not in self.catalog.scales:
+            found, possible = node.found(), ", ".join(self.catalog.scales)
+            raise node.error(
+                f"found {found}, it takes the scale whose sizes of techniques this one takes; possible: {possible}"
+                f"{nearest(str(node.value), self.catalog.scales)}"
+            )
+        return str(node.value)
 
     def _machine(self, node: Node) -> dict[str, Any]:
         machine = {}

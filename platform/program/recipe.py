@@ -1,7 +1,7 @@
-"""A recipe file to checked choices: its parents, itself, the scale; then to the program that every trial runs."""
+"""A recipe file to checked choices: its bases, itself, the scale; then to the program that every trial runs."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .document import Node, read
 from .entry import entry_program, program, trunk_text
 from .knobs import Knob
 from .overlays import NOTHING, Layer, Reader
+from .sizes import with_sizes
 
 __all__ = [
     "Choices",
@@ -31,21 +32,24 @@ __all__ = [
 
 DEFAULT_SCALE = "eight_h100"
 RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # the folder of its results begins with it
-DESCRIPTION = ("question", "source", "published", "against")  # what decides nothing
+DESCRIPTION = ("question", "source", "published", "base", "against")  # what is not in the program
+NO_RECIPE = (None, "none")  # what base and against say of none
 
 
 def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     """The choices of the recipe ``path`` at ``scale`` (default: eight_h100), checked against the catalog of ``root``.
 
-    From below to above: the parents, the oldest first; the recipe; the scale; what the parents and then the recipe say
-    of this scale.
+    From below to above: the bases, the oldest first; the recipe; what the techniques' files say of the scale, then the
+    scale itself; what the bases and then the recipe say of this scale.
 
     Raises:
-        UserError: whatever is wrong in the recipe, its parents or the scale; with file, line, key, the value
+        UserError: whatever is wrong in the recipe, its bases or the scale; with file, line, key, the value
             found, what is possible and the nearest name.
     """
     known = catalogs.read(root)
-    family = [_Document.of(file, known) for file in _with_parents(path, root)]
+    tops = _with_bases(path, root)
+    base, against = _base(tops[-1]), _against(tops[-1], root)
+    family = [_Document.of(top, known) for top in tops]
     own = family[-1]
     if not own.description.get("question"):
         raise UserError(f"{shown(path)}: question: missing; say in a sentence what this recipe is there to find out")
@@ -55,14 +59,11 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     scale = scale or DEFAULT_SCALE
     if scale not in files:
         raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
-    overlay = Reader(known, multiplies=True).scale_layer(read(files[scale]).entries("entries"), may_choose=False)
-    final = NOTHING
-    for layer in (
-        *(one.layer for one in family),
-        overlay,
-        *(one.scales[scale] for one in family if scale in one.scales),
-    ):
-        final = layer.over(final, known)
+    reader = Reader(known, multiplies=True)
+    chosen = _merged((one.layer for one in family), NOTHING, known)
+    overlay = reader.scale_layer(read(files[scale]).entries("entries"), may_choose=False)
+    overlay = with_sizes(overlay, scale, chosen, reader)
+    final = _merged((overlay, *(one.scales[scale] for one in family if scale in one.scales)), chosen, known)
     _refuse_gaps(final, known, path)
     assert final.arms is not None, "refused as a gap"
     return Choices(
@@ -71,7 +72,8 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         question=own.description["question"],
         source=own.description.get("source"),
         published=own.description.get("published"),
-        against=own.description.get("against"),
+        base=base,
+        against=against,
         path=path,
         sections=final.sections,
         picks=final.picks,
@@ -100,11 +102,12 @@ def with_arms(choices: Choices, names: tuple[str, ...]) -> Choices:
 
 
 def resolved_yaml(choices: Choices) -> str:
-    """What the program was made from, parents and scale applied, defaults included: for readers, not to be launched."""
+    """What the program was made from, bases and scale applied, defaults included: for readers, not to be launched."""
     import yaml
 
     tree: dict[str, Any] = {"name": choices.name, "scale": choices.scale}
     tree |= {key: getattr(choices, key) for key in DESCRIPTION if getattr(choices, key) is not None}
+    tree |= {"base": choices.base, "against": choices.against}
     for name in choices.catalog.order:
         if name in choices.catalog.sections:
             tree[name] = {knob: choices.setting(name, knob) for knob in choices.catalog.sections[name].knobs}
@@ -114,7 +117,7 @@ def resolved_yaml(choices: Choices) -> str:
     machine = {key: value for key, value in vars(choices.machine).items() if value is not None}
     tree["machine"] = {key: str(value) if isinstance(value, Path) else value for key, value in machine.items()}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
-    return f"# {choices.name} at scale {choices.scale}: parents and scale applied, every knob with its value.\n{text}"
+    return f"# {choices.name} at scale {choices.scale}: bases and scale applied, every knob with its value.\n{text}"
 
 
 def _plain(value: Value) -> Any:
@@ -141,7 +144,8 @@ class _Document:
         for name, node in entries.items():
             if name not in (possible := [*DESCRIPTION, *catalog.sections, *catalog.fields, "scales"]):
                 raise node.unknown(possible, "entry")
-        description = {name: _text(entries.pop(name)) for name in DESCRIPTION if name in entries}
+        said = {name: entries.pop(name) for name in DESCRIPTION if name in entries}
+        description = {name: _text(node) for name, node in said.items() if name not in ("base", "against")}
         scales = entries.pop("scales").entries("names of scales") if "scales" in entries else {}
         reader = Reader(catalog, multiplies=True)
         return _Document(
@@ -159,8 +163,8 @@ class _Document:
                 raise node.unknown(known, "scale")
 
 
-def _with_parents(path: Path, root: Path) -> list[Node]:
-    """The recipe's file and those of its parents, the oldest first."""
+def _with_bases(path: Path, root: Path) -> list[Node]:
+    """The recipe's file and those of its bases, the oldest first."""
     files: list[Node] = []
     seen: list[Path] = []
     asked: Node | None = None
@@ -169,16 +173,47 @@ def _with_parents(path: Path, root: Path) -> list[Node]:
             raise UserError(f"{shown(path)}: a recipe's name is letters, digits, _ and -: it names a folder of results")
         if asked and path.resolve() in seen:
             names = [one.stem for one in [*seen[seen.index(path.resolve()) :], path]]
-            raise asked.error(f"a cycle, {' -> '.join(names)}; one of them must be against nothing or another recipe")
+            raise asked.error(f"a cycle, {' -> '.join(names)}; one of them must have no base or another")
         seen.append(path.resolve())
         files.insert(0, top := read(path))
-        asked = top.entries("entries").get("against")
-        if asked is None or asked.value is None:
+        if _base(top) is None:
             return files
-        path = _parent(asked, path, root)
+        asked = top.entries("entries")["base"]
+        path = _named(asked, path, root)
 
 
-def _parent(asked: Node, child: Path, root: Path) -> Path:
+def _base(top: Node) -> str | None:
+    """The recipe that this file is made from.
+
+    Raises:
+        UserError: it is compared with a recipe and does not say whether it is made from it, which was one key once.
+    """
+    entries = top.entries("entries")
+    if "base" in entries:
+        return None if entries["base"].value in NO_RECIPE else str(entries["base"].value)
+    if "against" in entries and entries["against"].value not in NO_RECIPE:
+        node = entries["against"]
+        raise node.error(
+            f"compares, and no longer inherits; write base: {node.value} where this recipe is made from it (it "
+            f"is then compared with it, too), or base: none where it is whole by itself"
+        )
+    return None
+
+
+def _against(top: Node, root: Path) -> str | None:
+    """The recipe that this file is compared with: its base, unless it says another or none."""
+    entries = top.entries("entries")
+    if "against" not in entries:
+        return _base(top)
+    node = entries["against"]
+    if node.value in NO_RECIPE:
+        return None
+    if _named(node, top.path, root).resolve() == top.path.resolve():
+        raise node.error("a recipe is compared with another, not with itself")
+    return str(node.value)
+
+
+def _named(asked: Node, child: Path, root: Path) -> Path:
     """The file of the recipe that ``asked`` names: beside the child, or among the checkout's recipes."""
     folders = (child.parent, root / "recipes")
     for file in (folder / f"{asked.value}.yaml" for folder in folders):
@@ -195,12 +230,18 @@ def _scale_files(path: Path, root: Path) -> dict[str, Path]:
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
 
+def _merged(layers: Iterable[Layer], below: Layer, catalog: Catalog) -> Layer:
+    for layer in layers:
+        below = layer.over(below, catalog)
+    return below
+
+
 def _refuse_gaps(final: Layer, catalog: Catalog, path: Path) -> None:
     for name, field in catalog.fields.items():
         missing = not final.arms if field.takes == "named" else field.takes == "one" and final.picks.get(name) is None
         if missing:
             possible = ", ".join(catalog.families[field.family].techniques) or "there are none"
-            raise UserError(f"{shown(path)}: {name}: missing, here and in its parents; possible: {possible}")
+            raise UserError(f"{shown(path)}: {name}: missing, here and in its bases; possible: {possible}")
     for where, knobs, values in _settings(final, catalog):
         for knob in knobs.values():
             if knob.required and knob.name not in values:

@@ -1,8 +1,9 @@
 """A one-file program to a smaller one that does the same; and, where asked for, to one that unpacks itself.
 
 Left out are comments, blank lines, docstrings but the file's own, annotations that nothing reads while the program
-runs, and definitions and imports that nothing uses. Short statements share a line. No name and no value is
-changed. Fields keep their annotations, for a dataclass is made of them. The result is its own squeezed form.
+runs, and definitions, imports and constants of dataclasses that nothing uses. Short statements share a line. No name
+and no value is changed. Fields keep their annotations, for a dataclass is made of them. The result is its own squeezed
+form.
 
 The layout is that of ``ast.unparse``, which another version of Python may change: what was squeezed once is kept as a
 file, and that file is what runs, is hashed, counted and shipped.
@@ -66,7 +67,9 @@ def squeeze(program: str) -> str:
     except (SyntaxError, ValueError) as error:
         raise UserError(f"what is to be squeezed is not Python: {error}") from None
     words = {getattr(node, "attr", None) or getattr(node, "id", "") for node in ast.walk(tree)}
-    stripper = _Stripper(docstrings="__doc__" in words, annotations=not words.isdisjoint(READ_ANNOTATIONS))
+    stripper = _Stripper(
+        docstrings="__doc__" in words, annotations=not words.isdisjoint(READ_ANNOTATIONS), read=_read_by_name(tree)
+    )
     tree = stripper.visit(tree)
     tree.body = _needed(tree.body)
     squeezed = "".join(f"{line}\n" for line in _laid_out(tree.body))
@@ -97,16 +100,21 @@ def is_made_of(program: str, readable: str) -> bool:
 
 
 class _Stripper(ast.NodeTransformer):
-    """Takes docstrings and annotations out of a tree; ``docstrings``, ``annotations``: these are read, and stay."""
+    """Takes docstrings, annotations and unread constants of dataclasses out of a tree.
 
-    def __init__(self, *, docstrings: bool, annotations: bool) -> None:
-        self._docstrings, self._annotations = docstrings, annotations
+    ``docstrings``, ``annotations``: these are read, and stay; ``read``: constants of these names are.
+    """
+
+    def __init__(self, *, docstrings: bool, annotations: bool, read: set[str]) -> None:
+        self._docstrings, self._annotations, self._read = docstrings, annotations, read
         self._owners: list[ast.Module | Definition] = []
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         return self._inside(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        if "dataclass" in map(_called, node.decorator_list):
+            node.body = [one for one in node.body if not self._is_unread(one)] or [ast.Pass()]
         return self._inside(node)
 
     def visit_FunctionDef(self, node: Function) -> ast.AST:
@@ -138,9 +146,25 @@ class _Stripper(ast.NodeTransformer):
         node.body = title + rest or [ast.Pass()]
         return node
 
+    def _is_unread(self, node: ast.stmt) -> bool:
+        """Whether it is a constant of a class, such as the sizes at other scales, that nothing asks for."""
+        if not (isinstance(node, ast.Assign) and all(isinstance(one, ast.Name) for one in node.targets)):
+            return False
+        is_literal = not any(isinstance(one, ast.Call | ast.Name) for one in ast.walk(node.value))
+        return is_literal and not any(name in self._read or name.startswith("__") for name in _assigned(node))
+
     def _says_nothing(self, node: ast.stmt) -> bool:
         """Whether it is a docstring, or the text that a module's docstring becomes in the one file."""
         return not self._docstrings and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _read_by_name(tree: ast.AST) -> set[str]:
+    """What may be read of an object: attributes, texts that may name one, and the names of bodies of classes."""
+    read = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    read |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in (one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)):
+        read |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    return read
 
 
 def _is_blind(node: ast.ClassDef) -> bool:

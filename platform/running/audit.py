@@ -14,7 +14,7 @@ from ..errors import RunFailed, UserError
 from ..paths import ROOT
 from ..processes import guarded
 from ..processes.environment import kept
-from ..program import entry, recipe
+from ..program import entry, recipe, sizes
 from ..program.choices import Choices
 from ..program.inline import inline
 from ..runs import audits
@@ -36,9 +36,10 @@ def audited_choices(path: Path, scale: str, root: Path = ROOT) -> Choices:
     """What is audited of the recipe ``path``: its model at the small scale, its evaluation and arms at ``scale``.
 
     Raises:
-        UserError: something in the recipe is wrong.
+        UserError: something in the recipe is wrong, or a technique does not say how small it is in an audit.
     """
     small, own = recipe.load(path, SMALL_SCALE, root), recipe.load(path, scale, root)
+    sizes.refuse_unsized([own.picks["evaluation"], *own.arms.values()])
     picks = {**small.picks, "evaluation": own.picks["evaluation"]}
     return replace(small, scale=own.scale, picks=picks, arms=own.arms)
 

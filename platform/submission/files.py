@@ -95,18 +95,22 @@ def arms_of(found: Candidate, ablation: Run) -> Iterator[tuple[int, str, str]]:
 
 def lineage(found: Candidate) -> list[dict[str, str]]:
     """The recipe and those that it builds on, as far as their files are there: name, question, source."""
-    names = ("name", "question", "source", "published", "against")
+    names = ("name", "question", "source", "published", "base", "against")
 
     def described(path: Path, name: str) -> dict[str, str]:
         top = document.read(path).entries("a recipe")
-        return {"name": name} | {one: str(top[one].value) for one in names[1:] if one in top and top[one].value}
+        values = {one: top[one].value for one in names[1:] if one in top}
+        said = {one: str(value) for one, value in values.items() if value not in (None, "", "none")}
+        if "base" not in top and "against" in said:  # a run from before the two were told apart
+            said["base"] = said["against"]
+        return {"name": name} | said
 
     chain = [described(found.paths.recipe, found.run.plan.recipe)]
-    while parent := chain[-1].get("against"):
-        path = RECIPES / f"{parent}.yaml"
+    while base := chain[-1].get("base"):
+        path = RECIPES / f"{base}.yaml"
         if not path.is_file() or len(chain) > LONGEST_LINEAGE:
             break
-        chain.append(described(path, parent))
+        chain.append(described(path, base))
     return chain
 
 

@@ -29,7 +29,7 @@ from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, tr
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.
 RECIPE = f"""
 question: Does the program run?
-against: leaky_cosine
+base: leaky_cosine
 shape: {{vocab_size: {TEXT_VOCABULARY}}}
 evaluation: {{sliding: {{stride: 16}}}}
 arms:

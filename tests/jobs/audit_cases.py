@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from jobs.audit.command import PLAIN
 from jobs.audit.ledger import Ledger, Stream
-from jobs.audit.toy import CANARY_SIZES, LENGTH, NOISE, PROBE_SIZES, Evaluate, Models, Trunk, evaluation_of, toy_recipe
+from jobs.audit.toy import CANARY, LENGTH, NOISE, PROBE, Evaluate, Models, Trunk, evaluation_of, toy_recipe
 from jobs.calibration import Calibration
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.data.shards import validation_tokens
@@ -51,9 +51,9 @@ class AuditCase:
 
     def trunks(self, folder: Path) -> tuple[Trunk, Trunk]:
         """Where its probe and its canary are, or will be."""
-        small = toy_recipe(self.recipe, CANARY_SIZES)
+        small = toy_recipe(self.recipe, CANARY)
         return (
-            Trunk(toy_recipe(self.recipe, PROBE_SIZES), folder / self.name / "probe", seed=1337),
+            Trunk(toy_recipe(self.recipe, PROBE), folder / self.name / "probe", seed=1337),
             Trunk(replace(small, arms={**small.arms, PLAIN: NoAdaptation()}), folder / self.name / "canary", seed=1337),
         )
 

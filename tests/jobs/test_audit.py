@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jobs.audit.detectors import Examination, Finding, evaluated, probe_tokens
 from jobs.audit.ledger import Ledger, Stream
 from jobs.audit.ranks import Followed, Partner, agreement
 from jobs.audit.streams import chance, changed_from, documents, with_token
-from jobs.audit.toy import CANARY_SIZES, PROBE_SIZES, VOCABULARY, declared_protocol, evaluation_of, made_small
+from jobs.audit.toy import CANARY, LENGTH, PROBE, VOCABULARY, declared_protocol, evaluation_of, made_small
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.contract.shards import BOS_TOKEN
 from jobs.scoring import Scores, StreamEvent
@@ -28,9 +28,10 @@ from jobs.techniques.adaptation.sharpness_aware import SharpnessAware
 from jobs.techniques.adaptation.two_phase import TwoPhase
 from jobs.techniques.evaluation.sliding import Sliding
 from jobs.world import World
+from platform.program.sizes import AUDITED
 from tests.benchmarks.audit_confusion import DETECTORS, Findings, confusion, flaws
 from tests.jobs.audit_cases import AuditCase, cases
-from tests.jobs.tiny import ROOT
+from tests.jobs.tiny import ROOT, Case, catalog, every
 
 PASSED = Finding(passed=True, figure=0.0, threshold=0.0, about="")
 FIRED = Finding(passed=False, figure=1.0, threshold=0.0, about="")
@@ -239,17 +240,44 @@ def test_streams() -> None:
 def test_made_small() -> None:
     """Sizes fall, also inside; the recipe's own where they are smaller; choices and shares stay."""
     sam = SharpnessAware(inner=ScoreFirst(optimizer="adamw", chunk_targets=16, epochs=9), radius=0.3)
-    small = made_small(sam, PROBE_SIZES)
+    small = made_small(sam, PROBE)
     assert (small.radius, small.inner.optimizer, small.inner.chunk_targets) == (0.3, "adamw", 16)
     assert (small.inner.epochs, small.inner.learning_rate, small.inner.sequence_length) == (2, 0.002, None)
-    canary = made_small(PreEval(epochs=30, learning_rate_groups={"up": 3.0}), CANARY_SIZES)
+    canary = made_small(PreEval(epochs=30, learning_rate_groups={"up": 3.0}), CANARY)
     assert (canary.epochs, canary.learning_rate, canary.learning_rate_groups) == (5, 5e-3, {"up": 3.0})
-    phases = made_small(TwoPhase(), CANARY_SIZES)
+    phases = made_small(TwoPhase(), CANARY)
     assert (phases.first_epochs, phases.second_epochs, phases.last_blocks) == (5, 5, 3)
     assert (phases.first_learning_rate, phases.second_learning_rate) == (0.1, 0.05)
-    lora = made_small(DocumentLora(), PROBE_SIZES)
+    lora = made_small(DocumentLora(), PROBE)
     assert lora.chunk_targets <= lora.context_tokens
-    assert made_small(Sliding(stride=64, length=2048), PROBE_SIZES) == Sliding(stride=16, length=32)
+    assert made_small(Sliding(stride=64, length=2048), PROBE) == Sliding(stride=16, length=32)
+
+
+def test_a_technique_is_as_small_as_its_own_class_says() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Own:
+        inner: ScoreFirst
+        steps: int = 100
+        few: int = 2
+        none: int | None = None
+        also: int | None = None
+        rate: float = 0.5
+
+        audit = {"probe": {"steps": 7, "few": 7, "none": 7, "also": {"times": 3}, "rate": {"times": 3}}}  # noqa: RUF012
+
+    small = made_small(Own(inner=ScoreFirst()), PROBE)
+    assert (small.steps, small.few, small.none, small.rate, small.inner.chunk_targets) == (7, 2, None, 1.5, 32)
+    assert made_small(Own(inner=ScoreFirst()), CANARY).steps == 100
+    assert (PROBE, CANARY) == AUDITED
+
+
+@pytest.mark.parametrize("case", every("evaluation", "adaptation"), ids=str)
+@pytest.mark.parametrize("sizes", AUDITED)
+def test_no_technique_reads_further_than_the_sequences_of_an_audit(case: Case, sizes: str) -> None:
+    """However long a recipe has them."""
+    lengths = {"length", "sequence_length"} & catalog().technique(case.family, case.name).knobs.keys()
+    small = made_small(case.made(**dict.fromkeys(lengths, 2048)), sizes)
+    assert all(getattr(small, name) == LENGTH for name in lengths)
 
 
 def test_the_ledger_counts_what_happens_to_tokens() -> None:

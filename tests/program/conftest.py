@@ -11,18 +11,26 @@ from platform.program.recipe import Choices, load
 WriteFiles = Callable[[dict[str, str]], Path]
 
 JOBS = {
+    "jobs/knobs.py": """
+        from typing import Annotated
+
+        Count = Annotated[int, "1 or more"]
+        Positive = Annotated[float, "above 0"]
+    """,
     "jobs/recipe.py": '''
         """What a recipe consists of."""
 
         from dataclasses import dataclass
-        from typing import Protocol
+        from typing import Annotated, Protocol
+
+        from jobs.knobs import Count, Positive
 
 
         @dataclass(frozen=True, kw_only=True)
         class Shape:
             """Sizes."""
 
-            num_layers: int = 9
+            num_layers: Annotated[int, "2 or more"] = 9
             width: float = 1.5  # of a layer, in # of heads
             tied: bool = True
 
@@ -31,8 +39,8 @@ JOBS = {
         class Budget:
             """How long."""
 
-            train_seconds: float = 600.0
-            batch_tokens: int
+            train_seconds: Positive = 600.0
+            batch_tokens: Count
 
 
         class FeedForward(Protocol):
@@ -90,6 +98,8 @@ JOBS = {
     "jobs/techniques/feed_forward/relu.py": '''
         from dataclasses import dataclass
 
+        from jobs.knobs import Positive
+
 
         @dataclass(frozen=True, kw_only=True)
         class Relu:
@@ -102,7 +112,7 @@ JOBS = {
             More.
             """
 
-            hidden_multiple: float = 2.0  # hidden width over model width
+            hidden_multiple: Positive = 2.0  # hidden width over model width
             layers: tuple[int, ...] = ()
             names: tuple[str, ...] = ("a", "b")
             rates: dict[str, float] | None = None
@@ -240,7 +250,7 @@ RECIPES = {
     """,
     "recipes/child.yaml": """
         question: Does the child work?
-        against: base
+        base: base
         shape: {num_layers: 11}
         arms:
           plain: nothing

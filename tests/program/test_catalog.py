@@ -205,7 +205,7 @@ def test_a_file_with_no_or_two_techniques(checkout: Path, text: str) -> None:
         ),
         ("arms: dict[str, Adaptation]", "scores: dict[str, Adaptation]", "and its name is arms"),
         ("class Recipe:", "class Resipe:", "has no class Recipe"),
-        ("num_layers: int = 9", "num_layers: set = 9", "Shape.num_layers: a knob of type set"),
+        ("width: float = 1.5", "width: set = 1.5", "Shape.width: a knob of type set"),
         ("class Shape:", "class Shape", "not Python"),
     ],
 )

@@ -21,7 +21,7 @@ REAL = [
 
 CHILD = """
 question: Does it?
-against: base
+base: base
 """
 
 
@@ -40,7 +40,7 @@ def test_the_whole_text(load_text: LoadText) -> None:
     text = """
 question: Does it?
 source: "PR #2"
-against: base
+base: base
 shape: {num_layers: 123456, tied: false}
 feed_forward: {leaky: {slope: 1e-5, sign: minus, rates: {up: 2, "a \\"b\\"": 0.5}}}
 optimizer: {sgd: {phases: [linear, {cosine: {steps: 7}}], then: {linear: {steps: 12345}}}}
@@ -117,7 +117,7 @@ def test_a_question_with_quotes_and_backslashes(load_text: LoadText) -> None:
         + '"'
     )
     quoted = question.replace("'", "''")
-    text = program(load_text(f"against: base\nquestion: '{quoted}'\n"))
+    text = program(load_text(f"base: base\nquestion: '{quoted}'\n"))
     docstring = ast.get_docstring(ast.parse(text))
     assert docstring is not None and " ".join(question.split()) in docstring.replace("\n", " ")
 
@@ -141,8 +141,8 @@ def test_long_values_are_laid_out_one_a_line(load_text: LoadText) -> None:
 )
 def test_what_comes_after_the_trunk_does_not_change_its_text(load_text: LoadText, change: str) -> None:
     ours, other = (
-        load_text("against: base\nquestion: Q\n"),
-        load_text("against: base\n" + ("" if change.startswith("question") else "question: Q\n") + change),
+        load_text("base: base\nquestion: Q\n"),
+        load_text("base: base\n" + ("" if change.startswith("question") else "question: Q\n") + change),
     )
     assert trunk_text(ours) == trunk_text(other)
 

@@ -1,4 +1,4 @@
-"""YAML to checked choices: parents, scales, and one clear message for every mistake."""
+"""YAML to checked choices: bases, scales, and one clear message for every mistake."""
 
 import shlex
 import subprocess
@@ -19,7 +19,7 @@ SCALES = sorted(path.stem for path in (ROOT / "recipes" / "scales").glob("*.yaml
 
 CHILD = """
 question: Does it?
-against: base
+base: base
 """
 
 
@@ -47,13 +47,13 @@ def test_there_are_recipes_and_scales() -> None:
     assert len(RECIPES) >= 2 and {"eight_h100", "laptop", "one_gpu"} <= set(SCALES)
 
 
-# Parents and scales
+# Bases and scales
 
 
 def test_a_recipe_on_its_own(checkout: Path) -> None:
     choices = load(checkout / "recipes" / "base.yaml", None, checkout)
     assert (choices.name, choices.scale, choices.question) == ("base", "eight_h100", "Does it work?")
-    assert (choices.source, choices.published, choices.against) == ("PR #1", None, None)
+    assert (choices.source, choices.published) == ("PR #1", None) and choices.base is choices.against is None
     assert choices.sections["budget"] == {"batch_tokens": 1000} and choices.sections["shape"] == {}
     assert choices.setting("shape", "num_layers") == 9 and choices.setting("budget", "batch_tokens") == 1000
     assert knobs(choices, "feed_forward") == {"relu": {"hidden_multiple": 3.0}}
@@ -65,7 +65,7 @@ def test_a_recipe_on_its_own(checkout: Path) -> None:
     assert (machine.data_path, machine.tokenizer_path) == (Path("data/x"), Path("data/y.model"))
 
 
-def test_a_child_over_its_parent(load_text: LoadText) -> None:
+def test_a_child_over_its_base(load_text: LoadText) -> None:
     choices = load_text(
         CHILD
         + """
@@ -79,7 +79,7 @@ arms: {a: {sgd: {epochs: 3}}, b: nothing}
 """,
         None,
     )
-    assert choices.against == "base" and choices.source is None, "a description is of one recipe"
+    assert choices.base == "base" and choices.source is None, "a description is of one recipe"
     assert choices.sections == {"shape": {"num_layers": 11}, "budget": {"batch_tokens": 1000, "train_seconds": 30.0}}
     assert knobs(choices, "feed_forward") == {"relu": {"hidden_multiple": 3.0, "limit": 7}}
     assert choices.picks["optimizer"].knobs["rate"] == 1.0
@@ -89,7 +89,7 @@ arms: {a: {sgd: {epochs: 3}}, b: nothing}
     assert list(choices.arms) == ["a", "b"] and knobs(choices, "a") == {"sgd": {"epochs": 3}}
 
 
-def test_another_technique_replaces_the_parent_s_with_its_knobs(load_text: LoadText) -> None:
+def test_another_technique_replaces_the_base_s_with_its_knobs(load_text: LoadText) -> None:
     text = CHILD + "feed_forward: {leaky: {slope: 0.5}}\noptimizer: {sgd: {schedule: linear}}\n"
     choices = load_text(text, None)
     assert knobs(choices, "feed_forward") == {"leaky": {"slope": 0.5}}
@@ -99,9 +99,34 @@ def test_another_technique_replaces_the_parent_s_with_its_knobs(load_text: LoadT
 
 def test_three_generations(load_text: LoadText, checkout: Path) -> None:
     load_text(CHILD + "shape: {num_layers: 5, width: 2}\n")
-    (checkout / "recipes" / "third.yaml").write_text("question: Q\nagainst: mine\nshape: {num_layers: 6}\n")
+    (checkout / "recipes" / "third.yaml").write_text("question: Q\nbase: mine\nshape: {num_layers: 6}\n")
     choices = load(checkout / "recipes" / "third.yaml", "laptop", checkout)
-    assert choices.sections["shape"] == {"num_layers": 6, "width": 2.0} and choices.against == "mine"
+    assert choices.sections["shape"] == {"num_layers": 6, "width": 2.0} and choices.base == choices.against == "mine"
+
+
+def test_what_a_recipe_is_compared_with_changes_nothing_in_it(load_text: LoadText) -> None:
+    made = load_text(CHILD)
+    other = load_text(CHILD + "against: child\n")
+    assert (made.base, made.against) == ("base", "base") and (other.base, other.against) == ("base", "child")
+    assert (other.sections, other.picks, other.arms) == (made.sections, made.picks, made.arms)
+    assert trunk_text(other) == trunk_text(made)
+    assert entry_program(other) == entry_program(made).replace("against base.", "against child.")
+    assert "\nbase: base\nagainst: child\n" in resolved_yaml(other)
+
+
+@pytest.mark.parametrize("nothing", ["none", "null", "~", ""])
+def test_a_recipe_against_nothing_and_one_made_from_nothing(load_text: LoadText, checkout: Path, nothing: str) -> None:
+    alone = load_text(CHILD + f"against: {nothing}\n")
+    assert (alone.base, alone.against) == ("base", None) and alone.picks["feed_forward"].name == "relu"
+    assert entry_program(alone).startswith('"""mine at scale laptop.\n')
+    assert "\nbase: base\nagainst: null\n" in resolved_yaml(alone), "a missing line would mean the base"
+    whole = load_text((checkout / "recipes" / "base.yaml").read_text() + f"base: {nothing}\nagainst: child\n")
+    assert (whole.base, whole.against) == (None, "child") and whole.sections["shape"] == {}
+
+
+def test_two_recipes_may_be_compared_with_each_other(load_text: LoadText, checkout: Path) -> None:
+    (checkout / "recipes" / "other.yaml").write_text("question: Q\nbase: base\nagainst: mine\n")
+    assert load_text(CHILD + "against: other\n").against == "other"
 
 
 @pytest.mark.parametrize("nothing", ["none", "null", "~", ""])
@@ -165,10 +190,10 @@ scales:
     assert load_text(text, None).sections["budget"] == {"batch_tokens": 500, "train_seconds": 7.0}
 
 
-def test_what_a_parent_says_of_a_scale_holds_for_its_children(load_text: LoadText, checkout: Path) -> None:
+def test_what_a_base_says_of_a_scale_holds_for_its_children(load_text: LoadText, checkout: Path) -> None:
     load_text(CHILD + "scales: {laptop: {shape: {num_layers: 2, width: 3}}}\n")
     (checkout / "recipes" / "third.yaml").write_text(
-        "question: Q\nagainst: mine\nshape: {num_layers: 6}\nscales: {laptop: {shape: {width: 4}}}\n"
+        "question: Q\nbase: mine\nshape: {num_layers: 6}\nscales: {laptop: {shape: {width: 4}}}\n"
     )
     choices = load(checkout / "recipes" / "third.yaml", "laptop", checkout)
     assert choices.sections["shape"] == {"num_layers": 2, "width": 4.0}
@@ -279,7 +304,7 @@ def test_the_resolved_recipe_has_every_knob(checkout: Path) -> None:
     import yaml
 
     tree = yaml.safe_load(resolved_yaml(load(checkout / "recipes" / "child.yaml", "laptop", checkout)))
-    assert tree["name"] == "child" and tree["scale"] == "laptop" and tree["against"] == "base"
+    assert tree["name"] == "child" and tree["scale"] == "laptop" and tree["base"] == tree["against"] == "base"
     assert tree["shape"] == {"num_layers": 11, "width": 1.5, "tied": True}
     assert tree["feed_forward"]["relu"] == {
         "hidden_multiple": 3.0, "layers": [], "names": ["a", "b"], "rates": None, "betas": [0.9, 0.95], "limit": None

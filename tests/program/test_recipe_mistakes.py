@@ -13,7 +13,7 @@ LoadText = Callable[..., Choices]
 
 CHILD = """
 question: Does it?
-against: base
+base: base
 """
 
 
@@ -26,7 +26,7 @@ def refused(load_text: LoadText, text: str, scale: str | None = "laptop") -> str
     return message
 
 
-ELSEWHERE = "against: base\nquestion: Q\n"
+ELSEWHERE = "base: base\nquestion: Q\n"
 MISTAKES = {
     "unknown technique": (
         "feed_forward: leeky\n",
@@ -59,7 +59,7 @@ MISTAKES = {
         "shape:\n  num_layers: 1\n",
         "mine.yaml:4: shape.num_layers: found the number 1, it takes a whole number, 2 or more",
     ),
-    "a number that only its name bounds": (
+    "a number below the bounds of its kind": (
         "feed_forward: {relu: {hidden_multiple: 0.0}}\n",
         "mine.yaml:3: feed_forward.relu.hidden_multiple: found the number 0.0, it takes a number, above 0",
     ),
@@ -145,7 +145,7 @@ MISTAKES = {
     ),
     "an unknown entry": (
         "feed_foward: relu\n",
-        "mine.yaml:3: feed_foward: no such entry; possible: question, source, published, against, shape, "
+        "mine.yaml:3: feed_foward: no such entry; possible: question, source, published, base, against, shape, "
         "budget, feed_forward, optimizer, embedding, averaging, evaluation, arms, scales; did you mean "
         "'feed_forward'?",
     ),
@@ -323,28 +323,55 @@ def test_a_mistake_is_told_with_its_place(load_text: LoadText, mistake: str) -> 
         ("---\n", "recipes/mine.yaml:1: found nothing; a file of this kind is a mapping of names to values"),
         ("- a\n- b\n", "recipes/mine.yaml:1: found a list of 2; a file of this kind is a mapping"),
         ("just words\n", "recipes/mine.yaml:1: found the text 'just words'; a file of this kind is a mapping"),
-        ("against: base\n", "recipes/mine.yaml: question: missing; say in a sentence what this recipe is there to"),
-        ("question: \nagainst: base\n", "recipes/mine.yaml: question: missing"),
-        ("question: Q\n", "recipes/mine.yaml: feed_forward: missing, here and in its parents; possible: leaky, relu"),
-        ("question: Q\nagainst: bases\n", "mine.yaml:2: against: found the text 'bases', which names no recipe beside "
+        ("base: base\n", "recipes/mine.yaml: question: missing; say in a sentence what this recipe is there to"),
+        ("question: \nbase: base\n", "recipes/mine.yaml: question: missing"),
+        ("question: Q\n", "recipes/mine.yaml: feed_forward: missing, here and in its bases; possible: leaky, relu"),
+        ("question: Q\nbase: bases\n", "mine.yaml:2: base: found the text 'bases', which names no recipe beside "
          "this one; possible: base, child; did you mean 'base'?"),
-        ("question: Q\nagainst: base.yaml\n", "against: found the text 'base.yaml', which names no recipe"),
-        ("question: Q\nagainst: ../recipes/base\n", "against: found the text '../recipes/base', which names no recipe"),
-        ("question: Q\nagainst: [base]\n", "against: found a list of 1, which names no recipe"),
-        ("question: Q\nagainst: mine\n", "recipes/mine.yaml:2: against: a cycle, mine -> mine; one of them must be"),
+        ("question: Q\nbase: base.yaml\n", "base: found the text 'base.yaml', which names no recipe"),
+        ("question: Q\nbase: ../recipes/base\n", "base: found the text '../recipes/base', which names no recipe"),
+        ("question: Q\nbase: [base]\n", "base: found a list of 1, which names no recipe"),
+        ("question: Q\nbase: mine\n", "recipes/mine.yaml:2: base: a cycle, mine -> mine; one of them must have"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_recipe(load_text: LoadText, text: str, message: str) -> None:
     assert message in refused(load_text, text, None)
 
 
-def test_a_cycle_of_parents(load_text: LoadText, checkout: Path) -> None:
-    (checkout / "recipes" / "other.yaml").write_text("# first\nquestion: Q\nagainst: mine\n")
-    message = refused(load_text, "question: Q\nagainst: other\n")
-    assert "recipes/other.yaml:3: against: a cycle, mine -> other -> mine" in message
+def test_a_cycle_of_bases(load_text: LoadText, checkout: Path) -> None:
+    (checkout / "recipes" / "other.yaml").write_text("# first\nquestion: Q\nbase: mine\n")
+    message = refused(load_text, "question: Q\nbase: other\n")
+    assert "recipes/other.yaml:3: base: a cycle, mine -> other -> mine" in message
 
 
-def test_a_mistake_in_a_parent_names_the_parent_s_file(load_text: LoadText, checkout: Path) -> None:
+def test_against_without_base_is_refused_with_the_two_things_it_can_mean(load_text: LoadText, checkout: Path) -> None:
+    """It inherited once: a recipe of then must not be another program today, and not without a word."""
+    remedy = (
+        "against: compares, and no longer inherits; write base: base where this recipe is made from it (it is then "
+        "compared with it, too), or base: none where it is whole by itself"
+    )
+    assert refused(load_text, "question: Q\nagainst: base\n") == f"recipes/mine.yaml:2: {remedy}"
+    whole = (checkout / "recipes" / "base.yaml").read_text() + "against: base\n"
+    assert refused(load_text, whole).endswith(f": {remedy}"), "even where nothing is missing without it"
+    assert load_text(whole + "base: none\n").against == "base"
+    (checkout / "recipes" / "between.yaml").write_text("question: Q\nagainst: base\n")
+    assert refused(load_text, "question: Q\nbase: between\n") == f"recipes/between.yaml:2: {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("against", "message"),
+    [
+        ("chld", "mine.yaml:3: against: found the text 'chld', which names no recipe beside this one; possible: base, "
+         "child; did you mean 'child'?"),
+        ("[child]", "mine.yaml:3: against: found a list of 1, which names no recipe"),
+        ("mine", "mine.yaml:3: against: a recipe is compared with another, not with itself"),
+    ],
+)  # fmt: skip
+def test_a_comparison_with_nothing_that_is_there(load_text: LoadText, against: str, message: str) -> None:
+    assert message in refused(load_text, f"question: Q\nbase: base\nagainst: {against}\n")
+
+
+def test_a_mistake_in_a_base_names_the_base_s_file(load_text: LoadText, checkout: Path) -> None:
     base = checkout / "recipes" / "base.yaml"
     base.write_text(base.read_text().replace("relu:", "rely:"))
     assert refused(load_text, CHILD).startswith("recipes/base.yaml:4: feed_forward.rely: no such technique")
@@ -354,7 +381,7 @@ def test_a_mistake_in_a_scale_names_its_file(load_text: LoadText, checkout: Path
     scale = checkout / "recipes" / "scales" / "laptop.yaml"
     scale.write_text(scale.read_text() + "feed_forward: relu\n")
     message = refused(load_text, CHILD)
-    assert "recipes/scales/laptop.yaml:6: feed_forward: no such entry; possible: shape, budget, techniques" in message
+    assert "recipes/scales/laptop.yaml:6: feed_forward: no such entry; possible: shape, budget, sizes, tech" in message
     scale.write_text("budget: {train_seconds: 60}\n")
     message = refused(load_text, CHILD)
     assert "recipes/scales/laptop.yaml: machine: found nothing; it says processes, gpus and cpus, and either" in message
@@ -423,7 +450,7 @@ def test_broken_copies_of_a_recipe_are_read_or_refused_and_nothing_else(load_tex
         "<<",
         "---",
     ]
-    pieces += ["none", "{times: 2}", "1", "0.5", "true", "~", "\0", "\u2028", "ü", "arms: ", "against: base\n"]
+    pieces += ["none", "{times: 2}", "1", "0.5", "true", "~", "\0", "\u2028", "ü", "arms: ", "base: base\n"]
     refusals = 0
     for _ in range(300):
         broken = text

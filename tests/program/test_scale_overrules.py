@@ -8,7 +8,7 @@ from platform.program.recipe import load
 
 def overruled(tmp_path: Path, text: str) -> tuple[str, ...]:
     path = tmp_path / "mine.yaml"
-    path.write_text(f"question: Which?\nagainst: leaky_cosine\n{text}")
+    path.write_text(f"question: Which?\nbase: leaky_cosine\n{text}")
     return load(path, "laptop").overruled
 
 

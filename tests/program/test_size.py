@@ -20,7 +20,7 @@ from platform.running.experiment import Request, prepare
 CODE_BYTES = 70_000
 TOO_LARGE = """
 question: What if we use all the bits?
-against: naive_baseline
+base: naive_baseline
 shape: {num_layers: 24}
 quantizer: {row_wise: {matrix_bits: 8, smallest_limit: 0.0}}
 """
@@ -110,7 +110,7 @@ def test_a_tokenizer_that_is_too_large_for_the_model_is_refused(tmp_path: Path) 
     found = corpus.embedded()
     path = tmp_path / "small.yaml"
     (tmp_path / "naive_baseline.yaml").write_text((RECIPES / "naive_baseline.yaml").read_text())
-    path.write_text("question: Fewer?\nagainst: naive_baseline\nshape: {vocab_size: 512}\n")
+    path.write_text("question: Fewer?\nbase: naive_baseline\nshape: {vocab_size: 512}\n")
     with pytest.raises(UserError, match=r"has 1024 pieces, small at scale laptop has shape.vocab_size 512"):
         asked = {"data": found.data_path, "tokenizer": found.tokenizer_path, "make_data": False}
         prepare(path, Request(scale="laptop", runs=tmp_path / "runs", **asked))
@@ -119,7 +119,7 @@ def test_a_tokenizer_that_is_too_large_for_the_model_is_refused(tmp_path: Path) 
 def test_a_model_that_cannot_be_built_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "naive_baseline.yaml").write_text((RECIPES / "naive_baseline.yaml").read_text())
     path = tmp_path / "odd.yaml"
-    path.write_text("question: Seven heads?\nagainst: naive_baseline\nshape: {num_heads: 7}\n")
+    path.write_text("question: Seven heads?\nbase: naive_baseline\nshape: {num_heads: 7}\n")
     with pytest.raises(UserError, match=r"odd: its model cannot be built: .*head"):
         size.estimate(recipe.load(path, "eight_h100"), code_bytes=0, processes=8)
 

@@ -213,6 +213,46 @@ def test_fields_keep_their_annotations_and_a_protocol_that_is_gone_becomes_objec
     assert "shape: object = None" in squeezed and "shapes: object = ()" in squeezed and "class Shape" not in squeezed
 
 
+def test_constants_of_a_dataclass_that_nothing_reads_are_gone(tmp_path: Path) -> None:
+    text = """
+        from dataclasses import dataclass
+
+
+        class Base:
+            small = 1
+
+
+        @dataclass(frozen=True)
+        class Technique(Base):
+            width: int = 3
+            small = {"laptop": {"width": {"times": 0.5}}, "smoke": {"width": 1}}
+            attribute = 1
+            text = 2
+            inside = 3
+            other = inside + 1
+            made = tuple([4])
+            __secret__ = 5
+
+        @dataclass(frozen=True)
+        class Alone:
+            large = {"width": 9}
+
+
+        class Plain:
+            large = 7
+
+
+        one = Technique()
+        print(one, one.attribute, getattr(one, "te" "xt"), one.other, Technique.__secret__, Alone(), Plain().__class__)
+    """
+    squeezed = both(text, tmp_path)
+    assert "laptop" not in squeezed and "class Alone: pass" in squeezed and "small = 1" in squeezed
+    assert "large = 7" in squeezed and "made = tuple([4])" in squeezed and "inside = 3" in squeezed
+    for name in ("small", "large"):
+        kept = both(text.replace("one.other", f"getattr(one, '{name}', 0)"), tmp_path)
+        assert ("laptop" in kept) == (name == "small")
+
+
 def test_annotations_that_something_reads_stay(tmp_path: Path) -> None:
     squeezed = both(
         """

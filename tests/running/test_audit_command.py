@@ -30,7 +30,7 @@ from platform.runs.results import read_run
 DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
 RECIPE = """
 question: Is each arm what it says?
-against: naive_baseline
+base: naive_baseline
 arms:
   no_ttt: no_adaptation
   diagnostic: {pre_eval: {epochs: 2, before_quantization: true}}

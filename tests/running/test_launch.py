@@ -28,7 +28,7 @@ from platform.runs.reading import read_result
 
 TINY = """
 question: Does the launch work?
-against: naive_baseline
+base: naive_baseline
 arms:
   no_ttt: no_adaptation
   sgd: {pre_eval: {optimizer: sgd, learning_rate: 0.001, epochs: 1}}
@@ -39,20 +39,20 @@ scales:
 """
 BROKEN = """
 question: What happens to the other arms when one fails?
-against: tiny
+base: tiny
 arms:
   bad: {pre_eval: {optimizer: sgd, learning_rate: 0.001, epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}}
   no_ttt: no_adaptation
 """
 LONG = """
 question: Does it stop when it is told to?
-against: tiny
+base: tiny
 arms: {no_ttt: no_adaptation}
 scales: {laptop: {budget: {iterations: 100000, train_seconds: 600}}}
 """
 HOPELESS = """
 question: When is a recipe given up?
-against: tiny
+base: tiny
 arms: {no_ttt: no_adaptation}
 """
 HEAVY = {"ray", "mlflow", "torch", "pandas", "numpy", "scipy", "matplotlib", "sentencepiece"}

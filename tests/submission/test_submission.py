@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = """
 question: "What does learning late gain, in 5 words?"
 source: "PR #549, \\"late\\" | a `copy` of it"
-against: legal_leaky
+base: legal_leaky
 scales: {smoke: {techniques: {score_first: {chunk_targets: 1024, learning_rate: 0.05}}}}
 """
 SEEDS = (1337, 42, 2024)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from jobs.adapting import Setting
 from jobs.contract.records import SCORE_FIRST
+from jobs.knobs import Count, Memory, Positive, PositiveOrZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +24,31 @@ class DocumentLora:
     Source: the field's LoRA record (PR #77): rank 8, chunks of 256, context 1024, Adam 0.01, betas 0.9 and 0.95.
     """
 
-    rank: int = 8  # of each adapter
-    learning_rate: float = 0.01  # of Adam
-    beta1: float = 0.9  # of Adam
-    beta2: float = 0.95  # of Adam
-    epsilon: float = 1e-10  # of Adam
-    chunk_targets: int = 256  # scored together, then learned
-    context_tokens: int = 1024  # read at most, inside the document; at least a chunk
-    batch_documents: int = 64  # scored side by side
+    rank: Count = 8  # of each adapter
+    learning_rate: PositiveOrZero = 0.01  # of Adam
+    beta1: Memory = 0.9  # of Adam
+    beta2: Memory = 0.95  # of Adam
+    epsilon: Positive = 1e-10  # of Adam
+    chunk_targets: Count = 256  # scored together, then learned
+    context_tokens: Count = 1024  # read at most, inside the document; at least a chunk
+    batch_documents: Count = 64  # scored side by side
 
     protocol = SCORE_FIRST
     before_quantization = False
+
+    small = {
+        "laptop": {"chunk_targets": 128, "context_tokens": 256, "batch_documents": 32},
+        "smoke": {"rank": 2, "chunk_targets": 256, "context_tokens": 256, "batch_documents": 64},
+    }
+    audit = {
+        "probe": {"chunk_targets": 32, "context_tokens": 32, "batch_documents": 2},
+        "canary": {
+            "learning_rate": {"times": 10},
+            "chunk_targets": 128,
+            "context_tokens": 128,
+            "batch_documents": 64,
+        },
+    }
 
     def learner(self, model: nn.Module, setting: Setting) -> "AdaptedDocuments":
         """What the scoring loop hands each document's scored chunks to."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
 from jobs.contract.events import EpochAdapted
 from jobs.contract.records import PRE_EVAL
+from jobs.knobs import Count, CountOrZero, Memory, PositiveOrZero, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +25,29 @@ class PreEval:
     """
 
     optimizer: Literal["sgd", "adamw"] = "adamw"  # with torch's defaults but for the knobs below
-    learning_rate: float = 5e-4  # at its peak
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 0.0  # decoupled in AdamW
-    epochs: int = 10  # over the whole stream
+    learning_rate: PositiveOrZero = 5e-4  # at its peak
+    momentum: Memory = 0.9  # of SGD
+    weight_decay: PositiveOrZero = 0.0  # decoupled in AdamW
+    epochs: Count = 10  # over the whole stream
     decay: Literal["none", "cosine", "epoch_cosine"] = "none"  # every step, or after each epoch
-    final_fraction: float = 0.0  # of the peak rate, at the end of a cosine
+    final_fraction: Share = 0.0  # of the peak rate, at the end of a cosine
     learning_rate_groups: dict[str, float] = field(default_factory=dict)  # part of a parameter's name: multiplier
-    frozen_blocks: int = 0  # the first blocks that are not trained
-    batch_sequences: int = 256  # rows of one step, over all ranks
-    sequence_length: int | None = None  # None: the training length
-    clip_norm: float = 1.0  # 0: no clipping
+    frozen_blocks: CountOrZero = 0  # the first blocks that are not trained
+    batch_sequences: Count = 256  # rows of one step, over all ranks
+    sequence_length: Count | None = None  # None: the training length
+    clip_norm: PositiveOrZero = 1.0  # 0: no clipping
     before_quantization: bool = False  # adapt the averaged weights, then pack them
 
     protocol = PRE_EVAL
+
+    small = {
+        "laptop": {"batch_sequences": 16, "epochs": {"times": 0.067}},
+        "smoke": {"batch_sequences": 64, "epochs": 1},
+    }
+    audit = {
+        "probe": {"epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {"learning_rate": {"times": 10}, "epochs": 5, "batch_sequences": 4, "sequence_length": 32},
+    }
 
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""

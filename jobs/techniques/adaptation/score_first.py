@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, rate_groups, row_batches
 from jobs.contract.records import SCORE_FIRST
+from jobs.knobs import Count, CountOrZero, Memory, PositiveOrZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +21,34 @@ class ScoreFirst:
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"  # with torch's defaults but for the knobs below
-    learning_rate: float = 0.002  # at its peak
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 0.0  # decoupled in AdamW
-    chunk_targets: int = 32_768  # scored together, then learned
-    epochs: int = 3  # over each chunk
-    batch_sequences: int = 16  # rows of one step, over all ranks
-    sequence_length: int | None = None  # None: the training length
+    learning_rate: PositiveOrZero = 0.002  # at its peak
+    momentum: Memory = 0.9  # of SGD
+    weight_decay: PositiveOrZero = 0.0  # decoupled in AdamW
+    chunk_targets: Count = 32_768  # scored together, then learned
+    epochs: Count = 3  # over each chunk
+    batch_sequences: Count = 16  # rows of one step, over all ranks
+    sequence_length: Count | None = None  # None: the training length
     decay: Literal["none", "cosine"] = "cosine"  # over the chunks
-    frozen_blocks: int = 0  # the first blocks that are not trained
-    clip_norm: float = 1.0  # 0: no clipping
+    frozen_blocks: CountOrZero = 0  # the first blocks that are not trained
+    clip_norm: PositiveOrZero = 1.0  # 0: no clipping
 
     protocol = SCORE_FIRST
     before_quantization = False
+
+    small = {
+        "laptop": {"chunk_targets": 4096, "epochs": {"times": 0.67}},
+        "smoke": {"chunk_targets": 8192, "batch_sequences": 64, "epochs": 1},
+    }
+    audit = {
+        "probe": {"chunk_targets": 32, "epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {
+            "learning_rate": {"times": 10},
+            "chunk_targets": 128,
+            "epochs": 5,
+            "batch_sequences": 4,
+            "sequence_length": 32,
+        },
+    }
 
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         raise AssertionError("a score-first adaptation has no door to the unscored stream")

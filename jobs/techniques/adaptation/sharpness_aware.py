@@ -4,6 +4,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from jobs.adapting import Setting
+from jobs.knobs import PositiveOrZero
 from jobs.recipe import Adaptation
 
 
@@ -17,7 +18,7 @@ class SharpnessAware:
     """
 
     inner: Adaptation  # the adaptation whose steps these are
-    radius: float = 0.05  # how far from the weights the gradient is taken
+    radius: PositiveOrZero = 0.05  # how far from the weights the gradient is taken
 
     @property
     def protocol(self) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from jobs.adapting import Setting, SharedSteps, only_training, row_batches
 from jobs.contract.events import EpochAdapted
 from jobs.contract.records import PRE_EVAL
+from jobs.knobs import Count, CountOrZero, Memory, PositiveOrZero
 
 SCALES = ("attn_scale", "mlp_scale", "resid_mix")  # what "norm" phases really train: the norms have no weights
 
@@ -24,17 +25,38 @@ class TwoPhase:
     """
 
     phases: Literal["both", "first", "second"] = "both"  # which of the two
-    first_epochs: int = 100  # of the scales and mixes
-    first_learning_rate: float = 0.01  # of Adam, at its peak
-    second_epochs: int = 25  # of the last blocks and the token table
-    second_learning_rate: float = 0.005  # of SGD, at its peak
-    second_momentum: float = 0.9  # of SGD
-    last_blocks: int = 3  # trained in the second phase
-    batch_sequences: int = 512  # rows of one step, over all ranks
-    sequence_length: int | None = None  # None: the training length
+    first_epochs: CountOrZero = 100  # of the scales and mixes
+    first_learning_rate: PositiveOrZero = 0.01  # of Adam, at its peak
+    second_epochs: CountOrZero = 25  # of the last blocks and the token table
+    second_learning_rate: PositiveOrZero = 0.005  # of SGD, at its peak
+    second_momentum: Memory = 0.9  # of SGD
+    last_blocks: CountOrZero = 3  # trained in the second phase
+    batch_sequences: Count = 512  # rows of one step, over all ranks
+    sequence_length: Count | None = None  # None: the training length
 
     protocol = PRE_EVAL
     before_quantization = False
+
+    small = {
+        "laptop": {
+            "first_epochs": {"times": 0.03},
+            "second_epochs": {"times": 0.1},
+            "last_blocks": 1,
+            "batch_sequences": 32,
+        },
+        "smoke": {"first_epochs": 1, "second_epochs": 1, "last_blocks": 1, "batch_sequences": 128},
+    }
+    audit = {
+        "probe": {"first_epochs": 2, "second_epochs": 2, "batch_sequences": 2, "sequence_length": 32},
+        "canary": {
+            "first_epochs": 5,
+            "first_learning_rate": {"times": 10},
+            "second_epochs": 5,
+            "second_learning_rate": {"times": 10},
+            "batch_sequences": 4,
+            "sequence_length": 32,
+        },
+    }
 
     def adapt(self, model: nn.Module, tokens: Tensor, setting: Setting) -> None:
         """Change the weights of ``model`` in place by learning from ``tokens`` [N + 1], the whole stream."""

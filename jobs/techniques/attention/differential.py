@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.kernels.attention import causal_attention
+from jobs.knobs import CountOrZero
 from jobs.recipe import Shape
 from jobs.techniques.attention.softmax import SoftmaxHeads
 
@@ -20,7 +21,9 @@ class DifferentialAttention:
     Source: arXiv 2410.05258; fork of PR #462 (no result was ever published).
     """
 
-    first_layers: int = 7  # how many layers, from the first, are differential; the rest is softmax attention
+    first_layers: CountOrZero = 7  # how many layers, from the first, are differential; the rest is softmax attention
+
+    small = {"laptop": {"first_layers": 3}, "smoke": {"first_layers": 3}}
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         if layer >= self.first_layers:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.knobs import CountOrZero
 from jobs.recipe import Shape
 
 
@@ -17,7 +18,9 @@ class ExclusiveSelfAttention:
     Source: arXiv 2603.09078; grouped form PR #265 of the field.
     """
 
-    last_layers: int | None = 4  # how many layers, from the last; None: all
+    last_layers: CountOrZero | None = 4  # how many layers, from the last; None: all
+
+    small = {"laptop": {"last_layers": 2}, "smoke": {"last_layers": 2}}
 
     def build(self, shape: Shape, layer: int) -> nn.Module | None:
         if self.last_layers is not None and layer < shape.num_layers - self.last_layers:

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from jobs.knobs import Count, Memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ema:
@@ -13,8 +15,10 @@ class Ema:
     Source: Polyak averaging; decay 0.997 as in PR #414 of the field.
     """
 
-    decay: float = 0.997  # a step; the memory is about 1 / (1 - decay) steps
-    every: int = 1  # steps
+    decay: Memory = 0.997  # a step; the memory is about 1 / (1 - decay) steps
+    every: Count = 1  # steps
+
+    small = {"laptop": {"decay": 0.95}, "smoke": {"decay": 0.5}}
 
     def start(self, model: nn.Module) -> "EmaAverage":
         return EmaAverage(self, model)

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from jobs.knobs import Count, Positive
+
 
 @dataclass(frozen=True, kw_only=True)
 class Swa:
@@ -14,8 +16,10 @@ class Swa:
     Source: arXiv 1803.05407; PRs #180 and #374 of the field. The #414 family collects one and never loads it.
     """
 
-    start_below: float = 0.4  # of the peak rate
-    every: int = 50  # steps
+    start_below: Positive = 0.4  # of the peak rate
+    every: Count = 50  # steps
+
+    small = {"laptop": {"every": 10}, "smoke": {"every": 1}}
 
     def start(self, model: nn.Module) -> "SwaAverage":
         return SwaAverage(self, model)

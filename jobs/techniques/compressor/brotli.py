@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import brotli
 
@@ -10,7 +11,7 @@ class Brotli:
     Source: RFC 7932; the field's records from April on.
     """
 
-    quality: int = 11  # 0 to 11
+    quality: Annotated[int, "0 to 11"] = 11  # effort; 11 gives the smallest file
 
     codec = "brotli"
 

@@ -1,5 +1,6 @@
 import zlib
 from dataclasses import dataclass
+from typing import Annotated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,7 +10,7 @@ class Zlib:
     Source: RFC 1950; level 9 as in the challenge's naive baseline.
     """
 
-    level: int = 9  # 1 to 9
+    level: Annotated[int, "1 to 9"] = 9  # effort
 
     codec = "zlib"
 

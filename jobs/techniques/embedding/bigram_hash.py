@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobs.knobs import Count
 from jobs.layers import Linear
 from jobs.recipe import Shape
 
@@ -17,9 +18,14 @@ class BigramHash:
     Source: variant A of the field, PRs #162 and #414; 2048 to 12288 buckets.
     """
 
-    buckets: int = 2048  # rows of the table
-    dim: int = 128  # width of the table
+    buckets: Count = 2048  # rows of the table
+    dim: Count = 128  # width of the table
     gain_init: float = 0.05  # of the learned gain
+
+    small = {
+        "laptop": {"buckets": {"times": 0.25}, "dim": 32},
+        "smoke": {"buckets": 512, "dim": 16},
+    }
 
     def build(self, shape: Shape) -> nn.Module:
         return XorBigram(shape.model_dim, self.buckets, self.dim, self.gain_init)

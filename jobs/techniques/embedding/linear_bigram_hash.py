@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.knobs import Count
 from jobs.layers import Linear
 from jobs.recipe import Shape
 
@@ -16,8 +17,13 @@ class LinearBigramHash:
     Source: variant B of the field, PR #462 (8192 buckets).
     """
 
-    buckets: int = 8192  # rows of the table
-    dim: int = 128  # width of the table
+    buckets: Count = 8192  # rows of the table
+    dim: Count = 128  # width of the table
+
+    small = {
+        "laptop": {"buckets": {"times": 0.25}, "dim": 32},
+        "smoke": {"buckets": 512, "dim": 16},
+    }
 
     def build(self, shape: Shape) -> nn.Module:
         return LinearBigram(shape.model_dim, self.buckets, self.dim)

@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.knobs import Count
 from jobs.scoring import Window
 
 
@@ -11,7 +12,9 @@ class Aligned:
     Source: the challenge's naive baseline (``final_*_roundtrip``).
     """
 
-    length: int | None = None  # of a window; None: the training length
+    length: Count | None = None  # of a window; None: the training length
+
+    audit = {"probe": {"length": 32}, "canary": {"length": 32}}
 
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length

@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.knobs import Count
 from jobs.scoring import Window
 
 
@@ -14,8 +15,11 @@ class Sliding:
     Source: PR #77's lineage (2026-03-19_SlidingWindowEval), without its double count.
     """
 
-    stride: int = 64  # targets that a window scores
-    length: int | None = None  # of a window; None: the training length
+    stride: Count = 64  # targets that a window scores
+    length: Count | None = None  # of a window; None: the training length
+
+    small = {"smoke": {"stride": 32}}
+    audit = {"probe": {"stride": 16, "length": 32}, "canary": {"stride": 32, "length": 32}}
 
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length

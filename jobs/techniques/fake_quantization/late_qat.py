@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from jobs.knobs import PositiveOrZero
 from jobs.layers import Linear
 from jobs.model import tensor_kinds
 from jobs.recipe import Quantizer
@@ -22,7 +23,7 @@ class LateQat:
     Source: arXiv 1308.3432 (straight-through); PRs #374 and #414 of the field.
     """
 
-    threshold: float = 0.15  # of the peak rate
+    threshold: PositiveOrZero = 0.15  # of the peak rate
     never_switches: bool = False  # as published: announced, and folded away
 
     def attach(self, model: nn.Module, quantizer: Quantizer) -> "RoundingSwitch":

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.knobs import Count, Positive
 from jobs.layers import Linear, hidden_width
 from jobs.recipe import Shape
 
@@ -14,8 +15,8 @@ class LeakyReluSquared:
     Source: PR #493 of the field; used by #518 and #549 with slope 0.5.
     """
 
-    hidden_multiple: float = 3.0  # hidden width over model width
-    hidden_dim: int | None = None  # the hidden width itself, where it is given
+    hidden_multiple: Positive = 3.0  # hidden width over model width
+    hidden_dim: Count | None = None  # the hidden width itself, where it is given
     slope: float = 0.5  # of the negative half, before squaring
 
     def build(self, shape: Shape, layer: int) -> nn.Module:

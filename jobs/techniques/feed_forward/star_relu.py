@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.knobs import Count, Positive
 from jobs.layers import Linear, hidden_width
 from jobs.recipe import Shape
 
@@ -18,9 +19,11 @@ class StarRelu:
     Source: arXiv 2210.13452; per channel as in PR #462 of the field (hidden 3.5 x model width).
     """
 
-    hidden_multiple: float = 3.5  # hidden width over model width
-    hidden_dim: int | None = None  # the hidden width itself, where it is given
+    hidden_multiple: Positive = 3.5  # hidden width over model width
+    hidden_dim: Count | None = None  # the hidden width itself, where it is given
     standardized: bool = False  # start at the paper's constants
+
+    small = {"laptop": {"hidden_dim": {"times": 0.25}}, "smoke": {"hidden_dim": 224}}
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         hidden_dim = hidden_width(shape.model_dim, self.hidden_multiple, self.hidden_dim)

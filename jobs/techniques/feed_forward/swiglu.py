@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.knobs import Count, Positive
 from jobs.layers import Linear, hidden_width
 from jobs.recipe import Shape
 
@@ -14,8 +15,8 @@ class Swiglu:
     Source: arXiv 2002.05202.
     """
 
-    hidden_multiple: float = 2.0  # hidden width over model width; 2 is as large as 3 without a gate
-    hidden_dim: int | None = None  # the hidden width itself, where it is given
+    hidden_multiple: Positive = 2.0  # hidden width over model width; 2 is as large as 3 without a gate
+    hidden_dim: Count | None = None  # the hidden width itself, where it is given
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         return SwigluLayer(shape.model_dim, hidden_width(shape.model_dim, self.hidden_multiple, self.hidden_dim))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded
+from jobs.knobs import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,8 @@ class SelectivePruning:
     Source: PR #1019 of the field.
     """
 
-    target_bytes: int = 15_900_000  # decimal, of code and model together
-    trials: int = 12  # packings of the bisection
+    target_bytes: Count = 15_900_000  # decimal, of code and model together
+    trials: Count = 12  # packings of the bisection
 
     def fit(
         self, tensors: list[Encoded], packed_bytes: Callable[[list[Encoded]], int], *, code_bytes: int

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from jobs.knobs import CountOrZero
 from jobs.layers import Linear
 
 
@@ -16,7 +17,7 @@ class Orthogonal:
     Source: arXiv 1312.6120; as in PR #414 of the field.
     """
 
-    smallest_side: int = 64  # smaller layers keep the default
+    smallest_side: CountOrZero = 64  # smaller layers keep the default
 
     def initialize(self, model: nn.Module) -> None:
         num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]

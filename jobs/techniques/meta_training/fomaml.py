@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobs.knobs import Count, PositiveOrZero
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fomaml:
@@ -14,8 +16,8 @@ class Fomaml:
     Source: arXiv 1703.03400; PRs #1501 and #1502 of the field (no gain there).
     """
 
-    every: int = 4  # steps
-    inner_learning_rate: float = 0.002  # of the one SGD step
+    every: Count = 4  # steps
+    inner_learning_rate: PositiveOrZero = 0.002  # of the one SGD step
     weight: float = 0.5  # of the outer gradient
 
     def add_gradient(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, step: int, batch_targets: int) -> None:

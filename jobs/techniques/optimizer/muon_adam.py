@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobs.knobs import Count, CountOrZero, Memory, Positive, PositiveOrZero
 from jobs.model import MATRIX_KINDS, tensor_kinds
 from jobs.muon import Muon, gradients
 from jobs.recipe import TrainingOptimizer
@@ -24,24 +25,26 @@ class MuonAdam:
     Source: Keller Jordan's Muon; groups and rates of the challenge's naive baseline; banks PRs #399 and #549.
     """
 
-    matrix_learning_rate: float = 0.04  # of linear layers, by Muon
-    table_learning_rate: float = 0.05  # of embedding tables, by AdamW
-    control_learning_rate: float = 0.04  # of gains, scales, mixes, gates and float32 tables, by AdamW
-    head_learning_rate: float = 0.008  # of an untied head, by AdamW
-    decoder_multiplier: float = 1.0  # on the rates of the second half of the blocks
-    momentum: float = 0.95  # of Muon, after the rise
-    momentum_start: float = 0.85  # of Muon, at step 0
-    momentum_warmup_steps: int = 500  # of the rise
-    newton_schulz_steps: int = 5  # iterations of each update
-    muon_weight_decay: float = 0.0  # decoupled, times the current rate
+    matrix_learning_rate: PositiveOrZero = 0.04  # of linear layers, by Muon
+    table_learning_rate: PositiveOrZero = 0.05  # of embedding tables, by AdamW
+    control_learning_rate: PositiveOrZero = 0.04  # of gains, scales, mixes, gates and float32 tables, by AdamW
+    head_learning_rate: PositiveOrZero = 0.008  # of an untied head, by AdamW
+    decoder_multiplier: PositiveOrZero = 1.0  # on the rates of the second half of the blocks
+    momentum: Memory = 0.95  # of Muon, after the rise
+    momentum_start: Memory = 0.85  # of Muon, at step 0
+    momentum_warmup_steps: CountOrZero = 500  # of the rise
+    newton_schulz_steps: Count = 5  # iterations of each update
+    muon_weight_decay: PositiveOrZero = 0.0  # decoupled, times the current rate
     decay_first: bool = True  # Muon's decay before the update; #462 decays after it
-    adam_weight_decay: float = 0.0  # decoupled, times the current rate
-    beta1: float = 0.9  # of AdamW
-    beta2: float = 0.95  # of AdamW
-    epsilon: float = 1e-8  # of AdamW
-    clip_norm: float = 0.0  # of the gradient of all parameters together; 0: no clipping
+    adam_weight_decay: PositiveOrZero = 0.0  # decoupled, times the current rate
+    beta1: Memory = 0.9  # of AdamW
+    beta2: Memory = 0.95  # of AdamW
+    epsilon: Positive = 1e-8  # of AdamW
+    clip_norm: PositiveOrZero = 0.0  # of the gradient of all parameters together; 0: no clipping
     parallel: bool = False  # reduce-scatter the linear layers' gradients
     clips_locally: bool = False  # clip before the sum over the ranks instead of after it
+
+    small = {"laptop": {"momentum": 0.95, "momentum_start": 0.85, "momentum_warmup_steps": 100}}
 
     def build(self, model: nn.Module, world: World) -> TrainingOptimizer:
         return MuonAdamOptimizer(self, model, world)

@@ -1,8 +1,10 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from jobs.knobs import Count, Positive
 from jobs.recipe import Shape
 
 
@@ -16,9 +18,11 @@ class Rotary:
     Source: arXiv 2104.09864; partial rotation as in PR #315 of the field, NTK scaling as in PR #414.
     """
 
-    dims: int = 64  # rotated dims of each head, even; the rest passes through untouched
-    base: float = 10_000.0  # of the angular frequencies
-    ntk_reference_length: int | None = None  # None: the base stays as it is
+    dims: Annotated[int, "2 or more"] = 64  # rotated dims of each head, even; the rest passes through untouched
+    base: Positive = 10_000.0  # of the angular frequencies
+    ntk_reference_length: Count | None = None  # None: the base stays as it is
+
+    small = {"laptop": {"dims": {"times": 0.5}}, "smoke": {"dims": {"times": 0.25}}}
 
     def build(self, shape: Shape, sequence_length: int) -> nn.Module:
         if self.dims % 2 or not 2 <= self.dims <= shape.head_dim:

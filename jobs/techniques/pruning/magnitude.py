@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from jobs.knobs import CountOrZero, Share
 from jobs.quantization import magnitude_quantile
 
 
@@ -14,8 +15,10 @@ class MagnitudePruning:
     Source: the field's #180 (3 %), #410 (1 to 15 %), #417 (2 %).
     """
 
-    fraction: float = 0.03  # of the weights of each matrix
-    larger_than: int = 65_536  # elements; smaller tensors are left alone
+    fraction: Share = 0.03  # of the weights of each matrix
+    larger_than: CountOrZero = 65_536  # elements; smaller tensors are left alone
+
+    small = {"laptop": {"larger_than": 4096}, "smoke": {"larger_than": 1024}}
 
     def prune(self, state: dict[str, Tensor], kinds: dict[str, str]) -> tuple[dict[str, Tensor], str]:
         if not 0 <= self.fraction < 1:

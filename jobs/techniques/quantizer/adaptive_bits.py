@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.knobs import Bits, Count, CountOrZero, PositiveOrZero, Share, TableBits
 from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
 from jobs.row_quantizer import RowQuantizer
@@ -23,16 +24,21 @@ class AdaptiveBits(RowQuantizer):
     Source: PR #332 of the field; the "Neptune" fork of #462.
     """
 
-    matrix_bits: int = 6  # of the matrices in the middle
-    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
-    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
-    top_share: float = 0.1  # of the matrices, by number: one bit more
-    bottom_share: float = 0.2  # of the matrices, by number: one bit less
-    sequences: int = 64  # of training text, over all ranks
-    reserve_seconds: float = 5.0  # kept back from the training budget for the gradients
-    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
-    keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
+    matrix_bits: Bits = 6  # of the matrices in the middle
+    token_table_bits: TableBits = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: TableBits = 8  # of other tables: 4 to 8, 16: float16
+    top_share: Share = 0.1  # of the matrices, by number: one bit more
+    bottom_share: Share = 0.2  # of the matrices, by number: one bit less
+    sequences: Count = 64  # of training text, over all ranks
+    reserve_seconds: PositiveOrZero = 5.0  # kept back from the training budget for the gradients
+    smallest_limit: PositiveOrZero = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
+    keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
+
+    small = {
+        "laptop": {"keep_elements": 4096, "sequences": 16, "reserve_seconds": 1.0},
+        "smoke": {"keep_elements": 1024, "sequences": 8, "reserve_seconds": 1.0},
+    }
 
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         return calibration.squared_gradients(model, calibration.training_text(self.sequences))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.knobs import Bits, Count, CountOrZero, Positive, PositiveOrZero, TableBits
 from jobs.quantization import Grid, qmax
 from jobs.row_quantizer import RowQuantizer
 from jobs.techniques.quantizer.gptq_lite import best_rows, candidates
@@ -28,19 +29,24 @@ class FullGptq(RowQuantizer):
     Source: arXiv 2210.17323; PRs #508, #578, #1019 and #1060 of the field.
     """
 
-    matrix_bits: int = 6  # of linear layers: 4 to 8
-    feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
-    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
-    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
+    matrix_bits: Bits = 6  # of linear layers: 4 to 8
+    feed_forward_bits: Bits | None = None  # of feed-forward layers; None: as the other linear layers
+    token_table_bits: TableBits = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: TableBits = 8  # of other tables: 4 to 8, 16: float16
     calibrates_on: Literal["self_generated", "training_data"] = "self_generated"  # where the inputs come from
-    sequences: int = 64  # of calibration text, over all ranks
-    temperature: float = 0.8  # of self-generated text
-    reserve_seconds: float = 14.0  # kept back from the training budget for the calibration
-    damping: float = 0.01  # of the mean of the Hessian's diagonal
+    sequences: Count = 64  # of calibration text, over all ranks
+    temperature: Positive = 0.8  # of self-generated text
+    reserve_seconds: PositiveOrZero = 14.0  # kept back from the training budget for the calibration
+    damping: PositiveOrZero = 0.01  # of the mean of the Hessian's diagonal
     selects_by: Literal["hessian_error", "weight_error"] = "hessian_error"  # how a row chooses its clip quantile
-    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
-    keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
+    smallest_limit: PositiveOrZero = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
+    keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
+
+    small = {
+        "laptop": {"keep_elements": 4096, "sequences": 16, "reserve_seconds": {"times": 0.1}},
+        "smoke": {"keep_elements": 1024, "sequences": 8, "reserve_seconds": 1.0},
+    }
 
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         """The Hessian of every linear layer that will be rounded with one."""

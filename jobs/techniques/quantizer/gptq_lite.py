@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded
+from jobs.knobs import Bits, CountOrZero, PositiveOrZero, TableBits
 from jobs.quantization import Grid
 from jobs.row_quantizer import RowQuantizer
 
@@ -22,14 +23,16 @@ class GptqLite(RowQuantizer):
     Source: PR #414 of the field.
     """
 
-    matrix_bits: int = 6  # of linear layers: 4 to 8
-    feed_forward_bits: int | None = None  # of feed-forward layers; None: as the other linear layers
-    token_table_bits: int = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
-    table_bits: int = 8  # of other tables: 4 to 8, 16: float16
+    matrix_bits: Bits = 6  # of linear layers: 4 to 8
+    feed_forward_bits: Bits | None = None  # of feed-forward layers; None: as the other linear layers
+    token_table_bits: TableBits = 8  # of the token embedding and an untied head: 4 to 8, 16: float16
+    table_bits: TableBits = 8  # of other tables: 4 to 8, 16: float16
     search: Literal["row", "matrix"] = "row"  # one quantile for each row, or one for a matrix
-    smallest_limit: float = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
-    keep_elements: int = 65_536  # tensors of at most this many elements are not rounded
+    smallest_limit: PositiveOrZero = 0.0  # a row's scale is at least this over qmax; the field uses 1.0
+    keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
+
+    small = {"laptop": {"keep_elements": 4096}, "smoke": {"keep_elements": 1024}}
 
     def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
         return best_rows(name, weight_RC, candidates(grid), by_matrix=self.search == "matrix")

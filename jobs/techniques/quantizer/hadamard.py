@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.knobs import Count, CountOrZero
 from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
 from jobs.recipe import Quantizer
@@ -24,8 +25,8 @@ class HadamardRotation:
     """
 
     inner: Quantizer  # rounds the turned matrices
-    seed: int = 0  # of the signs
-    smallest_block: int = 16  # rows whose length has no power of two this large as a factor stay as they are
+    seed: CountOrZero = 0  # of the signs
+    smallest_block: Count = 16  # rows whose length has no power of two this large as a factor stay as they are
 
     @property
     def reserve_seconds(self) -> float:

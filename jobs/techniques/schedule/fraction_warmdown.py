@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+from jobs.knobs import Share
 from jobs.recipe import Budget
 
 
@@ -12,7 +13,7 @@ class FractionWarmdown:
     Source: the field's RTX 5090 record, which found a step count to be longer than the run there.
     """
 
-    fraction: float = 0.4  # of the run, in (0, 1]
+    fraction: Share = 0.4  # of the run, in (0, 1]
 
     def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
         if not 0 < self.fraction <= 1:

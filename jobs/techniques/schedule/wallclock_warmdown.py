@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+from jobs.knobs import Count
 from jobs.recipe import Budget
 
 
@@ -14,7 +15,9 @@ class WallclockWarmdown:
     Source: the challenge's naive baseline.
     """
 
-    iterations: int = 1200  # length of the warmdown, in steps
+    iterations: Count = 1200  # length of the warmdown, in steps
+
+    small = {"laptop": {"iterations": {"times": 0.066}}, "smoke": {"iterations": 4}}
 
     def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
         if self.iterations <= 0:

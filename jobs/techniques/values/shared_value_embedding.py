@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobs.knobs import Count, CountOrZero
 from jobs.layers import Linear
 from jobs.recipe import Shape
 
@@ -16,8 +17,10 @@ class SharedValueEmbedding:
     Source: PR #374 of the field.
     """
 
-    dim: int = 128  # width of the table
-    last_layers: int = 2  # how many layers, from the last
+    dim: Count = 128  # width of the table
+    last_layers: CountOrZero = 2  # how many layers, from the last
+
+    small = {"laptop": {"dim": 32, "last_layers": 1}, "smoke": {"dim": 16, "last_layers": 1}}
 
     def build(self, shape: Shape) -> nn.Module:
         return ValueTable(shape, self.dim, self.last_layers)
