@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract.records import SCORE_FIRST, ArmResult, TrunkRecord
+from jobs.contract.records import SCORE_FIRST, ArmResult
 from jobs.contract.shards import file_sha256
 
 from ..errors import UserError, nearest
@@ -32,7 +32,6 @@ class Seed:
     paths: ArmPaths
     log: LogRun
     final: Evaluation
-    trunk: TrunkRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +107,7 @@ def _seed(run: Run, arm: str, result: ArmResult) -> Seed | str:
     for name, (logged, wanted) in told.items():
         if logged != wanted:
             return f"seed {result.seed}: {shown(paths.log)} says {name} {logged}, its result says {wanted}"
-    return Seed(result=result, paths=paths, log=log, final=found[-1], trunk=run.trunks.get(result.seed))
+    return Seed(result=result, paths=paths, log=log, final=found[-1])
 
 
 def _program_flaws(run: Run) -> Iterator[str]:

@@ -6,7 +6,7 @@ Everything that a number is worked out from is copied, so that the folder needs 
     train_seed42.log                        the arm's log
     plan.json  recipe.yaml                  the seeds as they were planned; every choice with its value
     audit.json                              what the audit of the evaluator found, where there was one
-    results/seed_42/<arm>.json  trunk.json  what the job measured of each arm, and of the training
+    results/seed_42/<arm>.json              what the job measured of each arm, and of the training it was scored from
     ablation/seed_42/<arm>.json             the same, where the arms are of another run
     against.json  lineage.json              the scores to beat, and where they stand; recipes with their sources
     requirements.txt                        what the program imports
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.files import SCHEMA_VERSION, write_record
-from jobs.contract.records import ArmResult, TrunkRecord
+from jobs.contract.records import ArmResult
 
 from ..paths import RECIPES
 from ..program import document
@@ -51,7 +51,7 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
     """Write every file into ``folder``; the name of each, and the file of the run that it is a copy of, or ""."""
     paths, origins = found.paths, dict[str, str]()
 
-    def copied(source: Path, name: str, root: Path, record: ArmResult | TrunkRecord | None = None) -> None:
+    def copied(source: Path, name: str, root: Path, record: ArmResult | None = None) -> None:
         """With ``record``, as that is written now: a file of an older schema has its numbers at other places."""
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if record is None or json.loads(source.read_text()).get("schema_version") == SCHEMA_VERSION:
@@ -71,8 +71,6 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
     for seed, one in found.seeds.items():
         copied(one.paths.log, log_file(seed), paths.folder)
         copied(one.paths.result, result_file(seed, found.arm), paths.folder, one.result)
-        if one.trunk is not None:
-            copied(found.run.plan.trial(seed).trunk.record, result_file(seed, "trunk"), paths.folder, one.trunk)
     for seed, arm, name in arms_of(found, ablation):
         if name not in origins:
             copied(ablation.plan.paths.seed(seed).arm(arm).result, name, ablation.path, ablation.arms[arm][seed])

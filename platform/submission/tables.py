@@ -202,8 +202,8 @@ def timing(page: Page, measured: Measured) -> str:
     for phase, words in EVALUATION_PHASES.items():
         if all(phase in seed.result.phases for seed in measured.seeds):
             rows.append([f"· {words}", slowest(measured.of_result(f"phases.{phase}")), ""])
-    if all(seed.trunk and "pack" in seed.trunk.phases for seed in measured.seeds):
-        packing = slowest(lambda seed: f"{result_file(seed.result.seed, 'trunk')} phases.pack")
+    if all("pack" in seed.result.trunk.phases for seed in measured.seeds):
+        packing = slowest(measured.of_result("trunk.phases.pack"))
         rows.append(["Quantizing and packing", packing, ""])
     note = "" if page.record else " The caps are meant for the challenge's machine."
     return f"## Timing Budget\n\n{table(rows)}\n\nWall seconds.{note}"

@@ -22,11 +22,10 @@ from platform.ledger import ledger
 from platform.program.squeeze import Form, squeeze
 from platform.records.record import AGREES, MISMATCH, examine
 from platform.running.experiment import Request, prepare
-from platform.runs.audits import Audit
 from platform.runs.plan import Failure, Plan, write_failure
 from platform.runs.reading import read_result
 from platform.submission.folder import SCHEMA, flaws
-from tests.finished import finish, run_in_one_process, small_data
+from tests.finished import audited, finish, run_in_one_process, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -132,7 +131,7 @@ def test_the_submission_file(folder: Path, runs: dict[str, Plan]) -> None:
     assert found["bytes_code"] == measured[0].code_bytes
     for one in measured:
         of_seed = found["seed_results"][str(one.seed)]
-        assert of_seed["val_bpb"] == pytest.approx(one.val_bpb, abs=6e-9) and of_seed["steps"] == one.steps == 10
+        assert of_seed["val_bpb"] == pytest.approx(one.val_bpb, abs=6e-9) and of_seed["steps"] == one.trunk.steps == 10
         assert of_seed["train_time_s"] == pytest.approx(one.train_seconds, abs=1e-3)
         assert of_seed["eval_time_s"] == pytest.approx(one.eval_seconds, abs=1e-3)
         assert of_seed["artifact_bytes"] == one.artifact_bytes
@@ -152,7 +151,8 @@ def test_the_submission_file(folder: Path, runs: dict[str, Plan]) -> None:
 def test_the_readme_has_the_tables_that_people_know(folder: Path, runs: dict[str, Plan]) -> None:
     readme = (folder / "README.md").read_text()
     measured, arms = results(runs["alone"]), {arm: results(runs["arms"], arm) for arm in ("no_ttt", ARM)}
-    mean, std = (f(one.val_bpb for one in measured) for f in (statistics.mean, statistics.stdev))
+    logged = [round(one.val_bpb, 8) for one in measured]  # the page is worked out from the logs, which print so many
+    mean, std = statistics.mean(logged), statistics.stdev(logged)
     assert readme.startswith(f"# late_2, {ARM}\n\n**val_bpb: {mean:.5f}** (3-seed mean, std {std:.5f}) | **")
     assert "> **Not a record.**" in readme and "scored from trunks" not in readme
 
@@ -301,21 +301,18 @@ def copied(runs: dict[str, Plan], tmp_path: Path) -> Plan:
 
 
 def changed(plan: Plan, seed: int, **fields: object) -> None:
+    """Change fields of the result, or of its trunk's record."""
     path = plan.paths.seed(seed).arm(ARM).result
-    write_record(path, replace(read_result(path), **fields))  # type: ignore[arg-type]
+    result = read_result(path)
+    of_trunk = {name: fields.pop(name) for name in list(fields) if name not in vars(result)}
+    trunk = replace(result.trunk, **of_trunk)  # type: ignore[arg-type]
+    write_record(path, replace(result, **{"trunk": trunk, **fields}))  # type: ignore[arg-type]
 
 
 def log_changed(plan: Plan, old: str, new: str) -> None:
     path = plan.paths.seed(42).arm(ARM).log
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-
-
-def audited(plan: Plan, verdict: str) -> None:
-    """Leave an audit with this verdict."""
-    arms = {ARM: {"verdict": verdict, "declared": "score_first", "agrees": verdict == "score_first", "detectors": {}}}
-    made = Audit(program_sha256="", recipe="late_2", scale="smoke", sizes={}, seconds=1.0, arms=arms)
-    plan.paths.audit.write_text(json.dumps(vars(made)))
 
 
 def failed(plan: Plan) -> None:
@@ -346,7 +343,10 @@ def failed(plan: Plan) -> None:
         (lambda plan: plan.paths.program.write_text("A = 1\n"), "is not the program that ran: it was edited since"),
         (lambda plan: plan.paths.readable.write_text("A = 1\n"), "train_gpt_readable.py is not what"),
         (lambda plan: plan.paths.program.unlink(), "train_gpt.py is not there"),
-        (lambda plan: audited(plan, "violates score_first"), "the audit says of the arm: violates score_first"),
+        (
+            lambda plan: audited(plan, **{ARM: "violates score_first"}),
+            "the audit says of the arm: violates score_first",
+        ),
     ],
 )
 def test_what_must_not_be_submitted(copied: Plan, tmp_path: Path, edit: Edit, reason: str) -> None:
@@ -388,9 +388,10 @@ def test_a_record_needs_the_challenge_s_machine_text_and_one_process(runs: dict[
 def test_a_record(copied: Plan, tmp_path: Path) -> None:
     """The real run, its results edited to say what those of the challenge's machine would say."""
     for seed in SEEDS:
-        changed(copied, seed, device="8x NVIDIA H100 80GB HBM3", world_size=8, scored_bytes=151_080_363)
+        result = read_result(copied.paths.seed(seed).arm(ARM).result)
+        machine = replace(result.machine, device="8x NVIDIA H100 80GB HBM3", world_size=8)
+        changed(copied, seed, trunk=replace(result.trunk, machine=machine), machine=machine, scored_bytes=151_080_363)
     changed(copied, 42, train_seconds=600.2)  # a step late, within the tolerance
-    audited(copied, "score_first")
     out = tmp_path / "track_10min_16mb" / "mine"
     done = submitted(copied, "--out", out, "--name", "Late learning, 10 steps")
     assert done.exit_code == 0, done.output
