@@ -1,4 +1,4 @@
-"""The command: ask a program whether the score of each of its arms is legal.
+"""The command: ask a program whether the score of each of its arms is legal, with evidence.
 
 python -m platform.audit recipes/leaky_cosine.yaml                  every arm, with the figures behind each verdict
 python -m platform.audit recipes/leaky_cosine.yaml --arm sgd --json
@@ -19,6 +19,7 @@ import click
 from jobs.contract.files import to_data
 
 from .errors import RunFailed, explained
+from .options import described
 from .program import recipe
 from .reports.audit import show
 from .running import audit
@@ -26,7 +27,7 @@ from .running import audit
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms
 
 
-@click.command(help=(__doc__ or "").partition("\n")[0].replace("``", ""))
+@click.command(help=described(__doc__).partition("\n")[0])
 @click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
 @click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
 @click.option("--scale", default=DEFAULT_SCALE, show_default=True, help="Whose evaluation and arms are audited.")

@@ -1,4 +1,4 @@
-"""The command: open the comparison of recorded runs in MLflow: one command, a link to click, Ctrl-C to end.
+"""The command: open the comparison of recorded runs in MLflow; a link to click, Ctrl-C to end.
 
     python -m platform.dashboard                 all runs of runs/
     python -m platform.dashboard --runs DIR --port N

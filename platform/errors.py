@@ -19,10 +19,10 @@ class RunFailed(Exception):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(on_disk: str = "what was done before is kept") -> Iterator[None]:
     """Around a command: its mistakes end the process with their message and exit status, without a traceback.
 
-    Works as a decorator too: ``@explained()``.
+    Works as a decorator too: ``@explained()``. ``on_disk`` is added where a file cannot be read or written.
     """
     try:
         yield
@@ -33,9 +33,11 @@ def explained() -> Iterator[None]:
         _leave(f"failed: {error}", EXIT_RUN_FAILED)
     except KeyboardInterrupt:
         _leave("stopped", EXIT_STOPPED)
-    except BrokenPipeError:  # the reader of a pipe, `| head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe, `| head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        _leave(f"failed: {_of_file(error)}; {on_disk}", EXIT_RUN_FAILED)
 
 
 def nearest(wrong: str, possible: Iterable[str]) -> str:
@@ -44,6 +46,12 @@ def nearest(wrong: str, possible: Iterable[str]) -> str:
 
     close = get_close_matches(wrong, list(possible), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _of_file(error: OSError) -> str:
+    """Which file, and what is wrong with it."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _leave(message: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""The command: recipes and seeds to reports.
+"""The command: train and score recipes with several seeds, then report.
 
     python -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
 

@@ -1,9 +1,15 @@
-"""Kinds of options that several commands take."""
+"""What several commands have in common."""
 
 import math
 from typing import Any
 
 import click
+
+
+def described(docstring: str | None) -> str:
+    """The docstring of a command's module as its help."""
+    said = (docstring or "").removeprefix("The command: ").replace("``", "")
+    return said[:1].upper() + said[1:]
 
 
 class Number(click.FloatRange):

@@ -1,4 +1,4 @@
-"""The command: how many seeds a gain needs, what they cost, and what a number of seeds can show.
+"""The command: tell how many seeds a gain needs, what they cost, and what a number of seeds can show.
 
 python -m platform.power --sigma 0.0007 --margin-nats 0.005 --gain 0.004
 python -m platform.power --from runs/leaky_cosine-991bb5f2 --gain 0.004

@@ -1,4 +1,4 @@
-"""The command: a run as tables.
+"""The command: print a run as tables, or as JSON.
 
 python -m platform.report RUN_DIR            prints the report
 python -m platform.report RUN_DIR --json     prints report.json

@@ -1,4 +1,4 @@
-"""The command: a program to a smaller one that does the same.
+"""The command: make a program smaller that does the same.
 
 python -m platform.squeeze train_gpt.py > small.py           plain Python: what only readers need is gone
 python -m platform.squeeze train_gpt.py --packed > tiny.py   the same inside lzma and base85, as the field does it

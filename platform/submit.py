@@ -1,4 +1,4 @@
-"""``python -m platform.submit RUN_DIR --arm ARM``: an arm of a run to a record folder in which no number was typed.
+"""The command: make a record folder of an arm of a run, in which no number was typed.
 
 Refused, with every reason at once, where a seed that was planned is missing or failed, the program is not the one that
 ran, bytes or times are over, the arm learned from what it had not scored, or the run was not end to end on the machine
@@ -17,10 +17,11 @@ from typing import Any
 import click
 
 from .errors import EXIT_WRONG_INPUT, UserError, explained
+from .options import described
 from .paths import shown
 
 
-@click.command(help=(__doc__ or "").replace("``", ""))
+@click.command(help=described(__doc__))
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--arm", required=True, metavar="ARM", help="The arm to submit.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="[default: records/track_.../...]")

@@ -1,5 +1,6 @@
-"""``python -m platform.verify FOLDER...``: which printed numbers of a record its own logs support, and how its claim
-stands under each set of rules.
+"""The command: tell which printed numbers of a record its own logs support, and how its claim stands.
+
+The claim is judged under each set of rules.
 
 A folder is one record, or a tree of them. Every number in the README and in the submission file is held against the
 logs; what disagrees is printed first, with file and line of both sides. Nothing of a record is executed.
@@ -14,12 +15,13 @@ from pathlib import Path
 import click
 
 from .errors import explained
+from .options import described
 from .records import judge
 from .records.data import dumps
 from .rules import claims
 
 
-@click.command(help=(__doc__ or "").replace("``", ""))
+@click.command(help=described(__doc__))
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
 @click.option("--json", "as_json", is_flag=True, help="A list with everything that is known of each record.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="FOLDER", help="The record to beat.")
