@@ -12,15 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs.contract.shards import VAL_SHARDS
 from platform import corpus
-from platform.launch import _say_what_next, _trunks_apart
 from platform.paths import ROOT
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, users_of
 from platform.runs.plan import Plan, read
@@ -210,7 +207,6 @@ def test_a_dry_run_at_full_scale_tells_what_is_missing_here(launch: Launch) -> N
         (("tiny",), ("--sedes", "3"), "No such option"),
         (("tiny",), ("--cluster", "127.0.0.1:1"), "nothing answers there"),
         ((), (), "Missing argument"),
-        (("tiny", "twins/tiny"), (), "have the same name; give one another"),
     ],
 )
 def test_a_mistake_is_one_clear_message_and_exit_2(
@@ -235,30 +231,13 @@ def test_missing_gpus_are_refused_with_the_way_out(launch: Launch, folder: Path)
     assert not (folder / "my runs").exists(), "nothing is planned that cannot run"
 
 
-def test_trials_that_share_a_trunk_are_not_side_by_side(make_run: Callable[..., Any]) -> None:
-    one, other = (make_run({"no_ttt": {}}, seeds=(1, 2), recipe=name).plan for name in ("one", "other"))
-    apart = make_run({"no_ttt": {}}, seeds=(1, 2), recipe="apart").plan
-    apart = replace(apart, trunk_text_sha256="0" * 64)
-    trials = [plan.trial(seed) for seed in (1, 2) for plan in (one, other, apart)]
-    assert one.trial(1).trunk_path == other.trial(1).trunk_path != apart.trial(1).trunk_path
-    order = [trial.name for trial in _trunks_apart(trials)]
-    assert order == ["one/1", "apart/1", "one/2", "apart/2", "other/1", "other/2"]
-
-
-def test_more_seeds_are_the_next_of_the_list(
-    make_run: Callable[..., Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["launch", "a.yaml", "--seeds", "3"])
-    for seeds, more in (((1337, 42), "3"), ((1337, 7), "1337,7,42"), ((5,), "5,1337")):
-        _say_what_next([], seeds)
-        assert capsys.readouterr().out == f"more:      python -m platform.launch a.yaml --seeds {more}\n"
-
-
 # --- real runs, each building on those before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
 def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
     folder: Path, number: signal.Signals, status: int
 ) -> None:
@@ -266,13 +245,14 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
     wait_for_training(folder, process)
     before = {path for path in Path(tempfile.gettempdir()).glob("fairway-*") if users_of(str(path)) & {process.pid}}
     assert before, "the private folder of its Ray cluster"
+    assert mlflow_status(folder, "long") == "RUNNING", "what runs is shown as running"
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does with Ctrl-C: to everything in the foreground
     else:
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert not out
         assert "The same command continues:" in err and "python -m platform.launch" in err
         assert all_gone(process, 0.1), "when the command is over, all is over"
@@ -282,6 +262,19 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
     assert plan.seeds == (1337,) and not plan.trials[0].done
     log = plan.trials[0].paths.job_log.read_text()
     assert log.count("[guard] ended") == log.count("=== seed"), "each time the guard lived to end the job in good order"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_launch_that_is_told_to_end_while_it_audits_takes_the_audit_with_it(folder: Path) -> None:
+    process = start(folder, "twins/tiny")
+    deadline = time.monotonic() + 120
+    while not (auditing := marked(MARKER, f"run/{process.pid}.")):
+        assert process.poll() is None and time.monotonic() < deadline, "no audit was seen"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "The same command continues:" in err, err
+    assert auditing and not marked(MARKER, f"run/{process.pid}."), "nothing of the audit is left"
 
 
 def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folder: Path, launch: Launch) -> None:
@@ -308,6 +301,7 @@ def test_one_more_seed_runs_exactly_one_more_trial(folder: Path, launch: Launch)
     before = _files(plan_of(folder, "tiny"))
     result = launch("tiny", seeds="2")
     assert result.returncode == 0, result.stderr
+    assert mlflow_status(folder, "tiny") == "FINISHED"
     assert "2 trials, 1 done already" in result.stderr
     plan = plan_of(folder, "tiny")
     assert plan.seeds == (1337, 42) and all(trial.done for trial in plan.trials)
@@ -366,6 +360,54 @@ def test_an_edited_program_is_refused(folder: Path, launch: Launch) -> None:
     finally:
         program.write_text(text)
     assert result.returncode == 2 and "was it edited?" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_costs_its_trial_and_nothing_else(folder: Path, launch: Launch) -> None:
+    """A file lies where the folder of a seed belongs, one of a record is broken; and the wanted arms are one of two."""
+    plan = plan_of(folder, "tiny")
+    (plan.run_path / "seed_7").touch()
+    plan.paths.given_up.write_text("{")
+    result = launch("tiny", seeds="1337,7", options=("--arms", "no_ttt", "--stop-when-hopeless", "9"))
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "tiny/7: start: its Ray worker could not run it: " in result.stderr and "seed_7" in result.stderr
+    assert "tiny, scale laptop: 3 seeds" in result.stdout, "the report is there"
+    assert "compare:" in result.stdout, "and MLflow"
+    assert "seed 7, no_ttt: no result, no failure" in result.stdout
+    assert "seed 7, sgd" not in result.stdout, "nobody asked for it"
+    (plan.run_path / "seed_7").unlink()
+    again = launch("tiny", seeds="1337,7", options=("--arms", "no_ttt"))
+    assert again.returncode == 0 and "no result" not in again.stdout, again.stderr
+    assert mlflow_status(folder, "tiny") == "FINISHED", "of seed 7 one arm was asked for, and that is there"
+
+
+def test_a_trunk_is_not_reused_on_another_machine(folder: Path, launch: Launch) -> None:
+    """The same training, for the machine of one process and for that of two."""
+    machine = "machine: {processes: 1, gpus: 0, cpus: 1"
+    scales, smoke = folder / "my recipes" / "scales", (ROOT / "recipes" / "scales" / "smoke.yaml").read_text()
+    scales.mkdir()
+    assert machine in smoke
+    (scales / "smoke2.yaml").write_text(smoke.replace(machine, "machine: {processes: 2, gpus: 0, cpus: 2"))
+    for scale, size in (("smoke", 1), ("smoke2", 2)):
+        result = launch("hopeless", scale=scale)
+        assert result.returncode == 0, result.stderr
+        (path,) = (one for one in (folder / "my runs").glob("hopeless-*") if read(one).scale == scale)
+        (trial,) = read(path).trials
+        found = read_result(trial.paths.arm("no_ttt").result)
+        assert found.trunk.machine == found.machine and found.machine.world_size == size
+        assert f"world size {size} on cpu x{size}" in result.stdout
+        assert not found.end_to_end or size, "trained here"
+        assert found.trunk.program_sha256 == read(path).program_sha256, "and by this very program"
+
+
+def mlflow_status(folder: Path, recipe: str) -> str:
+    """What MLflow says of the recipe's own run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'my runs' / 'mlflow.db'}")
+    (experiment,) = (one for one in client.search_experiments() if one.name != "Default")
+    found = client.search_runs([experiment.experiment_id], f"tags.`fairway.recipe` = '{recipe}'")
+    kinds = [run for run in found if run.data.tags.get("fairway.kind") == "recipe"]
+    return str(kinds[0].info.status)
 
 
 def _files(plan: Plan) -> dict[Path, int]:
