@@ -86,10 +86,12 @@ class Layer:
         for section, knobs in recipe.sections.items():
             above = {**self.sections.get(section, {}), **own.sections.get(section, {})}
             yield from _differing(section, knobs, above)
-        for pick in picks_in([*recipe.picks.values(), *(recipe.arms or {}).values()]):
-            technique = (pick.technique.family, pick.technique.name)
-            above = {**self.techniques.get(technique, {}), **own.techniques.get(technique, {})}
-            yield from _differing(".".join(technique), pick.knobs, above)
+        arms = {f"arms.{name}.": [pick] for name, pick in (recipe.arms or {}).items()}
+        for where, values in {"": list(recipe.picks.values()), **arms}.items():
+            for pick in picks_in(values):
+                technique = (pick.technique.family, pick.technique.name)
+                above = {**self.techniques.get(technique, {}), **own.techniques.get(technique, {})}
+                yield from _differing(f"{where}{'.'.join(technique)}", pick.knobs, above)
 
     def _set_techniques(self, value: Value) -> Value:
         """``value`` with the knobs that ``techniques`` sets, in every technique inside it."""

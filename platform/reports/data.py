@@ -34,7 +34,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "given_up": asdict(run.given_up) if run.given_up else None,
         "failed": [
-            {"seed": one.seed, "phase": one.phase, "arm": one.arm, "reason": one.reason, "arms": list(one.arms)}
+            {"seed": one.seed, "phase": one.phase, "arm": one.arm, "reason": one.said, "arms": list(one.arms)}
             for one in report.failed
         ],
         "open": [asdict(one) for one in report.open],

@@ -124,7 +124,7 @@ def _missing(report: Report) -> list[str]:
     lines = []
     for one in report.failed:
         arms = f"arm {one.arm}" if one.arm else "all arms" if not one.arms else f"arms {', '.join(one.arms)}"
-        reason = clean(one.reason).strip()
+        reason = clean(one.said).strip()
         reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
         lines.append(f"seed {one.seed} failed in {one.phase} ({arms}): {reason}")
     if report.run.given_up:

@@ -70,6 +70,17 @@ def run(asked: Asked) -> None:
         UserError: something in the command or a recipe is wrong; nothing was started.
         RunFailed: some trial, audit or record failed; everything that is done is kept and reported.
     """
+    stop = Stop(note=_note)
+    try:
+        with stop:
+            _run(asked, stop)
+    except KeyboardInterrupt:
+        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
+        _note(f"  {_command()}")
+        sys.exit(128 + stop.number)
+
+
+def _run(asked: Asked, stop: Stop) -> None:
     seeds, name = plan.seeds_from(asked.seeds), f"{os.getpid()}-{os.urandom(6).hex()}"
     judge = None if asked.stop_when_hopeless is None else Judge(asked.stop_when_hopeless, _note)
     experiments = [prepare(path, asked.request) for path in asked.recipes]
@@ -83,27 +94,19 @@ def run(asked: Asked) -> None:
             _note(f"{experiment.name}: at scale {experiment.draft.scale}, {line}")
         if judge is None:  # whatever an earlier launch gave up: now every seed is wanted
             plan.write_given_up(experiment.draft.run_path, None)
-    stop = Stop(note=_note)
     observers: list[Observer] = [*([judge] if judge else []), EventFile(name), Recorder(), Terminal()]
-    try:
-        with stop:
-            begun = time.monotonic()
-            outcome = launch(
-                experiments,
-                seeds,
-                connect=lambda cpus: _connected(asked.cluster, cpus, name, stop),
-                observers=observers,
-                force=asked.force,
-                note=_note,
-            )
-            _tell(outcome, time.monotonic() - begun)
-            reports = _report([experiment.draft.run_path for experiment in experiments])
-            failures = [*_failures(outcome, reports), *(f"  audit: {line}" for line in outcome.unaudited)]
-            failures += _record(reports)
-    except KeyboardInterrupt:
-        _note("stopped. What is done is kept, nothing is left running. The same command continues:")
-        _note(f"  {_command()}")
-        sys.exit(128 + stop.number)
+    begun = time.monotonic()
+    outcome = launch(
+        experiments,
+        seeds,
+        connect=lambda cpus: _connected(asked.cluster, cpus, name, stop),
+        observers=observers,
+        force=asked.force,
+        note=_note,
+    )
+    _tell(outcome, time.monotonic() - begun)
+    reports = _report([experiment.draft.run_path for experiment in experiments])
+    failures = [*_failures(outcome, reports), *(f"  audit: {line}" for line in outcome.unaudited), *_record(reports)]
     if failures:
         again = "What is done is kept; the same command runs only what is missing:"
         raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
@@ -199,7 +202,7 @@ def _failures(outcome: Outcome, reports: Sequence[Report]) -> Iterator[str]:
         if not failed and ended.failure:
             failed = [ended.failure]  # that could not be written down
         for failure in failed:
-            yield f"  {trial.name}: {failure.where}: {failure.reason}\n    log: {shown(trial.paths.job_log)}"
+            yield f"  {trial.name}: {failure.where}: {failure.said}\n    log: {shown(trial.paths.job_log)}"
         if not failed and ended.state == "not run":
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 

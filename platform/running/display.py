@@ -65,7 +65,7 @@ class Terminal(Observer):
         self._end(trial, f"done: {scores} bpb", "green")
 
     def failed(self, trial: Trial, failure: Failure) -> None:
-        self._end(trial, f"failed: {failure.where}: {failure.reason}", "red")
+        self._end(trial, f"failed: {failure.where}: {failure.said}", "red")
 
     def given_up(self, trial: Trial) -> None:
         self._end(trial, "not run: given up", "yellow")

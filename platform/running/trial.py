@@ -33,14 +33,14 @@ from .tail import end_of, reason_in
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 1.0  # between reports of mere steps
 STALL_SECONDS = 1800.0  # without a line of log or metrics; the longest silence known is a compile of some minutes
+START_SECONDS = 1800.0  # until the first line: torchrun and its ranks import torch, on a busy machine for minutes
 
 
 class JobFailed(RunFailed):
     """The trial stands as failed; its ``failure.json`` says how."""
 
     def __init__(self, trial: Trial, failure: Failure) -> None:
-        what = f"{failure.phase} {failure.arm}" if failure.arm else failure.phase
-        super().__init__(f"{trial.name}: {what}: {failure.reason} ({trial.paths.job_log})")
+        super().__init__(f"{trial.name}: {failure.where}: {failure.said} ({trial.paths.job_log})")
         self.failure = failure
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
@@ -55,6 +55,7 @@ class Patience:
     """How long a trial waits for its job."""
 
     stall_seconds: float = STALL_SECONDS
+    start_seconds: float = START_SECONDS
     grace_seconds: float = GRACE_SECONDS
 
 
@@ -92,7 +93,7 @@ def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patien
                 failures.append(failure)
         _record(trial, failures)
     if failures:
-        raise JobFailed(trial, failures[0])
+        raise JobFailed(trial, read_failure(trial.paths.failure) or failures[0])
 
 
 def hostname() -> str:
@@ -134,7 +135,7 @@ def _attempt(
         held=locks,
     )
     try:
-        ended = _follow(guard, readers, [log, *watched], report, patience.stall_seconds)
+        ended = _follow(guard, readers, [log, *watched], report, patience)
     finally:
         guard.stop()  # nothing to do where it has ended; where following was cut short, the job goes too
     if ended and ended.status == 0:
@@ -158,13 +159,14 @@ def _attempt(
 
 
 def _follow(
-    guard: Guard, readers: list[Reader], files: list[Path], report: Report, stall_seconds: float
+    guard: Guard, readers: list[Reader], files: list[Path], report: Report, patience: Patience
 ) -> ExitReport | None:
-    """Pass on what the job says until it ends; None once it has said nothing for ``stall_seconds``."""
+    """Pass on what the job says until it ends; None once it has said nothing for too long."""
     progress = told = Progress()
     report(told)
     told_at = time.monotonic()
-    size, silent_since = 0, time.monotonic()
+    size, silent_since = _size(files), time.monotonic()
+    allowed = patience.start_seconds
     while True:
         ended = guard.wait(POLL_SECONDS)
         for reader in readers:
@@ -177,10 +179,14 @@ def _follow(
             told, told_at = progress, now
         if ended:
             return ended
-        if (grown := sum(path.stat().st_size for path in files if path.exists())) != size:
-            size, silent_since = grown, now
-        elif now - silent_since > stall_seconds:
+        if (grown := _size(files)) != size:
+            size, silent_since, allowed = grown, now, patience.stall_seconds
+        elif now - silent_since > allowed:
             return None
+
+
+def _size(files: list[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 @dataclass(frozen=True)
@@ -246,7 +252,9 @@ def _record(trial: Trial, failures: list[Failure]) -> None:
     still = replace(trial, arms=earlier.arms).unscored_arms if earlier else ()
     lost = dict.fromkeys([*(arm for failure in failures for arm in failure.arms), *still])
     if failures:
-        write_failure(path, replace(failures[0], arms=tuple(lost)))
+        first, *others = failures
+        also = tuple(f"{failure.where}: {failure.reason}" for failure in others)
+        write_failure(path, replace(first, arms=tuple(lost), also=also))
     elif not still:
         path.unlink(missing_ok=True)
 

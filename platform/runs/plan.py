@@ -111,7 +111,13 @@ class Failure:
     arm: str | None  # the one that failed first; None where the failure lies before the arms
     reason: str
     log_tail: str  # the end of what the job printed
-    arms: tuple[str, ...]  # all that are without a result because of it
+    arms: tuple[str, ...]  # all that are without a result, because of it or of what ``also`` says
+    also: tuple[str, ...] = ()  # how others of them failed, each with its phase and arm
+
+    @property
+    def said(self) -> str:
+        """Every reason, in one line."""
+        return "; also ".join((self.reason, *self.also))
 
     @property
     def where(self) -> str:

@@ -10,6 +10,8 @@ from ..paths import shown
 from ..runs.paths import RunPaths
 from . import server, tracker
 
+ALIVE_SECONDS = 1.0  # between looks at the server
+
 
 def serve(runs: Path, port: int | None) -> None:
     """Record what is not recorded yet, serve MLflow until Ctrl-C or SIGTERM, and print the link.
@@ -33,9 +35,13 @@ def serve(runs: Path, port: int | None) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     print(f"Starting MLflow on {server.url_of(port)} ...", file=sys.stderr)
     try:
-        with server.serving(Path(uri.removeprefix("sqlite:///")).parent, port):
+        with server.serving(Path(uri.removeprefix("sqlite:///")).parent, port) as served:
             print(f"{comparison.link}\n\nCtrl-C ends the server.", flush=True)
-            signal.pause()
+            while (ended := served.wait(ALIVE_SECONDS)) is None:
+                pass
+        raise RunFailed(
+            f"the MLflow server ended by itself, with status {ended.status}; the same command starts another"
+        )
     except KeyboardInterrupt:
         print("\nended", file=sys.stderr)
 

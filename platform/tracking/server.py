@@ -69,8 +69,10 @@ def identity_at(port: int) -> str | None:
 
 
 @contextmanager
-def serving(runs: Path, port: int) -> Iterator[str]:
-    """The address of an MLflow server on the database of ``runs``; it is up when this returns and ended afterwards.
+def serving(runs: Path, port: int) -> Iterator[Guard]:
+    """An MLflow server on the database of ``runs``; it is up when this returns and ended afterwards.
+
+    What comes tells, by its ``wait``, whether the server has ended by itself.
 
     Raises:
         RunFailed: it did not come up; with the end of what it said.
@@ -87,7 +89,7 @@ def serving(runs: Path, port: int) -> Iterator[str]:
         grace_seconds=STOP_SECONDS,
     ) as server:
         _wait_until_up(server, port, log)
-        yield url_of(port)
+        yield server
 
 
 def _command(runs: Path, port: int) -> list[str]:

@@ -268,7 +268,8 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
 def test_a_launch_that_is_told_to_end_while_it_audits_takes_the_audit_with_it(folder: Path) -> None:
     process = start(folder, "twins/tiny")
     deadline = time.monotonic() + 120
-    while not (auditing := marked(MARKER, f"run/{process.pid}.")):
+    plans = (folder / "my runs").glob
+    while not (auditing := marked(MARKER, f"run/{process.pid}.")) or not any(plans("tiny-*/plan.json")):
         assert process.poll() is None and time.monotonic() < deadline, "no audit was seen"
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

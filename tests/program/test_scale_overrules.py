@@ -16,7 +16,7 @@ def test_a_knob_that_the_scale_sets_is_told(tmp_path: Path) -> None:
     assert overruled(tmp_path, "averaging: {ema: {decay: 0.9}}\n") == ("averaging.ema.decay is 0.95, not 0.9",)
     assert overruled(tmp_path, "shape: {model_dim: 64}\n") == ("shape.model_dim is 128, not 64",)
     arms = "arms: {x: {document_lora: {chunk_targets: 64}}}\n"
-    assert overruled(tmp_path, arms) == ("adaptation.document_lora.chunk_targets is 128, not 64",)
+    assert overruled(tmp_path, arms) == ("arms.x.adaptation.document_lora.chunk_targets is 128, not 64",)
 
 
 def test_what_is_multiplied_equal_or_said_for_the_scale_is_not_told(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ ARMS = ("plain", "sgd", "adamw")
 
 
 def fault(place):
-    if FAULT == f"raise in {{place}}" and rank == 1:
+    if f"raise in {{place}}" in FAULT.split("; ") and rank == 1:
         raise ArithmeticError(f"the loss of {{place}} is not a number")
-    if FAULT == f"segfault in {{place}}" and rank == 1:
+    if f"segfault in {{place}}" in FAULT.split("; ") and rank == 1:
         os.kill(os.getpid(), signal.SIGSEGV)
     if FAULT == f"slow in {{place}}":
         time.sleep(3)

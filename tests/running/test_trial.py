@@ -92,6 +92,18 @@ def test_a_crash_in_one_arm_costs_that_arm_alone(make_trial: Callable[..., Trial
     assert attempts(trial)[2:] == ["sgd"]
 
 
+def test_each_attempt_is_judged_by_what_it_said_itself(make_trial: Callable[..., Trial]) -> None:
+    """Two arms fail, each in a torchrun of its own and each in its own way; the log holds both."""
+    trial = make_trial("raise in plain; segfault in adamw")
+    with pytest.raises(JobFailed, match=r"score plain: ArithmeticError: .*; also score adamw: rank 1 was"):
+        run(trial, silent)
+    assert attempts(trial) == ["plain, sgd, adamw", "sgd, adamw"] and trial.unscored_arms == ("plain", "adamw")
+    failure = read_failure(trial.paths.failure)
+    assert failure is not None and failure.reason == "ArithmeticError: the loss of plain is not a number"
+    assert failure.also == ("score adamw: rank 1 was ended by signal 11 (SIGSEGV)",)
+    assert failure.arms == ("plain", "adamw")
+
+
 def test_a_failed_trunk_fails_every_arm(make_trial: Callable[..., Trial]) -> None:
     trial = make_trial("segfault in train")
     with pytest.raises(JobFailed, match=r"train: rank 1 was ended by signal 11 \(SIGSEGV\)"):

@@ -16,7 +16,7 @@ import pytest
 
 from platform.errors import RunFailed
 from platform.paths import ROOT
-from platform.processes.supervisor import marked
+from platform.processes.supervisor import GUARD_MARKER, marked
 from platform.tracking import server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes in /proc")
@@ -67,14 +67,23 @@ def test_it_serves_while_the_block_lasts(
     for name in ("MLFLOW_TRACKING_URI", "HF_TOKEN", "PYTHONPATH"):
         monkeypatch.setenv(name, "x")
     port = server.free_port(22000)
-    with server.serving(tmp_path, port) as url:
-        assert url == f"http://127.0.0.1:{port}" and not server.is_free(port)
+    url = server.url_of(port)
+    with server.serving(tmp_path, port) as served:
+        assert served.wait(0.0) is None and not server.is_free(port)
         wait_until(lambda: len(marked("PATH", tag)) == 3)  # guard, server, worker
         with urlopen(url, timeout=60) as reply:
             names = set(eval(reply.read()))
     assert {"PATH", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"} <= names
     assert not {"MLFLOW_TRACKING_URI", "HF_TOKEN", "PYTHONPATH"} & names
     assert server.is_free(port) and not marked("PATH", tag)
+
+
+def test_one_that_ends_by_itself_is_noticed(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_command", lambda _, port: [sys.executable, "-c", SERVES, str(port)])
+    with server.serving(tmp_path, server.free_port(26000)) as served:
+        for pid in marked("PATH", tag) - marked(GUARD_MARKER, ""):
+            os.kill(pid, signal.SIGKILL)
+        assert (ended := served.wait(30.0)) is not None and ended.status == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -87,8 +96,8 @@ from pathlib import Path
 from platform.tracking import server
 server._command = lambda _, port: [sys.executable, "-c", {SERVES!r}, str(port)]
 server.STOP_SECONDS = 0.2
-with server.serving(Path({str(tmp_path)!r}), {port}) as url:
-    print(url, flush=True)
+with server.serving(Path({str(tmp_path)!r}), {port}):
+    print(server.url_of({port}), flush=True)
     signal.pause()
 """
     process = subprocess.Popen([sys.executable, "-c", serves], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
     assert runs["leaky_cosine (laptop)"].info.status == "FINISHED"
     assert client.get_run(child).info.status == "KILLED"
     assert client.get_run(stranger).info.status == "RUNNING"
+
+
+def test_what_another_machine_measured_stays(make: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines with one tracker measure the same seed: neither removes what the other recorded."""
+    folder = make({"no_ttt": {1337: 2.3}})
+    first = tracker.record(folder.path)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    folder.result(1337, "no_ttt", 2.31)
+    second = tracker.record(folder.path)
+    ours, theirs = (one.child_ids["leaky_cosine/no_ttt/1337"] for one in (first, second))
+    client = tracker._client(first.uri)
+    assert ours != theirs
+    assert [client.get_run(one).info.lifecycle_stage for one in (ours, theirs)] == ["active", "active"]
+    assert [client.get_run(one).data.metrics["val_bpb"] for one in (ours, theirs)] == [2.3, 2.31]
 
 
 def test_two_processes_may_record_into_a_database_that_is_not_there_yet(make_run: MakeRun, tmp_path: Path) -> None:
