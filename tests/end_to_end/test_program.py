@@ -173,13 +173,14 @@ def test_what_is_counted_is_what_ran_and_ships(run: str, request: pytest.Fixture
         assert result.val_bpb == pytest.approx(
             result.val_loss_nats * corpus.val_targets / math.log(2) / corpus.val_text_bytes, rel=1e-12
         )
-        assert result.steps == 4 and result.seed == 1337 and result.world_size == (2 if run == "under_torchrun" else 1)
-        assert result.parameters == sum(one.values.numel() for one in unpack(artifact))
+        assert result.trunk.steps == 4 and result.seed == 1337
+        assert result.machine.world_size == (2 if run == "under_torchrun" else 1)
+        assert result.trunk.parameters == sum(one.values.numel() for one in unpack(artifact))
 
 
 def test_all_arms_name_the_trunk_that_is_there(first: Done) -> None:
     trunk = first.trunk
-    assert {first.result(arm).trunk_sha256 for arm in ARMS} == {trunk.trunk_sha256}
+    assert all(first.result(arm).trunk == trunk for arm in ARMS)
     assert trunk.artifact_sha256 == file_sha256(first.folder / "trunk" / "artifact.bin")
     assert trunk.weights_sha256 == file_sha256(first.folder / "trunk" / "weights.pt")
     assert trunk.train_tokens == 4 * 256
@@ -294,7 +295,7 @@ def test_the_checkout_gives_what_the_one_file_gives(
 
 def test_two_processes_agree(under_torchrun: Done, first: Done) -> None:
     """On each other, on the kind of result, and nearly on a model that has seen other batches of the same text."""
-    assert under_torchrun.trunk.world_size == 2
+    assert under_torchrun.trunk.machine.world_size == 2
     for arm in ARMS:
         log = (under_torchrun.folder / "output of the job" / arm / "train.log").read_text()
         assert "after scoring, equal on all ranks" in log
@@ -394,8 +395,10 @@ def test_a_trunk_that_was_not_finished_is_trained_again_to_the_same(again: Any, 
 
 def test_results_of_another_program_or_trunk_are_scored_again(again: Any, tmp_path: Path) -> None:
     path = tmp_path / "output of the job" / "no_ttt" / "result.json"
-    for field in ("program_sha256", "trunk_sha256"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), field: "0" * 64}))
+    for of in ("program", "trunk"):
+        content = json.loads(path.read_text())
+        (content if of == "program" else content["trunk"])[f"{of}_sha256"] = "0" * 64
+        path.write_text(json.dumps(content))
         assert "arm:no_ttt" in again(arms=("no_ttt",))[1]
         assert read_result(path).val_bpb > 0
 
@@ -406,7 +409,7 @@ def test_without_training_the_score_is_that_of_chance(again: Any, tmp_path: Path
     )
     assert status == 0 and "stopping_early: wallclock_cap" in out
     result = read_result(tmp_path / "out" / "no_ttt" / "result.json")
-    assert result.steps == 0 and abs(result.val_loss_nats - math.log(TEXT_VOCABULARY)) < 0.02
+    assert result.trunk.steps == 0 and abs(result.val_loss_nats - math.log(TEXT_VOCABULARY)) < 0.02
 
 
 def test_a_recipe_of_one_arm_is_end_to_end(again: Any, tmp_path: Path) -> None:
