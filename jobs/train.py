@@ -6,8 +6,7 @@ The phases stand in ``main``, ``train_trunk`` and ``score_arm`` in the order in 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,24 +18,24 @@ from jobs.calibration import Calibration
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, TRUNK_FILE, WEIGHTS_FILE, Assignment
 from jobs.contract.events import ArmChange, ScoreSoFar
 from jobs.contract.files import write_bytes, write_record
-from jobs.contract.records import (
-    ARTIFACT_LIMIT_BYTES,
-    PRE_EVAL,
-    ArmResult,
-    Machine,
-    TrunkRecord,
-    read_result,
-    read_trunk,
-)
-from jobs.contract.shards import BOS_TOKEN, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, data_sha256, file_sha256
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL, ArmResult, TrunkRecord, read_result, read_trunk
+from jobs.contract.shards import BOS_TOKEN, data_sha256, file_sha256
 from jobs.data.byte_counts import ByteCounts
-from jobs.data.loader import micro_batches
 from jobs.data.shards import training_shards, validation_tokens
-from jobs.kernels.attention import kernel_in_use
+from jobs.dialect import (
+    described,
+    machine_of,
+    snake_case,
+    where_bytes_went,
+    write_average,
+    write_header,
+    write_score,
+    write_sizes,
+)
 from jobs.log import Log
 from jobs.loop import train
 from jobs.model import Transformer, build_model, compile_in_place, tensor_kinds
-from jobs.recipe import Adaptation, Evaluation, Recipe
+from jobs.recipe import Evaluation, Recipe
 from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
 from jobs.techniques.evaluation.aligned import Aligned
 from jobs.world import World, joined_world
@@ -147,11 +146,6 @@ class Job:
         self.world.wait()
         return path.stat().st_size
 
-    @property
-    def format(self) -> str:
-        """The artifact's format as the community's logs name it: int6+zstd."""
-        return f"{self.recipe.quantizer.label()}+{self.recipe.compressor.codec}"
-
 
 def main(recipe: Recipe, program: str) -> None:
     """Run the job that the environment describes; the program's last line calls this.
@@ -218,7 +212,15 @@ def train_trunk(job: Job) -> TrunkRecord:
     with log.phase("setup"):
         model = job.new_model()
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        write_header(job, log, parameters)
+        write_header(
+            log,
+            recipe=recipe,
+            assignment=job.assignment,
+            world=world,
+            program_sha256=job.program_sha256,
+            parameters=parameters,
+            num_targets=job.tokens.numel() - 1,
+        )
 
     def validate() -> tuple[float, float]:
         scores = job.score(model, Aligned(), None)
@@ -233,8 +235,8 @@ def train_trunk(job: Job) -> TrunkRecord:
     if recipe.averaging:
         with log.phase("validate_averaged"):
             loss, bpb = validate()
-        milliseconds, average = 1000 * log.phases["validate_averaged"], snake_case(type(recipe.averaging).__name__)
-        log.line(f"DIAGNOSTIC post_{average} val_loss:{loss:.4f} val_bpb:{bpb:.4f} eval_time:{milliseconds:.0f}ms")
+        milliseconds = 1000 * log.phases["validate_averaged"]
+        write_average(log, recipe, loss_nats=loss, bpb=bpb, milliseconds=milliseconds)
     with log.phase("pack"):
         if world.is_main:
             part = path / f"{WEIGHTS_FILE}.part"
@@ -242,7 +244,7 @@ def train_trunk(job: Job) -> TrunkRecord:
             part.replace(path / WEIGHTS_FILE)
         model_bytes = job.packed(model, path / ARTIFACT_FILE, log)
     log.line(f"Serialized model: {(path / WEIGHTS_FILE).stat().st_size} bytes")
-    write_sizes(job, log, model_bytes)
+    write_sizes(log, recipe, model_bytes=model_bytes, code_bytes=job.code_bytes)
     weights_sha256, artifact_sha256 = file_sha256(path / WEIGHTS_FILE), file_sha256(path / ARTIFACT_FILE)
     record = TrunkRecord(
         trunk_sha256=hashlib.sha256(f"{weights_sha256} {artifact_sha256}".encode()).hexdigest(),
@@ -298,7 +300,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
             job.packed(model, artifact, log)
     with log.phase("load"):
         load_into(model, unpack(artifact))
-    total = write_sizes(job, log, artifact.stat().st_size)
+    total = write_sizes(log, recipe, model_bytes=artifact.stat().st_size, code_bytes=job.code_bytes)
     if total > ARTIFACT_LIMIT_BYTES and not job.assignment.force:
         raise ValueError(
             f"{artifact}: {total} bytes with the code are {total - ARTIFACT_LIMIT_BYTES} above the limit of "
@@ -318,10 +320,11 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         with log.phase("diagnose"):  # not part of the score, and not of its time: so it comes when all is compiled
             aligned = job.score(model, Aligned(), None)
         aligned_bpb = aligned.bpb
-        write_score(job, log, "roundtrip", aligned, adaptation, milliseconds=1000 * log.phases["diagnose"])
+        seconds = log.phases["diagnose"]
+        write_score(log, recipe, adaptation, Aligned().label(), aligned, milliseconds=1000 * seconds)
     log.line(f"weights_sha256:{agreed_sha256(model, world)} after scoring, equal on all ranks")
     eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
-    write_score(job, log, recipe.evaluation.label(), scores, adaptation, milliseconds=1000 * eval_seconds)
+    write_score(log, recipe, adaptation, recipe.evaluation.label(), scores, milliseconds=1000 * eval_seconds)
     result = ArmResult(
         recipe=recipe.name,
         scale=recipe.scale,
@@ -360,100 +363,3 @@ def is_scored(job: Job, trunk: TrunkRecord, arm: str) -> bool:
         return False
     result = read_result(path)
     return (result.program_sha256, result.trunk.trunk_sha256) == (job.program_sha256, trunk.trunk_sha256)
-
-
-def write_header(job: Job, log: Log, parameters: int) -> None:
-    """What a reader of the log must know before the first step, in the community's words."""
-    recipe, world, data_path = job.recipe, job.world, job.assignment.data_path
-    budget, shape = recipe.budget, recipe.shape
-    log.line(f"recipe:{recipe.name} scale:{recipe.scale} program_sha256:{job.program_sha256}")
-    log.line(f"Running Python {sys.version.split()[0]}")
-    log.line(f"Running PyTorch {torch.__version__}")
-    kind = "sentencepiece" if byte_tokenizer(job.assignment.tokenizer_path) is None else "pure_byte"
-    log.line(f"val_bpb:enabled tokenizer_kind={kind} tokenizer_path={job.assignment.tokenizer_path}")
-    log.line(f"train_loader:dataset:{data_path.name} train_shards:{len(list(data_path.glob(TRAIN_SHARDS)))}")
-    log.line(f"val_loader:shards pattern={data_path / VAL_SHARDS} tokens:{job.tokens.numel() - 1}")
-    log.line(f"model_params:{parameters}")
-    pieces = micro_batches(
-        batch_tokens=budget.batch_tokens,
-        sequence_length=budget.sequence_length,
-        max_micro_batch_tokens=budget.max_micro_batch_tokens,
-        world=world,
-    )
-    log.line(f"world_size:{world.size} grad_accum_steps:{len(pieces)}")
-    log.line(f"attention_kernel:{kernel_in_use(world.device)}")
-    log.line(f"attention_mode:gqa num_heads:{shape.num_heads} num_kv_heads:{shape.num_kv_heads}")
-    for field in ("feed_forward", "attention", "position", "optimizer", "schedule", "averaging", "quantizer"):
-        log.line(f"{field}:{described(getattr(recipe, field))}")
-    log.line(
-        f"train_batch_tokens:{budget.batch_tokens} train_seq_len:{budget.sequence_length} "
-        f"iterations:{budget.iterations} warmup_steps:{budget.warmup_steps} "
-        f"max_wallclock_seconds:{budget.train_seconds:.3f}"
-    )
-    log.line(f"seed:{job.assignment.seed}")
-
-
-def where_bytes_went(
-    tensors: list[Encoded], kinds: dict[str, str], packed_bytes: Callable[[list[Encoded]], int]
-) -> Iterator[str]:
-    """Lines of a table: each kind of tensor, its values, their bits, and its bytes when packed alone."""
-    by_kind: dict[str, list[Encoded]] = {}
-    for one in tensors:
-        by_kind.setdefault(kinds[one.name], []).append(one)
-    yield "where the bytes went: kind, tensors, values, bits of a value, bytes packed alone"
-    for kind, members in by_kind.items():
-        values = sum(one.values.numel() for one in members)
-        bits = sum(one.values.numel() * one.bits for one in members) / values
-        yield f"  {kind:12} {len(members):4} {values:11,} {bits:5.2f} {packed_bytes(members):11,}"
-
-
-def write_sizes(job: Job, log: Log, model_bytes: int) -> int:
-    """The bytes that count, and a plain word where they are too many; returns their sum."""
-    total = model_bytes + job.code_bytes
-    log.line(f"Code size: {job.code_bytes} bytes")
-    log.line(f"Serialized model {job.format}: {model_bytes} bytes")
-    log.line(f"Total submission size {job.format}: {total} bytes")
-    if total > ARTIFACT_LIMIT_BYTES:
-        log.line(f"over the limit: {total} bytes are {total - ARTIFACT_LIMIT_BYTES} more than {ARTIFACT_LIMIT_BYTES}")
-    return total
-
-
-def write_score(job: Job, log: Log, label: str, scores: Scores, adaptation: Adaptation, *, milliseconds: float) -> None:
-    """The score in four and in eight decimals, under the label that its protocol deserves."""
-    quantized = job.recipe.quantizer.label()
-    prefix = f"final_{quantized}_"
-    if label == "roundtrip" and job.format == "int8+zlib":
-        prefix = "final_int8_zlib_"
-    elif label != "roundtrip" and quantized != "int6":
-        prefix = "final_"
-    name = f"{prefix}{label}"
-    if adaptation.protocol == PRE_EVAL:
-        name = f"diagnostic_pre_eval_{label}"  # never a name that a reader could take for a score
-    elif snake_case(type(adaptation).__name__) != "no_adaptation":
-        name = "legal_ttt"
-    log.line(f"{name} val_loss:{scores.loss_nats:.4f} val_bpb:{scores.bpb:.4f} eval_time:{milliseconds:.0f}ms")
-    log.line(f"{name}_exact val_loss:{scores.loss_nats:.8f} val_bpb:{scores.bpb:.8f}")
-
-
-def described(technique: object) -> str:
-    """A technique and all its knobs on one line."""
-    if not is_dataclass(technique) or isinstance(technique, type):
-        return str(technique)
-    knobs = " ".join(f"{name}={value}" for name, value in asdict(technique).items())
-    return f"{snake_case(type(technique).__name__)} {knobs}".strip()
-
-
-def snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
-def machine_of(world: World) -> Machine:
-    """What this job runs on."""
-    return Machine(world_size=world.size, device=device_name(world), torch_version=torch.__version__)
-
-
-def device_name(world: World) -> str:
-    """The card's own name, or what kind of CPU job it is."""
-    if world.device.type == "cuda":
-        return f"{world.size}x {torch.cuda.get_device_name(world.device)}"
-    return f"cpu x{world.size}, {torch.get_num_threads()} threads each"

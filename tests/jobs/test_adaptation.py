@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from jobs.adapting import SharedSteps, agreed_sha256, only_training, rate_groups, row_batches, weights_sha256
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
+from jobs.dialect import snake_case
 from jobs.model import IGNORED, Transformer
 from jobs.scoring import StreamEvent
 from jobs.techniques.adaptation.two_phase import last_block_names, scale_names
 from jobs.techniques.evaluation.aligned import Aligned
 from jobs.techniques.evaluation.sliding import Sliding
-from jobs.train import snake_case
 from platform.program.knobs import Scalar, nested_family
 from platform.program.recipe import entry_program, load
 from tests.jobs import tiny
