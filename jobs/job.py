@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.contract.assignment import Assignment
+from jobs.contract.errors import Refused
 from jobs.contract.events import ScoreSoFar
 from jobs.contract.shards import BOS_TOKEN, data_sha256, file_sha256
 from jobs.data.byte_counts import ByteCounts
@@ -100,7 +101,7 @@ def job_of(recipe: Recipe, assignment: Assignment, program: Path, world: World) 
     """The job that ``assignment`` tells of, its files read and checked.
 
     Raises:
-        ValueError: data, tokenizer and recipe do not belong together, or some of them are not there or broken.
+        Refused: data, tokenizer and recipe do not belong together, or some of them are not there or broken.
     """
     if assignment.max_wallclock_seconds is not None:
         recipe = replace(recipe, budget=replace(recipe.budget, train_seconds=assignment.max_wallclock_seconds))
@@ -117,7 +118,7 @@ def job_of(recipe: Recipe, assignment: Assignment, program: Path, world: World) 
     first = shards.read(0, min(shards.num_tokens, TOKENS_CHECKED))
     for kind, found in (("validation", tokens), ("training", first)):
         if int(found.max()) >= recipe.shape.vocab_size:
-            raise ValueError(
+            raise Refused(
                 f"{assignment.data_path}: {kind} token {int(found.max())} is beyond the vocabulary of "
                 f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
             )

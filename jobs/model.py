@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.contract.errors import Refused
 from jobs.layers import Linear, rms_norm
 from jobs.recipe import Recipe
 
@@ -186,7 +187,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse, before anything is trained, sizes that no model has and what would be found out after the training.
 
     Raises:
-        ValueError: names the knob, what was found and what is possible.
+        Refused: names the knob, what was found and what is possible.
     """
     shape, budget = recipe.shape, recipe.budget
     counts = {
@@ -203,16 +204,14 @@ def check_recipe(recipe: Recipe) -> None:
     for name, count in counts.items():
         if count < 1:
             least = 2 if name == "shape.num_layers" else 1
-            raise ValueError(f"{name}: found {count + least - 1}, it must be at least {least}")
+            raise Refused(f"{name}: found {count + least - 1}, it must be at least {least}")
     if shape.model_dim % shape.num_heads or shape.head_dim % 2:
-        raise ValueError(
-            f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width"
-        )
+        raise Refused(f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width")
     if shape.num_heads % shape.num_kv_heads:
-        raise ValueError(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")
+        raise Refused(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")
     next(iter(recipe.evaluation.windows(budget.sequence_length + 1, budget.sequence_length, (0,))))
     if 0 < budget.train_seconds <= recipe.quantizer.reserve_seconds:  # no seconds at all: untrained on purpose
-        raise ValueError(
+        raise Refused(
             f"quantizer.reserve_seconds: {recipe.quantizer.reserve_seconds} of the {budget.train_seconds} seconds of "
             f"budget.train_seconds leave nothing to train in"
         )

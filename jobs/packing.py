@@ -8,6 +8,7 @@ from torch import nn
 from jobs.artifact import Encoded, pack
 from jobs.calibration import Calibration
 from jobs.contract.assignment import Assignment
+from jobs.contract.errors import Diverged
 from jobs.contract.files import write_bytes
 from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 from jobs.dialect import where_bytes_went
@@ -27,10 +28,14 @@ class Packer:
     code_bytes: int  # of the program, which count as well
 
     def pack(self, model: nn.Module, path: Path, log: Log) -> int:
-        """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it."""
+        """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it.
+
+        Raises:
+            Diverged: a weight is no number.
+        """
         for name, tensor in model.state_dict().items():
             if not bool(tensor.isfinite().all()):
-                raise ValueError(f"{name}: some weights are NaN or infinite: the training diverged, nothing is packed")
+                raise Diverged(f"the training diverged: some weights of {name} are NaN or infinite; nothing is packed")
         recipe, compressor, kinds = self.recipe, self.recipe.compressor, tensor_kinds(model)
         calibration = Calibration(
             world=self.world,

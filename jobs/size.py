@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+from jobs.contract.errors import Refused
 from jobs.model import Transformer, tensor_kinds
 from jobs.recipe import Recipe
 
@@ -20,9 +21,9 @@ def print_size(recipe: Recipe, program: str) -> None:
             model = Transformer(recipe)
         kinds = tensor_kinds(model)
         grids = {name: recipe.quantizer.grid(name, tensor, kinds[name]) for name, tensor in model.state_dict().items()}
-    except ValueError as error:
+    except Refused as error:
         print(f"{recipe.name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     tensors = []
     control_bits = 16 if getattr(recipe.quantizer, "control_dtype", "float32") == "float16" else 32
     for name, tensor in model.state_dict().items():

@@ -13,6 +13,7 @@ import torch
 from jobs.adapting import Setting, agreed_sha256
 from jobs.artifact import load_into, unpack
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, TRUNK_FILE, WEIGHTS_FILE, Assignment
+from jobs.contract.errors import Diverged, Refused
 from jobs.contract.events import ArmChange
 from jobs.contract.files import write_record
 from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL, ArmResult, TrunkRecord, read_result, read_trunk
@@ -38,20 +39,21 @@ from jobs.world import joined_world
 def main(recipe: Recipe, program: str) -> None:
     """Run the job that the environment describes; the program's last line calls this.
 
-    Exits with 2, after one clear message, where the recipe, the data or the environment is wrong.
+    Exits with 2, after one clear message, where the recipe, the data or the environment is wrong, and with 1, after
+    one as well, where the training diverged. Every other exception keeps its traceback.
     """
     try:
         assignment = Assignment.from_environment(dict(os.environ))
         unknown = [name for name in assignment.arms if name not in recipe.arms]
         if unknown:
-            raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
+            raise Refused(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
         with joined_world() as world:
             try:
                 run(job_of(recipe, assignment, Path(program), world))
-            except ValueError as error:  # told here: leaving the world may take as long as the other ranks wait
-                sys.exit(refused(program, error))
-    except ValueError as error:
-        sys.exit(refused(program, error))
+            except (Refused, Diverged) as error:  # told here: leaving the world may take as long as other ranks wait
+                sys.exit(told(program, error))
+    except Refused as error:
+        sys.exit(told(program, error))
 
 
 def run(job: Job) -> None:
@@ -64,18 +66,18 @@ def run(job: Job) -> None:
             score_arm(job, trunk, arm, end_to_end=trained_here and len(job.recipe.arms) == 1)
 
 
-def refused(program: str, error: ValueError) -> int:
+def told(program: str, error: Refused | Diverged) -> int:
     """Say what is wrong; the exit status. The ranks say the same, so that one of them is heard even if it is alone."""
     rank = os.environ.get("RANK", "0")
     print(f"{program}: {f'rank {rank}: ' if rank != '0' else ''}{error}", file=sys.stderr, flush=True)
-    return 2
+    return error.exit_status
 
 
 def find_trunk(job: Job) -> TrunkRecord | None:
     """The trunk that is already at TRUNK_PATH, checked; None where there is none.
 
     Raises:
-        ValueError: it is of another seed or other data, or its files are not the ones that were written.
+        Refused: it is of another seed or other data, or its files are not the ones that were written.
     """
     path = job.assignment.trunk_path
     if not (path / TRUNK_FILE).is_file():
@@ -83,13 +85,11 @@ def find_trunk(job: Job) -> TrunkRecord | None:
     trunk = read_trunk(path / TRUNK_FILE)
     wanted = (job.assignment.seed, job.names.data_sha256, job.names.tokenizer_sha256)
     if (trunk.seed, trunk.data_sha256, trunk.tokenizer_sha256) != wanted:
-        raise ValueError(
-            f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH"
-        )
+        raise Refused(f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH")
     written = {WEIGHTS_FILE: trunk.weights_sha256, ARTIFACT_FILE: trunk.artifact_sha256, LOG_FILE: None}
     for name, expected in written.items():
         if not (path / name).is_file() or (expected and file_sha256(path / name) != expected):
-            raise ValueError(f"{path / name}: missing or changed since it was written; remove {path} to train again")
+            raise Refused(f"{path / name}: missing or changed since it was written; remove {path} to train again")
     return trunk
 
 
@@ -190,7 +190,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         load_into(model, unpack(artifact))
     total = write_sizes(log, recipe, model_bytes=artifact.stat().st_size, code_bytes=job.names.code_bytes)
     if total > ARTIFACT_LIMIT_BYTES and not job.assignment.force:
-        raise ValueError(
+        raise Refused(
             f"{artifact}: {total} bytes with the code are {total - ARTIFACT_LIMIT_BYTES} above the limit of "
             f"{ARTIFACT_LIMIT_BYTES}, so it is not scored; {trunk_path / LOG_FILE} says where the bytes went. "
             f"Fewer bits or a fitting technique help; --force scores it all the same, for no record to claim"

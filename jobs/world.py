@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from jobs.contract.assignment import number_in
+
 CPU = torch.device("cpu")
 PATIENCE = timedelta(hours=1)  # with other ranks: one of them packs alone, which takes minutes
 
@@ -97,10 +99,12 @@ class World:
 @contextmanager
 def joined_world() -> Iterator[World]:
     """The world that torchrun's environment describes, left in order: barrier, then destroy; alone without torchrun."""
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    size, rank = (
+        int(number_in(os.environ, name, default, int)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"))
+    )
     device = CPU
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", int(number_in(os.environ, "LOCAL_RANK", "0", int)))
         torch.cuda.set_device(device)
     if size == 1:
         yield World(device=device)

@@ -13,6 +13,8 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from jobs.contract.errors import Refused
+
 Record = TypeVar("Record")
 
 SCHEMA_VERSION = 2  # of every record; what changed: 2, a result holds its trunk's record and both say their machine
@@ -30,11 +32,11 @@ def read_record(kind: type[Record], path: Path) -> Record:
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+        raise Refused(f"{path}: cannot be read as JSON: {error}") from error
     try:
         return from_data(kind, found)
     except ValueError as error:
-        raise ValueError(f"{path}: not a {kind.__name__}: {error}") from error
+        raise Refused(f"{path}: not a {kind.__name__}: {error}") from error
 
 
 def from_data(kind: type[Record], found: Any) -> Record:

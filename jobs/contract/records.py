@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jobs.contract.errors import Refused
 from jobs.contract.files import read_record
 
 ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say: code bytes + compressed model bytes
@@ -124,4 +125,4 @@ def _there(kind: type, path: Path) -> Any:
     try:
         return read_record(kind, path)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise Refused(f"{path}: no such file") from None

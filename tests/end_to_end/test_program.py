@@ -525,11 +525,32 @@ def test_of_two_processes_one_says_what_is_wrong(first: Done, corpus: Corpus) ->
     assert re.search(r"exitcode\s*: 2 ", done.stderr)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["    total = torch.zeros((), device=world.device)\n", "        normed = rms_norm(x_BTD)\n"],
+    ids=["the loop", "a technique"],
+)
+def test_a_fault_of_the_code_shows_its_file_and_line(
+    tmp_path: Path, texts: dict[str, str], corpus: Corpus, line: str
+) -> None:
+    """A ValueError as torch, numpy or the author of a technique may raise it is nobody's wrong recipe."""
+    before, _, after = texts["program"].partition(line)
+    assert after and line not in after
+    indent = " " * (len(line) - len(line.lstrip()))
+    (tmp_path / "train_gpt.py").write_text(f"{before}{indent}int('x')\n{line}{after}")
+    done = started(tmp_path, ["-P", "train_gpt.py"], assignment(tmp_path, corpus))
+    assert done.returncode == 1
+    assert f'train_gpt.py", line {before.count(chr(10)) + 1}, in ' in done.stderr
+    assert done.stderr.rstrip().endswith("ValueError: invalid literal for int() with base 10: 'x'")
+    assert "\ntrain_gpt.py: " not in f"\n{done.stderr}", "no refusal"
+
+
 def test_a_diverged_run_packs_nothing(again: Any, tmp_path: Path) -> None:
     recipe = again.recipe
     wild = replace(recipe, optimizer=replace(recipe.optimizer, table_learning_rate=1e38))
     status, _, err = again(wild, trunk_path=Path("wild"), output_path=Path("wild out"))
-    assert status == 2 and "the training diverged" in err
+    assert status == 1 and err.count("\n") == 1 and "Traceback" not in err
+    assert err.startswith(f"{tmp_path / 'train_gpt.py'}: the training diverged")
     assert not (tmp_path / "wild" / "artifact.bin").exists() and not (tmp_path / "wild" / "trunk.json").exists()
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.adapting import Setting
+from jobs.contract.errors import Refused
 from jobs.contract.records import SCORE_FIRST
 
 
@@ -38,7 +39,7 @@ class DocumentLora:
     def learner(self, model: nn.Module, setting: Setting) -> "AdaptedDocuments":
         """What the scoring loop hands each document's scored chunks to."""
         if setting.sam_radius:
-            raise ValueError("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
+            raise Refused("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
         setting.log.line(
             f"ttt_lora:start protocol:{self.protocol} rank:{self.rank} chunk:{self.chunk_targets} "
             f"context:{self.context_tokens} lr:{self.learning_rate}"

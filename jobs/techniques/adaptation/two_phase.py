@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, only_training, row_batches
+from jobs.contract.errors import Refused
 from jobs.contract.events import EpochAdapted
 from jobs.contract.records import PRE_EVAL
 
@@ -88,7 +89,7 @@ def scale_names(model: nn.Module) -> list[str]:
     """The branch scales and mixes of every block. Raises ValueError where the recipe's residual has none."""
     names = [name for name, _ in model.named_parameters() if name.rsplit(".", 1)[-1] in SCALES]
     if not names:
-        raise ValueError(f"two_phase: the model has no {', '.join(SCALES)} to train in the first phase")
+        raise Refused(f"two_phase: the model has no {', '.join(SCALES)} to train in the first phase")
     return names
 
 

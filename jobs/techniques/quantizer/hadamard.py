@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.contract.errors import Refused
 from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
 from jobs.recipe import Quantizer
@@ -31,7 +32,7 @@ class HadamardRotation:
     def reserve_seconds(self) -> float:
         """None. This is asked before the first step: that is when a calibrating ``inner`` is refused."""
         if type(self.inner).calibrate is not RowQuantizer.calibrate:
-            raise ValueError(
+            raise Refused(
                 f"quantizer.hadamard.inner: {type(self.inner).__name__} calibrates on inputs that are not rotated; "
                 f"take one that does not, such as gptq_lite"
             )
