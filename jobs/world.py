@@ -52,13 +52,27 @@ class World:
             for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def from_main(self, value: float) -> float:
-        """Rank 0's ``value`` on every rank: clocks differ, decisions may not."""
+    def told_by_main(self, value: float) -> Callable[[], float]:
+        """Rank 0's ``value``, on every rank: clocks differ, decisions may not. Calling what is returned waits for it.
+
+        On a GPU it waits for this message alone, not for what has been queued behind it: hence a kernel that fills (a
+        copy from the host would wait), pinned memory and an event.
+        """
         if self.size == 1:
-            return value
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+            return lambda: value
+        tensor = torch.full((1,), value, dtype=torch.float64, device=self.device)
         dist.broadcast(tensor, src=0)
-        return float(tensor.item())
+        if self.device.type != "cuda":
+            return lambda: float(tensor)
+        here = torch.empty(1, dtype=torch.float64, pin_memory=True).copy_(tensor, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+        def read() -> float:
+            arrived.synchronize()
+            return float(here)
+
+        return read
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The ranks' equal-shaped tensors, concatenated along the first dimension in rank order."""
@@ -89,11 +103,6 @@ class World:
     def share(self, total: int) -> tuple[int, int]:
         """This rank's part [begin, end) of ``total`` items: contiguous, in rank order, sizes differing by one."""
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
-
-    def synchronize(self) -> None:
-        """Wait for the GPU, so that a clock read next is true."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 @contextmanager
