@@ -14,6 +14,7 @@ from torch import nn
 from jobs.clock import StepClock
 from jobs.contract.events import StepDone, ValidationDone
 from jobs.data.loader import SequentialLoader, micro_batches
+from jobs.divergence import LossWatch
 from jobs.log import Log
 from jobs.recipe import MetaTraining, Recipe, TrainingOptimizer
 from jobs.world import World
@@ -62,6 +63,9 @@ def train(
         validate: returns (loss in nats, bits per byte) of the model as it is.
         now: the clock, in seconds; a GPU has its own.
 
+    Raises:
+        Diverged: the loss has become none; see ``LossWatch``. All ranks see the same loss.
+
     Distributed: every rank calls it; rank 0's clock decides the rate and the end, so that all ranks agree.
     """
     budget = replace(recipe.budget, train_seconds=recipe.budget.train_seconds - recipe.quantizer.reserve_seconds)
@@ -81,6 +85,7 @@ def train(
     averaging = recipe.averaging.start(model) if recipe.averaging else None
     rounding = recipe.fake_quantization.attach(model, recipe.quantizer) if recipe.fake_quantization else None
     clock = StepClock(world, now=now)
+    watch = LossWatch(vocab_size=recipe.shape.vocab_size, spared_steps=FIRST_STEPS_LOGGED)
     loader, trained = new_loader(), Trained(clock=clock)
     validated_at = -1
 
@@ -134,6 +139,7 @@ def train(
                     lr_scale=scale,
                 )
             )
+            watch.see(mean_loss, step=trained.steps)
     if validated_at != trained.steps:
         report_validation()
     if rounding:
