@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jobs.contract.errors import Refused
 from jobs.data.loader import tokens_as_batch
+from jobs.layers import role_of
 from jobs.log import Log
 from jobs.model import IGNORED
 from jobs.muon import gradients
@@ -48,7 +49,8 @@ def rate_groups(model: nn.Module, multipliers: dict[str, float], *, frozen_block
             raise Refused(f"learning_rate_groups: {key!r} is part of no parameter's name; such as {names[:8]}")
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
-        if name.startswith("blocks.") and int(name.split(".")[1]) < frozen_blocks:
+        layer = role_of(parameter).layer
+        if layer is not None and layer < frozen_blocks:
             continue
         groups.setdefault(next((value for key, value in multipliers.items() if key in name), 1.0), []).append(parameter)
     if not groups:

@@ -13,11 +13,12 @@ class LossWatch:
     """Ends a training whose loss is no number, or that has become a model that says nothing.
 
     NaN is never left again. A loss of exactly ln V is that of equal logits: matrices that rates far too high have blown
-    up leave the token nothing to say, and no gradient. It counts only where the loss had been away from ln V before,
-    after the ``spared_steps`` first ones, and at five logged steps one after the other. So it cannot be a head that starts at
-    zero (ln V at first, never away before), a rate of zero (a loss that is at ln V to rounding for every text was so
-    from the start), a warm-up (the same), or a model that has learned that its text is chance (no two batches of it
-    agree to four digits). What diverges to any other loss, or is flat from the first step on, is trained to its end.
+    up leave the tokens nothing to say, and the weights no gradient. It counts only where the loss had been away from
+    ln V before, after the first ``spared_steps``, and at five logged steps one after the other. So it cannot be a head
+    that starts at zero (ln V at first, never away before), a rate of zero (a loss that is ln V to rounding whatever the
+    text was so from the start), a warm-up (the same), or a model that has learned that its text is chance (no two
+    batches of it agree to four digits). What diverges to any other loss, or is flat from the first step on, is trained
+    to its end.
 
     Source: seen with rates x 10,000 in the naive baseline: 5e-7 from ln V from step 3 on.
     """

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.contract.errors import Refused
-from jobs.layers import Linear, rms_norm
+from jobs.layers import Linear, placed, rms_norm, role_of
 from jobs.recipe import Recipe
 
 IGNORED = -100  # a target that is not counted
@@ -31,12 +31,14 @@ class Transformer(nn.Module):
         shape = recipe.shape
         check_recipe(recipe)
         self.logit_softcap = shape.logit_softcap
-        self.table = nn.Embedding(shape.vocab_size, shape.model_dim)
-        self.embedding = nn.ModuleList([technique.build(shape) for technique in recipe.embedding])
-        self.values = nn.ModuleList([technique.build(shape) for technique in recipe.values])
+        self.table = placed(nn.Embedding(shape.vocab_size, shape.model_dim), "token_table")
+        self.embedding = placed(nn.ModuleList([technique.build(shape) for technique in recipe.embedding]), "embedding")
+        self.values = placed(nn.ModuleList([technique.build(shape) for technique in recipe.values]), "values")
         self.blocks = nn.ModuleList([Block(recipe, layer) for layer in range(shape.num_layers)])
-        self.skips = nn.ModuleList([technique.build(shape) for technique in recipe.skips])
-        self.head = None if shape.tied_embeddings else Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True)
+        self.skips = placed(nn.ModuleList([technique.build(shape) for technique in recipe.skips]), "skips")
+        self.head = None
+        if not shape.tied_embeddings:
+            self.head = placed(Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True), "head")
         for path, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 raise ValueError(
@@ -87,10 +89,10 @@ class Block(nn.Module):
 
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
-        self.residual = recipe.residual.build(recipe.shape, layer)
-        self.norm = recipe.normalization.build(recipe.shape, layer)
-        self.attention = CausalSelfAttention(recipe, layer)
-        self.feed_forward = recipe.feed_forward.build(recipe.shape, layer)
+        self.residual = placed(recipe.residual.build(recipe.shape, layer), "residual", layer)
+        self.norm = placed(recipe.normalization.build(recipe.shape, layer), "norm", layer)
+        self.attention = placed(CausalSelfAttention(recipe, layer), "attention", layer)
+        self.feed_forward = placed(recipe.feed_forward.build(recipe.shape, layer), "feed_forward", layer)
 
     def forward(
         self, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
@@ -148,7 +150,7 @@ def build_model(recipe: Recipe, *, seed: int, device: torch.device) -> Transform
     recipe.initialization.initialize(model)
     if device.type == "cuda":
         for module in model.modules():
-            if isinstance(module, nn.Embedding) and not getattr(module, "keep_float32", False):
+            if isinstance(module, nn.Embedding) and not role_of(module.weight).keeps_float32:
                 module.to(torch.bfloat16)
     return model.to(device)
 
@@ -160,27 +162,9 @@ def compile_in_place(model: Transformer) -> None:
 
 
 def tensor_kinds(model: nn.Module) -> dict[str, str]:
-    """The kind of every tensor of the state dict: what optimizers group and quantizers tell apart by.
-
-    ``attention`` and ``feed_forward``: linear weights inside blocks; ``head``: an untied output head; ``projection``:
-    other linear weights; ``token_table``: the token embedding; ``table``: other tables; ``control``: everything else
-    (gains, scales, mixes, gates).
-    """
-    kinds = {}
-    for path, module in model.named_modules():
-        for name, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            full = f"{path}.{name}" if path else name
-            if isinstance(module, nn.Embedding):
-                kinds[full] = "token_table" if path == "table" else "table"
-            elif not isinstance(module, Linear):
-                kinds[full] = "control"
-            elif path == "head":
-                kinds[full] = "head"
-            elif path.startswith("blocks."):
-                kinds[full] = "attention" if ".attention." in f"{path}." else "feed_forward"
-            else:
-                kinds[full] = "projection"
-    return {name: kinds[name] for name in model.state_dict()}
+    """The kind of every tensor of the state dict, as ``Role`` says it; of a buffer ``control``."""
+    kinds = {name: role_of(parameter).kind for name, parameter in model.named_parameters()}
+    return {name: kinds.get(name, "control") for name in model.state_dict()}
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
@@ -201,6 +202,9 @@ class Quantizer(Protocol):
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         """The grid that this tensor is rounded to, as far as its own weights tell; None where it is not rounded."""
+
+    def kept_dtype(self, kind: str) -> torch.dtype:
+        """Of a tensor that is not rounded, as it stands in the artifact."""
 
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         """What the rounding must know about the model at work; called by all ranks, equal on all."""

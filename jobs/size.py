@@ -6,6 +6,7 @@ import sys
 import torch
 
 from jobs.contract.errors import Refused
+from jobs.layers import role_of
 from jobs.model import Transformer, tensor_kinds
 from jobs.recipe import Recipe
 
@@ -25,15 +26,14 @@ def print_size(recipe: Recipe, program: str) -> None:
         print(f"{recipe.name}: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     tensors = []
-    control_bits = 16 if getattr(recipe.quantizer, "control_dtype", "float32") == "float16" else 32
     for name, tensor in model.state_dict().items():
         grid = grids[name]
-        bits = grid.bits if grid else control_bits if kinds[name] == "control" else 16
+        bits = grid.bits if grid else 8 * recipe.quantizer.kept_dtype(kinds[name]).itemsize
         tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
     widths = [
-        tensor.size(0)
-        for name, tensor in model.state_dict().items()
-        if kinds[name] == "feed_forward" and not name.endswith("down.weight")
+        parameter.size(0)
+        for parameter in model.parameters()
+        if (role := role_of(parameter)).kind == "feed_forward" and not role.starts_at_zero
     ]
     print(
         json.dumps(

@@ -61,12 +61,6 @@ def test_what_a_job_says_itself_is_one_line(
     assert capsys.readouterr().err == f"{begin}: no such thing\n"
 
 
-def test_a_wrong_recipe_has_no_size_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        print_size(replace(tiny.base(), shape=replace(tiny.SHAPE, num_heads=3)), "size.py")
-    assert ended.value.code == 2 and capsys.readouterr().err.startswith("tiny: model_dim 64 over num_heads 3")
-
-
 def test_a_technique_that_is_written_wrongly_keeps_its_traceback() -> None:
     class Foreign:
         def build(self, shape: Any, layer: int) -> nn.Module:

@@ -1,5 +1,6 @@
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
@@ -44,6 +45,9 @@ class HadamardRotation:
 
     def _turns(self, tensor: Tensor, kind: str) -> bool:
         return tensor.ndim == 2 and kind in MATRIX_KINDS and largest_power_of_two(tensor.size(1)) >= self.smallest_block
+
+    def kept_dtype(self, kind: str) -> torch.dtype:
+        return self.inner.kept_dtype(kind)
 
     def label(self) -> str:
         return self.inner.label()
