@@ -31,11 +31,16 @@ class Transformer(nn.Module):
         shape = recipe.shape
         check_recipe(recipe)
         self.logit_softcap = shape.logit_softcap
+        self.order = recipe.depth.order(shape.num_layers)  # of the layers, by place
+        if set(self.order) != set(range(shape.num_layers)):
+            raise ValueError(f"depth: runs the layers {self.order}, which are not all of 0 to {shape.num_layers - 1}")
         self.table = placed(nn.Embedding(shape.vocab_size, shape.model_dim), "token_table")
         self.embedding = placed(nn.ModuleList([technique.build(shape) for technique in recipe.embedding]), "embedding")
-        self.values = placed(nn.ModuleList([technique.build(shape) for technique in recipe.values]), "values")
+        self.values = placed(
+            nn.ModuleList([technique.build(shape, self.order) for technique in recipe.values]), "values"
+        )
         self.blocks = nn.ModuleList([Block(recipe, layer) for layer in range(shape.num_layers)])
-        self.skips = placed(nn.ModuleList([technique.build(shape) for technique in recipe.skips]), "skips")
+        self.skips = placed(nn.ModuleList([technique.build(shape, self.order) for technique in recipe.skips]), "skips")
         self.head = None
         if not shape.tied_embeddings:
             self.head = placed(Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True), "head")
@@ -56,10 +61,10 @@ class Transformer(nn.Module):
             x = technique.after_norm(x, ids_BT)
         x0, first_values = x, None
         outputs: list[Tensor] = []
-        for layer, block in enumerate(self.blocks):
+        for place, layer in enumerate(self.order):
             for skip in self.skips:
-                x = skip.enter(layer, x, outputs)
-            x, values = block(x, x0, ids_BT, first_values, self.values)
+                x = skip.enter(place, x, outputs)
+            x, values = self.blocks[layer](place, x, x0, ids_BT, first_values, self.values)
             first_values = values if first_values is None else first_values
             outputs.append(x)
         for skip in self.skips:
@@ -83,7 +88,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """One attention and one feed-forward, each behind a norm and added to the residual stream."""
+    """One attention, one feed-forward and a norm, which the residual technique joins to the residual stream."""
 
     residual: Any
 
@@ -95,12 +100,18 @@ class Block(nn.Module):
         self.feed_forward = placed(recipe.feed_forward.build(recipe.shape, layer), "feed_forward", layer)
 
     def forward(
-        self, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+        self, place: int, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
     ) -> tuple[Tensor, Tensor]:
-        x = self.residual.enter(x, x0)
-        y, values = self.attention(self.norm(x), ids_BT, first_values, value_paths)
-        x = self.residual.add_attention(x, y)
-        return self.residual.add_feed_forward(x, self.feed_forward(self.norm(x))), values
+        """x [B, T, D] after the block, and the values of its attention."""
+        values = x  # until attention is called
+
+        def attention(n_BTD: Tensor) -> Tensor:
+            nonlocal values
+            y_BTD, values = self.attention(place, n_BTD, ids_BT, first_values, value_paths)
+            return y_BTD
+
+        x = self.residual(x, x0, attention, self.feed_forward, self.norm)
+        return x, values
 
 
 class CausalSelfAttention(nn.Module):
@@ -112,7 +123,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
         shape = recipe.shape
-        self.layer, self.num_heads, self.num_kv_heads = layer, shape.num_heads, shape.num_kv_heads
+        self.num_heads, self.num_kv_heads = shape.num_heads, shape.num_kv_heads
         self.query = Linear(shape.model_dim, shape.num_heads * shape.head_dim)
         self.key = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
         self.value = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
@@ -124,13 +135,13 @@ class CausalSelfAttention(nn.Module):
         self.after_heads = nn.ModuleList([module for module in after if module is not None])
 
     def forward(
-        self, n_BTD: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+        self, place: int, n_BTD: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
     ) -> tuple[Tensor, Tensor]:
         q_BTHK = self.query(n_BTD).unflatten(-1, (self.num_heads, -1))
         k_BTGK = self.key(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
         v_BTGK = self.value(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
         for path in value_paths:
-            v_BTGK = path(self.layer, v_BTGK, first_values, ids_BT)
+            v_BTGK = path(place, v_BTGK, first_values, ids_BT)
         q_BTHK, k_BTGK = self.position(rms_norm(q_BTHK.float())), self.position(rms_norm(k_BTGK.float()))
         q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
         y_BTHK = self.heads(q_BTHK, k_BTGK, v_BTGK)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 
 import torch
 
@@ -15,6 +16,7 @@ def print_size(recipe: Recipe, program: str) -> None:
     """Print one line of JSON: every tensor's elements and bits in the artifact, and what a training step holds.
 
     ``tensors``: [kind, elements, bits, smallest_limit] of each; smallest_limit is null where the tensor is not rounded.
+    ``places``: the blocks that are run, each as often as it is; ``hidden_over_width``: their mean.
     Exits with 2, after one clear message, where the recipe is wrong.
     """
     try:
@@ -30,18 +32,19 @@ def print_size(recipe: Recipe, program: str) -> None:
         grid = grids[name]
         bits = grid.bits if grid else 8 * recipe.quantizer.kept_dtype(kinds[name]).itemsize
         tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
-    widths = [
-        parameter.size(0)
-        for parameter in model.parameters()
-        if (role := role_of(parameter)).kind == "feed_forward" and not role.starts_at_zero
-    ]
+    widths: Counter[int | None] = Counter()  # by layer
+    for parameter in model.parameters():
+        role = role_of(parameter)
+        if role.kind == "feed_forward" and not role.starts_at_zero:
+            widths[role.layer] += parameter.size(0)
+    places = len(model.order)
     print(
         json.dumps(
             {
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "tensors": tensors,
-                "hidden_over_width": sum(widths) / recipe.shape.num_layers / recipe.shape.model_dim,
-                "num_layers": recipe.shape.num_layers,
+                "hidden_over_width": sum(widths[layer] for layer in model.order) / places / recipe.shape.model_dim,
+                "places": places,
                 "model_dim": recipe.shape.model_dim,
                 "vocab_size": recipe.shape.vocab_size,
                 "batch_tokens": recipe.budget.batch_tokens,

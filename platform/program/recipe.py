@@ -63,6 +63,7 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         *(one.scales[scale] for one in family if scale in one.scales),
     ):
         final = layer.over(final, known)
+    final = _with_defaults(final, known)
     _refuse_gaps(final, known, path)
     assert final.arms is not None, "refused as a gap"
     return Choices(
@@ -193,6 +194,15 @@ def _scale_files(path: Path, root: Path) -> dict[str, Path]:
     """The scales that the recipe can have: the checkout's, and those beside it."""
     folders = (root / "recipes" / "scales", path.parent / "scales")
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def _with_defaults(final: Layer, catalog: Catalog) -> Layer:
+    """``final`` with the techniques that a recipe need not name."""
+    picks = dict(final.picks)
+    for name, field in catalog.fields.items():
+        if field.default is not None and picks.get(name) is None:
+            picks[name] = Pick(technique=catalog.technique(field.family, field.default), knobs={})
+    return replace(final, picks=picks)
 
 
 def _refuse_gaps(final: Layer, catalog: Catalog, path: Path) -> None:

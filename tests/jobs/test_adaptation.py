@@ -346,6 +346,13 @@ def test_pre_eval_is_plain_training_on_the_stream() -> None:
         torch.testing.assert_close(parameter, wanted, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("case", every("residual"), ids=str)
+def test_the_first_phase_trains_the_scales_of_any_residual(case: Case) -> None:
+    model = model_of(tiny.with_technique(small(), "residual", case.made()))
+    own = {f"blocks.{at}.residual.{name}" for at, one in enumerate(model.blocks) for name in one.residual.state_dict()}
+    assert set(scale_names(model)) == own and own
+
+
 def test_two_phases_train_what_the_record_trained() -> None:
     """In its own shape: 22,528 scales and mixes, then 7,624,728 parameters with three blocks, 5,265,424 with two."""
     recipe = tiny.recipe_of(entry_program(load(ROOT / "recipes" / "two_phase.yaml")))

@@ -17,9 +17,9 @@ class DocumentLora:
     """Every document gets low-rank adapters of its own, which learn it chunk by chunk after each chunk is scored.
 
     Adapters of query, value and output head, y += B A x, A uniform in ±1 / sqrt(inputs) from the document's own
-    generator, B zero; the weights of the model stay. One forward pass gives a chunk's scores and, once those are
-    recorded, one Adam step on its mean loss. Context never reaches back over the document's BOS. Documents are
-    independent of each other: batching changes nothing.
+    generator, B zero; the weights of the model stay. A block that is run several times has one of each for all passes.
+    One forward pass gives a chunk's scores and, once those are recorded, one Adam step on its mean loss. Context never
+    reaches back over the document's BOS. Documents are independent of each other: batching changes nothing.
 
     Source: the field's LoRA record (PR #77): rank 8, chunks of 256, context 1024, Adam 0.01, betas 0.9 and 0.95.
     """
