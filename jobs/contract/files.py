@@ -135,7 +135,7 @@ def _named(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, inner))
     words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
-    return words.get(kind) or getattr(kind, "__name__", str(kind))
+    return str(words.get(kind) or getattr(kind, "__name__", kind))
 
 
 def _described(value: Any) -> str:
