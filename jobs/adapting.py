@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobs.contract.errors import Refused
 from jobs.data.loader import tokens_as_batch
+from jobs.layers import role_of
 from jobs.log import Log
 from jobs.model import IGNORED
 from jobs.muon import gradients
@@ -39,19 +41,20 @@ def rate_groups(model: nn.Module, multipliers: dict[str, float], *, frozen_block
     blocks are left out.
 
     Raises:
-        ValueError: a key that is part of no parameter's name, or nothing is left to train.
+        Refused: a key that is part of no parameter's name, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     for key in multipliers:
         if not any(key in name for name in names):
-            raise ValueError(f"learning_rate_groups: {key!r} is part of no parameter's name; such as {names[:8]}")
+            raise Refused(f"learning_rate_groups: {key!r} is part of no parameter's name; such as {names[:8]}")
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
-        if name.startswith("blocks.") and int(name.split(".")[1]) < frozen_blocks:
+        layer = role_of(parameter).layer
+        if layer is not None and layer < frozen_blocks:
             continue
         groups.setdefault(next((value for key, value in multipliers.items() if key in name), 1.0), []).append(parameter)
     if not groups:
-        raise ValueError(f"frozen_blocks {frozen_blocks} leaves nothing to train")
+        raise Refused(f"frozen_blocks {frozen_blocks} leaves nothing to train")
     return [{"params": members, "multiplier": multiplier} for multiplier, members in groups.items()]
 
 
@@ -130,7 +133,7 @@ def agreed_sha256(model: nn.Module, world: World) -> str:
     """The name of the weights, which must be the same on every rank.
 
     Raises:
-        ValueError: it is not: the ranks have drifted apart, and the score is that of no single model.
+        Refused: it is not: the ranks have drifted apart, and the score is that of no single model.
     """
     mine = weights_sha256(model)
     number = torch.tensor([int(mine[:15], 16)], dtype=torch.int64, device=world.device)

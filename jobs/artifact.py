@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs.contract.errors import Refused
 from jobs.rotation import unrotated
 
 MAGIC = b"FAIRWAY1"
@@ -89,28 +90,28 @@ def unpack(path: Path) -> list[Encoded]:
     """
     data = path.read_bytes()
     if data[:8] != MAGIC:
-        raise ValueError(f"{path}: not a Fairway artifact (it begins with {data[:8]!r}, not {MAGIC!r})")
+        raise Refused(f"{path}: not a Fairway artifact (it begins with {data[:8]!r}, not {MAGIC!r})")
     prefix, digest, packed = data[:HASHED_PREFIX_BYTES], data[HASHED_PREFIX_BYTES:PREFIX_BYTES], data[PREFIX_BYTES:]
     if hashlib.sha256(prefix + packed).digest() != digest:
-        raise ValueError(f"{path}: not what was packed: its {len(data)} bytes have another sha256")
+        raise Refused(f"{path}: not what was packed: its {len(data)} bytes have another sha256")
     codec = prefix[8:16].rstrip(b"\0").decode("ascii", "replace")
     (length,) = struct.unpack_from("<Q", prefix, 16)
     if codec not in CODECS:
-        raise ValueError(f"{path}: unknown codec {codec!r}; known are {', '.join(CODECS)}")
+        raise Refused(f"{path}: unknown codec {codec!r}; known are {', '.join(CODECS)}")
     if length > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"{path}: claims a payload of {length} bytes, more than {MAX_PAYLOAD_BYTES}: refused")
+        raise Refused(f"{path}: claims a payload of {length} bytes, more than {MAX_PAYLOAD_BYTES}: refused")
     try:
         payload = _decompressed(packed, codec, length)
     except ImportError:
         raise
     except Exception as error:  # each codec has its own
-        raise ValueError(f"{path}: the {codec} data are damaged ({error})") from None
+        raise Refused(f"{path}: the {codec} data are damaged ({error})") from None
     if len(payload) != length:
-        raise ValueError(f"{path}: the payload has not the {length} bytes that it claims")
+        raise Refused(f"{path}: the payload has not the {length} bytes that it claims")
     try:
         return _tensors(payload)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
-        raise ValueError(f"{path}: the header does not describe the payload ({error})") from None
+        raise Refused(f"{path}: the header does not describe the payload ({error})") from None
 
 
 def load_into(model: torch.nn.Module, tensors: list[Encoded]) -> None:
@@ -118,7 +119,7 @@ def load_into(model: torch.nn.Module, tensors: list[Encoded]) -> None:
     state = model.state_dict()
     found = {one.name: one for one in tensors}
     if len(found) != len(tensors) or set(found) != set(state):
-        raise ValueError(
+        raise Refused(
             f"the artifact is of another model: missing {sorted(set(state) - set(found))[:3]}, "
             f"unknown {sorted(set(found) - set(state))[:3]}"
         )
@@ -126,7 +127,7 @@ def load_into(model: torch.nn.Module, tensors: list[Encoded]) -> None:
         for name, tensor in state.items():
             decoded = found[name].decoded()
             if decoded.shape != tensor.shape:
-                raise ValueError(f"{name}: shape {list(decoded.shape)} in the artifact, {list(tensor.shape)} here")
+                raise Refused(f"{name}: shape {list(decoded.shape)} in the artifact, {list(tensor.shape)} here")
             tensor.copy_(decoded)
 
 

@@ -4,15 +4,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from jobs.clock import StepClock
 from jobs.contract.events import StepDone, ValidationDone
 from jobs.data.loader import SequentialLoader, micro_batches
+from jobs.divergence import LossWatch
 from jobs.log import Log
 from jobs.recipe import MetaTraining, Recipe, TrainingOptimizer
 from jobs.world import World
@@ -24,9 +26,16 @@ FIRST_STEPS_LOGGED = 10  # one by one, then every budget.log_every
 class Trained:
     """What a training run cost. The clock runs over optimizer steps and data; validation is outside."""
 
+    clock: StepClock
     steps: int = 0
-    train_seconds: float = 0.0
-    step_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def train_seconds(self) -> float:
+        return self.clock.seconds
+
+    @property
+    def step_seconds(self) -> list[float]:
+        return self.clock.step_seconds
 
     @property
     def step_ms_mean(self) -> float:
@@ -46,11 +55,16 @@ def train(
     world: World,
     log: Log,
     validate: Callable[[], tuple[float, float]],
+    now: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Train ``model`` in place, and leave the averaged weights in it where the recipe averages.
 
     Args:
         validate: returns (loss in nats, bits per byte) of the model as it is.
+        now: the clock, in seconds; a GPU has its own.
+
+    Raises:
+        Diverged: the loss has become none; see ``LossWatch``. All ranks see the same loss.
 
     Distributed: every rank calls it; rank 0's clock decides the rate and the end, so that all ranks agree.
     """
@@ -70,12 +84,15 @@ def train(
     optimizer = recipe.optimizer.build(model, world)
     averaging = recipe.averaging.start(model) if recipe.averaging else None
     rounding = recipe.fake_quantization.attach(model, recipe.quantizer) if recipe.fake_quantization else None
-    loader, trained = new_loader(), Trained()
+    clock = StepClock(world, now=now)
+    watch = LossWatch(vocab_size=recipe.shape.vocab_size, spared_steps=FIRST_STEPS_LOGGED)
+    loader, trained = new_loader(), Trained(clock=clock)
     validated_at = -1
 
     def report_validation() -> None:
         nonlocal validated_at
         validated_at = trained.steps
+        clock.settle()
         with log.phase("validate"), weights_themselves(rounding):
             loss, bpb = validate()
         log.line(
@@ -89,13 +106,14 @@ def train(
             report_validation()
         if trained.steps >= budget.iterations:
             break
-        if trained.train_seconds >= budget.train_seconds:
+        if clock.elapsed >= budget.train_seconds:
+            clock.settle()  # only what the clock really says ends a run
+        if clock.elapsed >= budget.train_seconds:
             at = f"step:{trained.steps}/{budget.iterations}"
             log.line(f"stopping_early: wallclock_cap train_time:{_ms(trained):.0f}ms {at}")
             break
-        world.synchronize()
-        begun = time.perf_counter()
-        scale = recipe.schedule.scale(step=trained.steps, elapsed_seconds=trained.train_seconds, budget=budget)
+        clock.begin()
+        scale = recipe.schedule.scale(step=trained.steps, elapsed_seconds=clock.elapsed, budget=budget)
         if rounding and (line := rounding.update(step=trained.steps, scale=scale)):
             log.line(line)
         loss = take_step(
@@ -103,12 +121,10 @@ def train(
         )
         if averaging:
             averaging.update(step=trained.steps + 1, scale=scale)
-        world.synchronize()
-        seconds = world.from_main(time.perf_counter() - begun)
+        clock.end()
         trained.steps += 1
-        trained.train_seconds += seconds
-        trained.step_seconds.append(seconds)
         if trained.steps <= FIRST_STEPS_LOGGED or trained.steps % budget.log_every == 0:
+            clock.settle()
             mean_loss = float(world.sum(loss.clone())) / budget.batch_tokens
             log.line(
                 f"step:{trained.steps}/{budget.iterations} train_loss:{mean_loss:.4f} "
@@ -119,10 +135,11 @@ def train(
                     step=trained.steps,
                     train_loss=mean_loss,
                     train_ms=_ms(trained),
-                    step_ms=1000 * seconds,
+                    step_ms=1000 * clock.step_seconds[-1],
                     lr_scale=scale,
                 )
             )
+            watch.see(mean_loss, step=trained.steps)
     if validated_at != trained.steps:
         report_validation()
     if rounding:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.layers import Linear, rms_norm
+from jobs.contract.errors import Refused
+from jobs.layers import Linear, placed, rms_norm, role_of
 from jobs.recipe import Recipe
 
 IGNORED = -100  # a target that is not counted
@@ -30,12 +31,19 @@ class Transformer(nn.Module):
         shape = recipe.shape
         check_recipe(recipe)
         self.logit_softcap = shape.logit_softcap
-        self.table = nn.Embedding(shape.vocab_size, shape.model_dim)
-        self.embedding = nn.ModuleList([technique.build(shape) for technique in recipe.embedding])
-        self.values = nn.ModuleList([technique.build(shape) for technique in recipe.values])
+        self.order = recipe.depth.order(shape.num_layers)  # of the layers, by place
+        if set(self.order) != set(range(shape.num_layers)):
+            raise ValueError(f"depth: runs the layers {self.order}, which are not all of 0 to {shape.num_layers - 1}")
+        self.table = placed(nn.Embedding(shape.vocab_size, shape.model_dim), "token_table")
+        self.embedding = placed(nn.ModuleList([technique.build(shape) for technique in recipe.embedding]), "embedding")
+        self.values = placed(
+            nn.ModuleList([technique.build(shape, self.order) for technique in recipe.values]), "values"
+        )
         self.blocks = nn.ModuleList([Block(recipe, layer) for layer in range(shape.num_layers)])
-        self.skips = nn.ModuleList([technique.build(shape) for technique in recipe.skips])
-        self.head = None if shape.tied_embeddings else Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True)
+        self.skips = placed(nn.ModuleList([technique.build(shape, self.order) for technique in recipe.skips]), "skips")
+        self.head = None
+        if not shape.tied_embeddings:
+            self.head = placed(Linear(shape.model_dim, shape.vocab_size, starts_at_zero=True), "head")
         for path, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 raise ValueError(
@@ -53,10 +61,10 @@ class Transformer(nn.Module):
             x = technique.after_norm(x, ids_BT)
         x0, first_values = x, None
         outputs: list[Tensor] = []
-        for layer, block in enumerate(self.blocks):
+        for place, layer in enumerate(self.order):
             for skip in self.skips:
-                x = skip.enter(layer, x, outputs)
-            x, values = block(x, x0, ids_BT, first_values, self.values)
+                x = skip.enter(place, x, outputs)
+            x, values = self.blocks[layer](place, x, x0, ids_BT, first_values, self.values)
             first_values = values if first_values is None else first_values
             outputs.append(x)
         for skip in self.skips:
@@ -80,24 +88,30 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """One attention and one feed-forward, each behind a norm and added to the residual stream."""
+    """One attention, one feed-forward and a norm, which the residual technique joins to the residual stream."""
 
     residual: Any
 
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
-        self.residual = recipe.residual.build(recipe.shape, layer)
-        self.norm = recipe.normalization.build(recipe.shape, layer)
-        self.attention = CausalSelfAttention(recipe, layer)
-        self.feed_forward = recipe.feed_forward.build(recipe.shape, layer)
+        self.residual = placed(recipe.residual.build(recipe.shape, layer), "residual", layer)
+        self.norm = placed(recipe.normalization.build(recipe.shape, layer), "norm", layer)
+        self.attention = placed(CausalSelfAttention(recipe, layer), "attention", layer)
+        self.feed_forward = placed(recipe.feed_forward.build(recipe.shape, layer), "feed_forward", layer)
 
     def forward(
-        self, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+        self, place: int, x: Tensor, x0: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
     ) -> tuple[Tensor, Tensor]:
-        x = self.residual.enter(x, x0)
-        y, values = self.attention(self.norm(x), ids_BT, first_values, value_paths)
-        x = self.residual.add_attention(x, y)
-        return self.residual.add_feed_forward(x, self.feed_forward(self.norm(x))), values
+        """x [B, T, D] after the block, and the values of its attention."""
+        values = x  # until attention is called
+
+        def attention(n_BTD: Tensor) -> Tensor:
+            nonlocal values
+            y_BTD, values = self.attention(place, n_BTD, ids_BT, first_values, value_paths)
+            return y_BTD
+
+        x = self.residual(x, x0, attention, self.feed_forward, self.norm)
+        return x, values
 
 
 class CausalSelfAttention(nn.Module):
@@ -109,7 +123,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
         shape = recipe.shape
-        self.layer, self.num_heads, self.num_kv_heads = layer, shape.num_heads, shape.num_kv_heads
+        self.num_heads, self.num_kv_heads = shape.num_heads, shape.num_kv_heads
         self.query = Linear(shape.model_dim, shape.num_heads * shape.head_dim)
         self.key = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
         self.value = Linear(shape.model_dim, shape.num_kv_heads * shape.head_dim)
@@ -121,13 +135,13 @@ class CausalSelfAttention(nn.Module):
         self.after_heads = nn.ModuleList([module for module in after if module is not None])
 
     def forward(
-        self, n_BTD: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
+        self, place: int, n_BTD: Tensor, ids_BT: Tensor, first_values: Tensor | None, value_paths: nn.ModuleList
     ) -> tuple[Tensor, Tensor]:
         q_BTHK = self.query(n_BTD).unflatten(-1, (self.num_heads, -1))
         k_BTGK = self.key(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
         v_BTGK = self.value(n_BTD).unflatten(-1, (self.num_kv_heads, -1))
         for path in value_paths:
-            v_BTGK = path(self.layer, v_BTGK, first_values, ids_BT)
+            v_BTGK = path(place, v_BTGK, first_values, ids_BT)
         q_BTHK, k_BTGK = self.position(rms_norm(q_BTHK.float())), self.position(rms_norm(k_BTGK.float()))
         q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
         y_BTHK = self.heads(q_BTHK, k_BTGK, v_BTGK)
@@ -147,7 +161,7 @@ def build_model(recipe: Recipe, *, seed: int, device: torch.device) -> Transform
     recipe.initialization.initialize(model)
     if device.type == "cuda":
         for module in model.modules():
-            if isinstance(module, nn.Embedding) and not getattr(module, "keep_float32", False):
+            if isinstance(module, nn.Embedding) and not role_of(module.weight).keeps_float32:
                 module.to(torch.bfloat16)
     return model.to(device)
 
@@ -159,34 +173,16 @@ def compile_in_place(model: Transformer) -> None:
 
 
 def tensor_kinds(model: nn.Module) -> dict[str, str]:
-    """The kind of every tensor of the state dict: what optimizers group and quantizers tell apart by.
-
-    ``attention`` and ``feed_forward``: linear weights inside blocks; ``head``: an untied output head; ``projection``:
-    other linear weights; ``token_table``: the token embedding; ``table``: other tables; ``control``: everything else
-    (gains, scales, mixes, gates).
-    """
-    kinds = {}
-    for path, module in model.named_modules():
-        for name, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            full = f"{path}.{name}" if path else name
-            if isinstance(module, nn.Embedding):
-                kinds[full] = "token_table" if path == "table" else "table"
-            elif not isinstance(module, Linear):
-                kinds[full] = "control"
-            elif path == "head":
-                kinds[full] = "head"
-            elif path.startswith("blocks."):
-                kinds[full] = "attention" if ".attention." in f"{path}." else "feed_forward"
-            else:
-                kinds[full] = "projection"
-    return {name: kinds[name] for name in model.state_dict()}
+    """The kind of every tensor of the state dict, as ``Role`` says it; of a buffer ``control``."""
+    kinds = {name: role_of(parameter).kind for name, parameter in model.named_parameters()}
+    return {name: kinds.get(name, "control") for name in model.state_dict()}
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Refuse, before anything is trained, sizes that no model has and what would be found out after the training.
 
     Raises:
-        ValueError: names the knob, what was found and what is possible.
+        Refused: names the knob, what was found and what is possible.
     """
     shape, budget = recipe.shape, recipe.budget
     counts = {
@@ -203,16 +199,14 @@ def check_recipe(recipe: Recipe) -> None:
     for name, count in counts.items():
         if count < 1:
             least = 2 if name == "shape.num_layers" else 1
-            raise ValueError(f"{name}: found {count + least - 1}, it must be at least {least}")
+            raise Refused(f"{name}: found {count + least - 1}, it must be at least {least}")
     if shape.model_dim % shape.num_heads or shape.head_dim % 2:
-        raise ValueError(
-            f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width"
-        )
+        raise Refused(f"model_dim {shape.model_dim} over num_heads {shape.num_heads} must be an even whole head width")
     if shape.num_heads % shape.num_kv_heads:
-        raise ValueError(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")
+        raise Refused(f"num_heads {shape.num_heads} must be a multiple of num_kv_heads {shape.num_kv_heads}")
     next(iter(recipe.evaluation.windows(budget.sequence_length + 1, budget.sequence_length, (0,))))
     if 0 < budget.train_seconds <= recipe.quantizer.reserve_seconds:  # no seconds at all: untrained on purpose
-        raise ValueError(
+        raise Refused(
             f"quantizer.reserve_seconds: {recipe.quantizer.reserve_seconds} of the {budget.train_seconds} seconds of "
             f"budget.train_seconds leave nothing to train in"
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded
+from jobs.contract.errors import Refused
 from jobs.rotation import rotated, unrotated
 
 
@@ -47,10 +48,10 @@ def qmax(bits: int) -> int:
     """The largest integer of the grid: 31 for 6 bits.
 
     Raises:
-        ValueError: a grid that int8 cannot hold, or that has no point beside zero.
+        Refused: a grid that int8 cannot hold, or that has no point beside zero.
     """
     if not 2 <= bits <= 8:
-        raise ValueError(f"quantizer: rounding to {bits} bits; possible are 2 to 8")
+        raise Refused(f"quantizer: rounding to {bits} bits; possible are 2 to 8")
     return 2 ** (bits - 1) - 1
 
 

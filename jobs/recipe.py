@@ -3,14 +3,19 @@
 The folder ``jobs/techniques/<family>/`` holds the techniques of a family; the family's protocol is its name in
 CamelCase. A new technique is one file in that folder. A new family is a protocol and a field here, and a folder.
 
+A block has a layer, which says whose weights it has, and stands at one or more places, which count the blocks in the
+order in which they run. A technique of a block is built for a layer. A technique that is built once for all blocks is
+given the layers in that order, and told at which place the model is.
+
 Shapes are written in names: B sequences, T positions, D model width, H query heads, G key/value heads, K head width,
 V vocabulary, N targets of a stream.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
@@ -18,6 +23,7 @@ from jobs.calibration import Calibration
 from jobs.knobs import Count, CountOrZero, Positive, PositiveOrZero
 from jobs.quantization import Grid
 from jobs.scoring import DocumentLearner, Learner, Window
+from jobs.techniques.depth.once import EveryBlockOnce
 from jobs.world import World
 
 
@@ -78,8 +84,8 @@ class AttentionOutput(Protocol):
 class Values(Protocol):
     """What is added to the values of some layers."""
 
-    def build(self, shape: Shape) -> nn.Module:
-        """A module (layer, v [B, T, G, K], v of layer 0 or None, ids [B, T]) -> v, one for all layers."""
+    def build(self, shape: Shape, order: Sequence[int]) -> nn.Module:
+        """A module (place, v [B, T, G, K], v at place 0 or None there, ids [B, T]) -> v, one for all blocks."""
 
 
 class Position(Protocol):
@@ -96,20 +102,30 @@ class Normalization(Protocol):
         """A module [B, T, D] -> [B, T, D]."""
 
 
+class Depth(Protocol):
+    """Which blocks are run, in which order."""
+
+    def order(self, num_layers: int) -> tuple[int, ...]:
+        """The layers as they are run, each of 0 ... num_layers - 1 at least once; place i is that of the i-th."""
+
+
 class Residual(Protocol):
-    """How a block's halves are added to the residual stream."""
+    """How a block's halves meet the residual stream."""
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
-        """A module with ``enter(x, x0)``, ``add_attention(x, y)`` and ``add_feed_forward(x, y)``, all [B, T, D]."""
+        """A module (x, x0, attention, feed_forward, norm) -> x: the whole block. x0 is the normed embedding.
+
+        ``attention``, ``feed_forward`` and ``norm`` are called with, and return, [B, T, D]; attention exactly once.
+        """
 
 
 class Skips(Protocol):
     """Paths from earlier blocks to later ones."""
 
-    def build(self, shape: Shape) -> nn.Module:
-        """A module with ``enter(layer, x, outputs)`` before each block and ``leave(x, outputs)`` after the last.
+    def build(self, shape: Shape, order: Sequence[int]) -> nn.Module:
+        """A module with ``enter(place, x, outputs)`` before each block and ``leave(x, outputs)`` after the last.
 
-        ``outputs`` are the blocks' outputs so far, each [B, T, D].
+        ``outputs`` are the blocks' outputs so far, by place, each [B, T, D].
         """
 
 
@@ -203,6 +219,9 @@ class Quantizer(Protocol):
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         """The grid that this tensor is rounded to, as far as its own weights tell; None where it is not rounded."""
 
+    def kept_dtype(self, kind: str) -> torch.dtype:
+        """Of a tensor that is not rounded, as it stands in the artifact."""
+
     def calibrate(self, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         """What the rounding must know about the model at work; called by all ranks, equal on all."""
 
@@ -263,6 +282,7 @@ class Recipe:
     shape: Shape
     budget: Budget
     embedding: tuple[Embedding, ...] = ()
+    depth: Depth = field(default_factory=EveryBlockOnce)
     normalization: Normalization
     residual: Residual
     attention: Attention

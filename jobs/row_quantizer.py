@@ -44,6 +44,9 @@ class RowQuantizer:
             smallest_limit=self.smallest_limit,
         )
 
+    def kept_dtype(self, kind: str) -> torch.dtype:
+        return DTYPES[self.control_dtype] if kind == "control" else torch.float16
+
     def label(self) -> str:
         return f"int{self.matrix_bits}"
 
@@ -55,7 +58,7 @@ class RowQuantizer:
         for name, tensor in state.items():
             grid = self.grid(name, tensor, kinds[name])
             if grid is None:
-                dtype = DTYPES[self.control_dtype] if kinds[name] == "control" else torch.float16
+                dtype = self.kept_dtype(kinds[name])
                 kept = Encoded(name=name, dtype=tensor.dtype, bits=8 * dtype.itemsize, values=tensor.to(dtype))
                 encoded.append(kept)
             else:

@@ -2,9 +2,12 @@
 
 import json
 import sys
+from collections import Counter
 
 import torch
 
+from jobs.contract.errors import Refused
+from jobs.layers import role_of
 from jobs.model import Transformer, tensor_kinds
 from jobs.recipe import Recipe
 
@@ -13,6 +16,7 @@ def print_size(recipe: Recipe, program: str) -> None:
     """Print one line of JSON: every tensor's elements and bits in the artifact, and what a training step holds.
 
     ``tensors``: [kind, elements, bits, smallest_limit] of each; smallest_limit is null where the tensor is not rounded.
+    ``places``: the blocks that are run, each as often as it is; ``hidden_over_width``: their mean.
     Exits with 2, after one clear message, where the recipe is wrong.
     """
     try:
@@ -20,27 +24,27 @@ def print_size(recipe: Recipe, program: str) -> None:
             model = Transformer(recipe)
         kinds = tensor_kinds(model)
         grids = {name: recipe.quantizer.grid(name, tensor, kinds[name]) for name, tensor in model.state_dict().items()}
-    except ValueError as error:
+    except Refused as error:
         print(f"{recipe.name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     tensors = []
-    control_bits = 16 if getattr(recipe.quantizer, "control_dtype", "float32") == "float16" else 32
     for name, tensor in model.state_dict().items():
         grid = grids[name]
-        bits = grid.bits if grid else control_bits if kinds[name] == "control" else 16
+        bits = grid.bits if grid else 8 * recipe.quantizer.kept_dtype(kinds[name]).itemsize
         tensors.append([kinds[name], tensor.numel(), bits, grid.smallest_limit if grid else None])
-    widths = [
-        tensor.size(0)
-        for name, tensor in model.state_dict().items()
-        if kinds[name] == "feed_forward" and not name.endswith("down.weight")
-    ]
+    widths: Counter[int | None] = Counter()  # by layer
+    for parameter in model.parameters():
+        role = role_of(parameter)
+        if role.kind == "feed_forward" and not role.starts_at_zero:
+            widths[role.layer] += parameter.size(0)
+    places = len(model.order)
     print(
         json.dumps(
             {
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "tensors": tensors,
-                "hidden_over_width": sum(widths) / recipe.shape.num_layers / recipe.shape.model_dim,
-                "num_layers": recipe.shape.num_layers,
+                "hidden_over_width": sum(widths[layer] for layer in model.order) / places / recipe.shape.model_dim,
+                "places": places,
                 "model_dim": recipe.shape.model_dim,
                 "vocab_size": recipe.shape.vocab_size,
                 "batch_tokens": recipe.budget.batch_tokens,

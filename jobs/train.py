@@ -6,170 +6,54 @@ The phases stand in ``main``, ``train_trunk`` and ``score_arm`` in the order in 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from jobs.adapting import Setting, agreed_sha256
-from jobs.artifact import Encoded, load_into, pack, unpack
-from jobs.calibration import Calibration
+from jobs.artifact import load_into, unpack
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, TRUNK_FILE, WEIGHTS_FILE, Assignment
-from jobs.contract.events import ArmChange, ScoreSoFar
-from jobs.contract.files import write_bytes, write_record
-from jobs.contract.records import (
-    ARTIFACT_LIMIT_BYTES,
-    PRE_EVAL,
-    ArmResult,
-    Machine,
-    TrunkRecord,
-    read_result,
-    read_trunk,
+from jobs.contract.errors import Diverged, Refused
+from jobs.contract.events import ArmChange
+from jobs.contract.files import write_record
+from jobs.contract.records import ARTIFACT_LIMIT_BYTES, PRE_EVAL, ArmResult, TrunkRecord, read_result, read_trunk
+from jobs.contract.shards import file_sha256
+from jobs.dialect import (
+    described,
+    machine_of,
+    snake_case,
+    write_average,
+    write_header,
+    write_score,
+    write_sizes,
 )
-from jobs.contract.shards import BOS_TOKEN, TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer, data_sha256, file_sha256
-from jobs.data.byte_counts import ByteCounts
-from jobs.data.loader import micro_batches
-from jobs.data.shards import training_shards, validation_tokens
-from jobs.kernels.attention import kernel_in_use
+from jobs.job import Job, job_of
 from jobs.log import Log
 from jobs.loop import train
-from jobs.model import Transformer, build_model, compile_in_place, tensor_kinds
-from jobs.recipe import Adaptation, Evaluation, Recipe
-from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores, score_documents, score_stream
+from jobs.recipe import Recipe
+from jobs.scoring import DocumentLearner, Learner
 from jobs.techniques.evaluation.aligned import Aligned
-from jobs.world import World, joined_world
-
-TOKENS_CHECKED = 2**20  # of the training shards: enough to see that they were made with another tokenizer
-
-
-class Job:
-    """What is the same for the trunk and every arm of one job."""
-
-    def __init__(self, recipe: Recipe, assignment: Assignment, program: Path, world: World) -> None:
-        self.assignment, self.program, self.world = assignment, program, world
-        if assignment.max_wallclock_seconds is not None:
-            recipe = replace(recipe, budget=replace(recipe.budget, train_seconds=assignment.max_wallclock_seconds))
-        self.recipe = recipe
-        self.program_sha256 = file_sha256(program)
-        self.code_bytes = program.stat().st_size
-        self.data_sha256 = data_sha256(assignment.data_path)
-        byte_counts = ByteCounts.of_tokenizer(assignment.tokenizer_path, recipe.shape.vocab_size)
-        self.tokenizer_sha256 = file_sha256(assignment.tokenizer_path)
-        self.tokens = validation_tokens(assignment.data_path)
-        shards = training_shards(assignment.data_path)
-        first = shards.read(0, min(shards.num_tokens, TOKENS_CHECKED))
-        for kind, tokens in (("validation", self.tokens), ("training", first)):
-            if int(tokens.max()) >= recipe.shape.vocab_size:
-                raise ValueError(
-                    f"{assignment.data_path}: {kind} token {int(tokens.max())} is beyond the vocabulary of "
-                    f"{recipe.shape.vocab_size}: shards and tokenizer do not belong together"
-                )
-        self.document_starts = (self.tokens == BOS_TOKEN).nonzero().flatten().tolist()
-        self.bytes_N = byte_counts.of_targets(self.tokens)
-
-    def new_model(self) -> Transformer:
-        """The model at step 0, the same on every rank; compiled where there is a GPU."""
-        model = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
-        if self.world.device.type == "cuda":
-            torch.compiler.reset()  # of what an arm before this one compiled: the number of graphs is limited
-            compile_in_place(model)
-        return model
-
-    def score(
-        self,
-        model: LanguageModel,
-        evaluation: Evaluation,
-        log: Log | None,
-        learner: Learner | DocumentLearner | None = None,
-    ) -> Scores:
-        """The whole validation stream under ``evaluation``; with ``log``, its running score becomes events.
-
-        A learner of documents has its own context and takes the place of ``evaluation``.
-        """
-        length = self.recipe.budget.sequence_length
-
-        def progress(position: int, running_bpb: float) -> None:
-            if log:
-                log.event(ScoreSoFar(position=position, running_bpb=running_bpb, seconds=log.seconds()))
-
-        if isinstance(learner, DocumentLearner):
-            return score_documents(
-                self.tokens, self.bytes_N, self.document_starts, learner=learner, world=self.world, progress=progress
-            )
-        return score_stream(
-            model,
-            self.tokens,
-            self.bytes_N,
-            evaluation.windows(self.tokens.numel() - 1, length, self.document_starts),
-            world=self.world,
-            batch_tokens=self.recipe.budget.max_micro_batch_tokens,
-            learner=learner,
-            progress=progress,
-        )
-
-    def packed(self, model: nn.Module, path: Path, log: Log) -> int:
-        """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it."""
-        for name, tensor in model.state_dict().items():
-            if not bool(tensor.isfinite().all()):
-                raise ValueError(f"{name}: some weights are NaN or infinite: the training diverged, nothing is packed")
-        recipe, compressor, kinds = self.recipe, self.recipe.compressor, tensor_kinds(model)
-        calibration = Calibration(
-            world=self.world,
-            data_path=self.assignment.data_path,
-            sequence_length=recipe.budget.sequence_length,
-            vocab_size=recipe.shape.vocab_size,
-            seed=self.assignment.seed,
-        )
-        begun = log.seconds()
-        statistics = recipe.quantizer.calibrate(model, calibration)
-        if statistics:
-            log.line(f"calibration:{log.seconds() - begun:.1f}s reserved:{recipe.quantizer.reserve_seconds:.1f}s")
-        if self.world.is_main:
-            state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            if recipe.pruning:
-                state, line = recipe.pruning.prune(state, kinds)
-                log.line(line)
-            tensors = recipe.quantizer.encode(state, kinds, statistics)
-
-            def packed_bytes(candidates: list[Encoded]) -> int:
-                return len(pack(candidates, compressor.codec, compressor.compress))
-
-            if recipe.fitting:
-                tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
-                log.line(line)
-            artifact = pack(tensors, compressor.codec, compressor.compress)
-            if len(artifact) + self.code_bytes > ARTIFACT_LIMIT_BYTES:
-                for line in where_bytes_went(tensors, kinds, packed_bytes):
-                    log.line(line)
-            write_bytes(path, artifact)
-        self.world.wait()
-        return path.stat().st_size
-
-    @property
-    def format(self) -> str:
-        """The artifact's format as the community's logs name it: int6+zstd."""
-        return f"{self.recipe.quantizer.label()}+{self.recipe.compressor.codec}"
+from jobs.world import joined_world
 
 
 def main(recipe: Recipe, program: str) -> None:
     """Run the job that the environment describes; the program's last line calls this.
 
-    Exits with 2, after one clear message, where the recipe, the data or the environment is wrong.
+    Exits with 2, after one clear message, where the recipe, the data or the environment is wrong, and with 1, after
+    one as well, where the training diverged. Every other exception keeps its traceback.
     """
     try:
         assignment = Assignment.from_environment(dict(os.environ))
         unknown = [name for name in assignment.arms if name not in recipe.arms]
         if unknown:
-            raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
+            raise Refused(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
         with joined_world() as world:
             try:
-                run(Job(recipe, assignment, Path(program), world))
-            except ValueError as error:  # told here: leaving the world may take as long as the other ranks wait
-                sys.exit(refused(program, error))
-    except ValueError as error:
-        sys.exit(refused(program, error))
+                run(job_of(recipe, assignment, Path(program), world))
+            except (Refused, Diverged) as error:  # told here: leaving the world may take as long as other ranks wait
+                sys.exit(told(program, error))
+    except Refused as error:
+        sys.exit(told(program, error))
 
 
 def run(job: Job) -> None:
@@ -182,32 +66,30 @@ def run(job: Job) -> None:
             score_arm(job, trunk, arm, end_to_end=trained_here and len(job.recipe.arms) == 1)
 
 
-def refused(program: str, error: ValueError) -> int:
+def told(program: str, error: Refused | Diverged) -> int:
     """Say what is wrong; the exit status. The ranks say the same, so that one of them is heard even if it is alone."""
     rank = os.environ.get("RANK", "0")
     print(f"{program}: {f'rank {rank}: ' if rank != '0' else ''}{error}", file=sys.stderr, flush=True)
-    return 2
+    return error.exit_status
 
 
 def find_trunk(job: Job) -> TrunkRecord | None:
     """The trunk that is already at TRUNK_PATH, checked; None where there is none.
 
     Raises:
-        ValueError: it is of another seed or other data, or its files are not the ones that were written.
+        Refused: it is of another seed or other data, or its files are not the ones that were written.
     """
     path = job.assignment.trunk_path
     if not (path / TRUNK_FILE).is_file():
         return None
     trunk = read_trunk(path / TRUNK_FILE)
-    wanted = (job.assignment.seed, job.data_sha256, job.tokenizer_sha256)
+    wanted = (job.assignment.seed, job.names.data_sha256, job.names.tokenizer_sha256)
     if (trunk.seed, trunk.data_sha256, trunk.tokenizer_sha256) != wanted:
-        raise ValueError(
-            f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH"
-        )
+        raise Refused(f"{path}: the trunk there is of another seed, data set or tokenizer; choose another TRUNK_PATH")
     written = {WEIGHTS_FILE: trunk.weights_sha256, ARTIFACT_FILE: trunk.artifact_sha256, LOG_FILE: None}
     for name, expected in written.items():
         if not (path / name).is_file() or (expected and file_sha256(path / name) != expected):
-            raise ValueError(f"{path / name}: missing or changed since it was written; remove {path} to train again")
+            raise Refused(f"{path / name}: missing or changed since it was written; remove {path} to train again")
     return trunk
 
 
@@ -216,12 +98,20 @@ def train_trunk(job: Job) -> TrunkRecord:
     recipe, world, path = job.recipe, job.world, job.assignment.trunk_path
     log = Log(path, writes=world.is_main)
     with log.phase("setup"):
-        model = job.new_model()
+        model = job.models.new()
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        write_header(job, log, parameters)
+        write_header(
+            log,
+            recipe=recipe,
+            assignment=job.assignment,
+            world=world,
+            program_sha256=job.names.program_sha256,
+            parameters=parameters,
+            num_targets=job.stream.bytes_N.numel(),
+        )
 
     def validate() -> tuple[float, float]:
-        scores = job.score(model, Aligned(), None)
+        scores = job.scoring.score(model, Aligned(), None)
         return scores.loss_nats, scores.bpb
 
     with log.phase("train"):
@@ -233,27 +123,27 @@ def train_trunk(job: Job) -> TrunkRecord:
     if recipe.averaging:
         with log.phase("validate_averaged"):
             loss, bpb = validate()
-        milliseconds, average = 1000 * log.phases["validate_averaged"], snake_case(type(recipe.averaging).__name__)
-        log.line(f"DIAGNOSTIC post_{average} val_loss:{loss:.4f} val_bpb:{bpb:.4f} eval_time:{milliseconds:.0f}ms")
+        milliseconds = 1000 * log.phases["validate_averaged"]
+        write_average(log, recipe, loss_nats=loss, bpb=bpb, milliseconds=milliseconds)
     with log.phase("pack"):
         if world.is_main:
             part = path / f"{WEIGHTS_FILE}.part"
             torch.save(model.state_dict(), part)
             part.replace(path / WEIGHTS_FILE)
-        model_bytes = job.packed(model, path / ARTIFACT_FILE, log)
+        model_bytes = job.packing.pack(model, path / ARTIFACT_FILE, log)
     log.line(f"Serialized model: {(path / WEIGHTS_FILE).stat().st_size} bytes")
-    write_sizes(job, log, model_bytes)
+    write_sizes(log, recipe, model_bytes=model_bytes, code_bytes=job.names.code_bytes)
     weights_sha256, artifact_sha256 = file_sha256(path / WEIGHTS_FILE), file_sha256(path / ARTIFACT_FILE)
     record = TrunkRecord(
         trunk_sha256=hashlib.sha256(f"{weights_sha256} {artifact_sha256}".encode()).hexdigest(),
-        program_sha256=job.program_sha256,
+        program_sha256=job.names.program_sha256,
         weights_sha256=weights_sha256,
         artifact_sha256=artifact_sha256,
         recipe=recipe.name,
         scale=recipe.scale,
         seed=job.assignment.seed,
-        data_sha256=job.data_sha256,
-        tokenizer_sha256=job.tokenizer_sha256,
+        data_sha256=job.names.data_sha256,
+        tokenizer_sha256=job.names.tokenizer_sha256,
         parameters=parameters,
         model_bytes=model_bytes,
         steps=trained.steps,
@@ -281,7 +171,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         log.line(f"trunk trained elsewhere: {trunk.machine}; scored here: {machine_of(world)}")
     artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
-        model = job.new_model()
+        model = job.models.new()
     setting = Setting(
         training_length=recipe.budget.sequence_length,
         seed=job.assignment.seed,
@@ -292,15 +182,15 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     if adaptation.before_quantization:
         model.load_state_dict(torch.load(trunk_path / WEIGHTS_FILE, map_location=world.device, weights_only=True))
         with log.phase("adapt"):
-            adaptation.adapt(model, job.tokens, setting)
+            adaptation.adapt(model, job.stream.tokens, setting)
         artifact = folder / ARTIFACT_FILE
         with log.phase("pack"):
-            job.packed(model, artifact, log)
+            job.packing.pack(model, artifact, log)
     with log.phase("load"):
         load_into(model, unpack(artifact))
-    total = write_sizes(job, log, artifact.stat().st_size)
+    total = write_sizes(log, recipe, model_bytes=artifact.stat().st_size, code_bytes=job.names.code_bytes)
     if total > ARTIFACT_LIMIT_BYTES and not job.assignment.force:
-        raise ValueError(
+        raise Refused(
             f"{artifact}: {total} bytes with the code are {total - ARTIFACT_LIMIT_BYTES} above the limit of "
             f"{ARTIFACT_LIMIT_BYTES}, so it is not scored; {trunk_path / LOG_FILE} says where the bytes went. "
             f"Fewer bits or a fitting technique help; --force scores it all the same, for no record to claim"
@@ -308,20 +198,21 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     learner: Learner | DocumentLearner | None = None
     if adaptation.protocol == PRE_EVAL and not adaptation.before_quantization:
         with log.phase("adapt"):
-            adaptation.adapt(model, job.tokens, setting)
+            adaptation.adapt(model, job.stream.tokens, setting)
     elif adaptation.protocol != PRE_EVAL:
         learner = adaptation.learner(model, setting)
     with log.phase("score"):
-        scores = job.score(model, recipe.evaluation, log, learner)
+        scores = job.scoring.score(model, recipe.evaluation, log, learner)
     aligned_bpb = None
     if learner is None and not isinstance(recipe.evaluation, Aligned):
         with log.phase("diagnose"):  # not part of the score, and not of its time: so it comes when all is compiled
-            aligned = job.score(model, Aligned(), None)
+            aligned = job.scoring.score(model, Aligned(), None)
         aligned_bpb = aligned.bpb
-        write_score(job, log, "roundtrip", aligned, adaptation, milliseconds=1000 * log.phases["diagnose"])
+        seconds = log.phases["diagnose"]
+        write_score(log, recipe, adaptation, Aligned().label(), aligned, milliseconds=1000 * seconds)
     log.line(f"weights_sha256:{agreed_sha256(model, world)} after scoring, equal on all ranks")
     eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
-    write_score(job, log, recipe.evaluation.label(), scores, adaptation, milliseconds=1000 * eval_seconds)
+    write_score(log, recipe, adaptation, recipe.evaluation.label(), scores, milliseconds=1000 * eval_seconds)
     result = ArmResult(
         recipe=recipe.name,
         scale=recipe.scale,
@@ -329,18 +220,18 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         adaptation=snake_case(type(adaptation).__name__),
         protocol=adaptation.protocol,
         seed=job.assignment.seed,
-        program_sha256=job.program_sha256,
+        program_sha256=job.names.program_sha256,
         trunk=trunk,
-        data_sha256=job.data_sha256,
-        tokenizer_sha256=job.tokenizer_sha256,
+        data_sha256=job.names.data_sha256,
+        tokenizer_sha256=job.names.tokenizer_sha256,
         val_loss_nats=scores.loss_nats,
         val_bpb=scores.bpb,
         scored_tokens=scores.nll_N.numel(),
         scored_bytes=int(scores.bytes_N.sum()),
         aligned_val_bpb=aligned_bpb,
-        artifact_bytes=artifact.stat().st_size + job.code_bytes,
+        artifact_bytes=artifact.stat().st_size + job.names.code_bytes,
         model_bytes=artifact.stat().st_size,
-        code_bytes=job.code_bytes,
+        code_bytes=job.names.code_bytes,
         adapt_seconds=log.phases.get("adapt", 0.0),
         eval_seconds=eval_seconds,
         phases=log.phases,
@@ -359,101 +250,4 @@ def is_scored(job: Job, trunk: TrunkRecord, arm: str) -> bool:
     if not path.is_file():
         return False
     result = read_result(path)
-    return (result.program_sha256, result.trunk.trunk_sha256) == (job.program_sha256, trunk.trunk_sha256)
-
-
-def write_header(job: Job, log: Log, parameters: int) -> None:
-    """What a reader of the log must know before the first step, in the community's words."""
-    recipe, world, data_path = job.recipe, job.world, job.assignment.data_path
-    budget, shape = recipe.budget, recipe.shape
-    log.line(f"recipe:{recipe.name} scale:{recipe.scale} program_sha256:{job.program_sha256}")
-    log.line(f"Running Python {sys.version.split()[0]}")
-    log.line(f"Running PyTorch {torch.__version__}")
-    kind = "sentencepiece" if byte_tokenizer(job.assignment.tokenizer_path) is None else "pure_byte"
-    log.line(f"val_bpb:enabled tokenizer_kind={kind} tokenizer_path={job.assignment.tokenizer_path}")
-    log.line(f"train_loader:dataset:{data_path.name} train_shards:{len(list(data_path.glob(TRAIN_SHARDS)))}")
-    log.line(f"val_loader:shards pattern={data_path / VAL_SHARDS} tokens:{job.tokens.numel() - 1}")
-    log.line(f"model_params:{parameters}")
-    pieces = micro_batches(
-        batch_tokens=budget.batch_tokens,
-        sequence_length=budget.sequence_length,
-        max_micro_batch_tokens=budget.max_micro_batch_tokens,
-        world=world,
-    )
-    log.line(f"world_size:{world.size} grad_accum_steps:{len(pieces)}")
-    log.line(f"attention_kernel:{kernel_in_use(world.device)}")
-    log.line(f"attention_mode:gqa num_heads:{shape.num_heads} num_kv_heads:{shape.num_kv_heads}")
-    for field in ("feed_forward", "attention", "position", "optimizer", "schedule", "averaging", "quantizer"):
-        log.line(f"{field}:{described(getattr(recipe, field))}")
-    log.line(
-        f"train_batch_tokens:{budget.batch_tokens} train_seq_len:{budget.sequence_length} "
-        f"iterations:{budget.iterations} warmup_steps:{budget.warmup_steps} "
-        f"max_wallclock_seconds:{budget.train_seconds:.3f}"
-    )
-    log.line(f"seed:{job.assignment.seed}")
-
-
-def where_bytes_went(
-    tensors: list[Encoded], kinds: dict[str, str], packed_bytes: Callable[[list[Encoded]], int]
-) -> Iterator[str]:
-    """Lines of a table: each kind of tensor, its values, their bits, and its bytes when packed alone."""
-    by_kind: dict[str, list[Encoded]] = {}
-    for one in tensors:
-        by_kind.setdefault(kinds[one.name], []).append(one)
-    yield "where the bytes went: kind, tensors, values, bits of a value, bytes packed alone"
-    for kind, members in by_kind.items():
-        values = sum(one.values.numel() for one in members)
-        bits = sum(one.values.numel() * one.bits for one in members) / values
-        yield f"  {kind:12} {len(members):4} {values:11,} {bits:5.2f} {packed_bytes(members):11,}"
-
-
-def write_sizes(job: Job, log: Log, model_bytes: int) -> int:
-    """The bytes that count, and a plain word where they are too many; returns their sum."""
-    total = model_bytes + job.code_bytes
-    log.line(f"Code size: {job.code_bytes} bytes")
-    log.line(f"Serialized model {job.format}: {model_bytes} bytes")
-    log.line(f"Total submission size {job.format}: {total} bytes")
-    if total > ARTIFACT_LIMIT_BYTES:
-        log.line(f"over the limit: {total} bytes are {total - ARTIFACT_LIMIT_BYTES} more than {ARTIFACT_LIMIT_BYTES}")
-    return total
-
-
-def write_score(job: Job, log: Log, label: str, scores: Scores, adaptation: Adaptation, *, milliseconds: float) -> None:
-    """The score in four and in eight decimals, under the label that its protocol deserves."""
-    quantized = job.recipe.quantizer.label()
-    prefix = f"final_{quantized}_"
-    if label == "roundtrip" and job.format == "int8+zlib":
-        prefix = "final_int8_zlib_"
-    elif label != "roundtrip" and quantized != "int6":
-        prefix = "final_"
-    name = f"{prefix}{label}"
-    if adaptation.protocol == PRE_EVAL:
-        name = f"diagnostic_pre_eval_{label}"  # never a name that a reader could take for a score
-    elif snake_case(type(adaptation).__name__) != "no_adaptation":
-        name = "legal_ttt"
-    log.line(f"{name} val_loss:{scores.loss_nats:.4f} val_bpb:{scores.bpb:.4f} eval_time:{milliseconds:.0f}ms")
-    log.line(f"{name}_exact val_loss:{scores.loss_nats:.8f} val_bpb:{scores.bpb:.8f}")
-
-
-def described(technique: object) -> str:
-    """A technique and all its knobs on one line."""
-    if not is_dataclass(technique) or isinstance(technique, type):
-        return str(technique)
-    knobs = " ".join(f"{name}={value}" for name, value in asdict(technique).items())
-    return f"{snake_case(type(technique).__name__)} {knobs}".strip()
-
-
-def snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
-def machine_of(world: World) -> Machine:
-    """What this job runs on."""
-    return Machine(world_size=world.size, device=device_name(world), torch_version=torch.__version__)
-
-
-def device_name(world: World) -> str:
-    """The card's own name, or what kind of CPU job it is."""
-    if world.device.type == "cuda":
-        return f"{world.size}x {torch.cuda.get_device_name(world.device)}"
-    return f"cpu x{world.size}, {torch.get_num_threads()} threads each"
+    return (result.program_sha256, result.trunk.trunk_sha256) == (job.names.program_sha256, trunk.trunk_sha256)

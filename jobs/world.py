@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from jobs.contract.assignment import number_in
+
 CPU = torch.device("cpu")
 PATIENCE = timedelta(hours=1)  # with other ranks: one of them packs alone, which takes minutes
 
@@ -50,13 +52,27 @@ class World:
             for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def from_main(self, value: float) -> float:
-        """Rank 0's ``value`` on every rank: clocks differ, decisions may not."""
+    def told_by_main(self, value: float) -> Callable[[], float]:
+        """Rank 0's ``value``, on every rank: clocks differ, decisions may not. Calling what is returned waits for it.
+
+        On a GPU it waits for this message alone, not for what has been queued behind it: hence a kernel that fills (a
+        copy from the host would wait), pinned memory and an event.
+        """
         if self.size == 1:
-            return value
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+            return lambda: value
+        tensor = torch.full((1,), value, dtype=torch.float64, device=self.device)
         dist.broadcast(tensor, src=0)
-        return float(tensor.item())
+        if self.device.type != "cuda":
+            return lambda: float(tensor)
+        here = torch.empty(1, dtype=torch.float64, pin_memory=True).copy_(tensor, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+        def read() -> float:
+            arrived.synchronize()
+            return float(here)
+
+        return read
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The ranks' equal-shaped tensors, concatenated along the first dimension in rank order."""
@@ -88,19 +104,16 @@ class World:
         """This rank's part [begin, end) of ``total`` items: contiguous, in rank order, sizes differing by one."""
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
 
-    def synchronize(self) -> None:
-        """Wait for the GPU, so that a clock read next is true."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
 
 @contextmanager
 def joined_world() -> Iterator[World]:
     """The world that torchrun's environment describes, left in order: barrier, then destroy; alone without torchrun."""
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    size, rank = (
+        int(number_in(os.environ, name, default, int)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"))
+    )
     device = CPU
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", int(number_in(os.environ, "LOCAL_RANK", "0", int)))
         torch.cuda.set_device(device)
     if size == 1:
         yield World(device=device)

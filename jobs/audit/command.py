@@ -31,6 +31,7 @@ from jobs.audit.toy import (
     toy_recipe,
 )
 from jobs.contract.assignment import Assignment
+from jobs.contract.errors import Refused
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.recipe import Adaptation, Recipe
 from jobs.techniques.adaptation.no_adaptation import NoAdaptation
@@ -51,7 +52,7 @@ def audit(recipe: Recipe, program: str) -> None:
         assignment = Assignment.from_environment(dict(os.environ))
         unknown = [name for name in assignment.arms if name not in recipe.arms]
         if unknown:
-            raise ValueError(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
+            raise Refused(f"ARMS: no arm {', '.join(unknown)} in {recipe.name}; it has {', '.join(recipe.arms)}")
         arms = assignment.arms or tuple(recipe.arms)
         if len(sys.argv) > 1:
             folder = Path(sys.argv[1])
@@ -59,9 +60,9 @@ def audit(recipe: Recipe, program: str) -> None:
             return
         with tempfile.TemporaryDirectory(prefix="fairway-audit-") as name:
             print(json.dumps(audited(recipe, arms, program, Path(name), seed=assignment.seed)), flush=True)
-    except ValueError as error:
+    except Refused as error:
         print(f"{recipe.name}: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        sys.exit(error.exit_status)
 
 
 def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *, seed: int) -> dict:
@@ -77,7 +78,7 @@ def audited(recipe: Recipe, arms: tuple[str, ...], program: str, folder: Path, *
             try:
                 alone[arm] = examined(arm, probe, canary)
             except Exception as error:  # whatever an arm's code may raise: the others can still be audited
-                if not isinstance(error, ValueError):  # which is a mistake in the recipe, told in its message
+                if not isinstance(error, Refused):  # which is a mistake in the recipe, told in its message
                     traceback.print_exc()
                 failed[arm] = f"{type(error).__name__}: {error}".partition("\n")[0]
         ranks = partner.agreements(_joint(tuple(alone), probe))

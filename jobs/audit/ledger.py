@@ -100,6 +100,7 @@ class Stream:
     def __init__(self, tokens: Tensor, ledger: Ledger) -> None:
         self._tokens, self._ledger = tokens, ledger
         self.num_targets = tokens.numel() - 1
+        self.bytes_N = torch.ones(self.num_targets, dtype=torch.int64)  # no text: a byte a target
         self.document_starts: list[int] = (tokens == BOS_TOKEN).nonzero().flatten().tolist()
 
     @property

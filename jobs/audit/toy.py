@@ -6,7 +6,7 @@ The evaluation is ``train.score_arm``, with its artifact, its files and its scor
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from jobs.audit.streams import chance
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, WEIGHTS_FILE, Assignment
 from jobs.contract.records import TrunkRecord, read_result
 from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
+from jobs.job import Job, Names, NewModels, StreamScoring
 from jobs.log import Log
 from jobs.model import Transformer, build_model
+from jobs.packing import Packer
 from jobs.recipe import Evaluation, Recipe
 from jobs.scoring import DocumentLearner, LanguageModel, Learner, Scores
-from jobs.train import Job, score_arm
+from jobs.train import score_arm
 from jobs.world import World
 
 VOCABULARY, LENGTH = 64, 32
@@ -100,8 +102,8 @@ class Trunk:
         self.put_validation(validation)
         ledger = Ledger(world=World())
         models = Models(self, ledger)
-        job = ToyJob(models, Stream(validation, ledger), ledger)
-        job.packed(models.averaged(), self.artifact, Log(self.path, writes=False))
+        job, _ = toy_job(models, Stream(validation, ledger), ledger)
+        job.packing.pack(models.averaged(), self.artifact, Log(self.path, writes=False))
         return ledger.artifacts[-1]
 
 
@@ -128,42 +130,70 @@ Evaluate = Callable[[Models, Stream, Ledger], Tensor]
 """The loss of every target in nats, in stream order, float32 [N]; what was scored and learned is told to the ledger."""
 
 
-class ToyJob(Job):
-    """A job on tokens that the audit makes up, which writes down what is done with them."""
+def toy_job(models: Models, stream: Stream, ledger: Ledger) -> tuple[Job, "WatchedScoring"]:
+    """A job on tokens that the audit makes up, whose parts write down what is done with them; and its scoring."""
+    trunk = models.trunk
+    recipe, world = trunk.recipe, ledger.world
+    assignment = Assignment(
+        seed=trunk.seed,
+        data_path=trunk.data_path,
+        tokenizer_path=trunk.folder,
+        output_path=trunk.folder,
+        trunk_path=trunk.path,
+        arms=(),
+        max_wallclock_seconds=None,
+    )
+    source = NewModels(recipe=recipe, seed=trunk.seed, world=world)
+    packer = Packer(recipe=recipe, assignment=assignment, world=world, code_bytes=0)
+    scoring = WatchedScoring(StreamScoring(stream=stream, budget=recipe.budget, world=world), ledger)
+    job = Job(
+        recipe=recipe,
+        assignment=assignment,
+        world=world,
+        names=Names(program_sha256="audit", code_bytes=0, data_sha256="audit", tokenizer_sha256="audit"),
+        stream=stream,
+        models=WatchedModels(source, ledger),
+        packing=WatchedPacking(packer, source, ledger),
+        scoring=scoring,
+    )
+    return job, scoring
 
-    def __init__(self, models: Models, stream: Stream, ledger: Ledger) -> None:
-        # Not Job's own: that reads a tokenizer, and its tokens from files.
-        trunk = models.trunk
-        self.recipe, self.world, self.stream, self.ledger = trunk.recipe, ledger.world, stream, ledger
-        self.assignment = Assignment(
-            seed=trunk.seed,
-            data_path=trunk.data_path,
-            tokenizer_path=trunk.folder,
-            output_path=trunk.folder,
-            trunk_path=trunk.path,
-            arms=(),
-            max_wallclock_seconds=None,
-        )
-        self.program, self.code_bytes = trunk.folder, 0
-        self.program_sha256 = self.data_sha256 = self.tokenizer_sha256 = "audit"
-        self.document_starts = stream.document_starts
-        self.bytes_N = torch.ones(stream.num_targets, dtype=torch.int64)
-        self.losses: Tensor | None = None
 
-    @property
-    def tokens(self) -> Tensor:  # type: ignore[override]
-        return self.stream.tokens
+@dataclass(frozen=True)
+class WatchedModels:
+    """Models whose output head tells the ledger what it says."""
 
-    def new_model(self) -> Transformer:
-        model: Transformer = self.ledger.watch(super().new_model())
+    source: NewModels
+    ledger: Ledger
+
+    def new(self) -> Transformer:
+        model: Transformer = self.ledger.watch(self.source.new())
         return model
 
-    def packed(self, model: nn.Module, path: Path, log: Log) -> int:
-        size = super().packed(model, path, log)
-        holds = build_model(self.recipe, seed=self.assignment.seed, device=self.world.device)
+
+@dataclass(frozen=True)
+class WatchedPacking:
+    """Packing that tells the ledger which weights the artifact holds."""
+
+    packer: Packer
+    source: NewModels
+    ledger: Ledger
+
+    def pack(self, model: nn.Module, path: Path, log: Log) -> int:
+        size = self.packer.pack(model, path, log)
+        holds = self.source.new()
         load_into(holds, unpack(path))
         self.ledger.packed(holds)
         return size
+
+
+@dataclass
+class WatchedScoring:
+    """Scoring that tells the ledger what was scored and learned, and keeps the losses."""
+
+    inner: StreamScoring
+    ledger: Ledger
+    losses: Tensor | None = None
 
     def score(
         self,
@@ -173,9 +203,9 @@ class ToyJob(Job):
         learner: Learner | DocumentLearner | None = None,
     ) -> Scores:
         if log is None:  # a diagnosis, not the score
-            return super().score(model, evaluation, log, learner)
+            return self.inner.score(model, evaluation, log, learner)
         self.ledger.scoring(model)
-        scores = super().score(model, evaluation, log, learner)
+        scores = self.inner.score(model, evaluation, log, learner)
         self.ledger.events.extend(scores.events)
         self.losses = scores.nll_N
         return scores
@@ -185,10 +215,10 @@ def evaluation_of(arm: str) -> Evaluate:
     """The recipe's own evaluation of ``arm``: what a job does with a trunk, from its files to the result."""
 
     def evaluate(models: Models, stream: Stream, ledger: Ledger) -> Tensor:
-        job = ToyJob(models, stream, ledger)
+        job, scoring = toy_job(models, stream, ledger)
         with contextlib.redirect_stdout(io.StringIO()):
             score_arm(job, UNTRAINED, arm, end_to_end=False)
-        losses = job.losses
+        losses = scoring.losses
         result = read_result(models.trunk.folder / arm / RESULT_FILE)
         if losses is None or result.val_loss_nats != float(losses.double().sum()) / stream.num_targets:
             raise ValueError(f"{arm}: the loss in {RESULT_FILE} is not the mean of the losses that the loop gave")

@@ -14,9 +14,12 @@ OUTPUT_PATH/<arm>/          one way to score that trunk
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jobs.contract.errors import Refused
 
 TRUNK_FILE, RESULT_FILE = "trunk.json", "result.json"
 WEIGHTS_FILE, ARTIFACT_FILE = "weights.pt", "artifact.bin"
@@ -41,18 +44,18 @@ class Assignment:
         """The assignment in ``environment``; what is not set falls back to the community's defaults.
 
         Raises:
-            ValueError: a variable that is not the number it should be.
+            Refused: a variable that is not the number it should be.
         """
         output_path = Path(environment.get("OUTPUT_PATH") or Path("logs") / environment.get("RUN_ID", "run"))
         seconds = environment.get("MAX_WALLCLOCK_SECONDS")
         return Assignment(
-            seed=int(_number(environment, "SEED", "1337", int)),
+            seed=int(number_in(environment, "SEED", "1337", int)),
             data_path=Path(environment.get("DATA_PATH") or "data/datasets/fineweb10B_sp1024"),
             tokenizer_path=Path(environment.get("TOKENIZER_PATH") or "data/tokenizers/fineweb_1024_bpe.model"),
             output_path=output_path,
             trunk_path=Path(environment.get("TRUNK_PATH") or output_path / "trunk"),
             arms=tuple(name for name in environment.get("ARMS", "").split(",") if name),
-            max_wallclock_seconds=_number(environment, "MAX_WALLCLOCK_SECONDS", "", float) if seconds else None,
+            max_wallclock_seconds=number_in(environment, "MAX_WALLCLOCK_SECONDS", "", float) if seconds else None,
             force=environment.get("FORCE") == "1",
         )
 
@@ -73,12 +76,13 @@ class Assignment:
         return variables
 
 
-def _number(environment: dict[str, str], name: str, default: str, kind: type) -> Any:
+def number_in(environment: Mapping[str, str], name: str, default: str, kind: type) -> Any:
+    """The variable ``name`` as a number of ``kind``. Raises Refused where it is none."""
     text = environment.get(name) or default
     try:
         number = kind(text)
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise ValueError(f"{name}={text!r} in the environment is not {kind.__name__}")
+        raise Refused(f"{name}={text!r} in the environment is not {kind.__name__}")
     return number

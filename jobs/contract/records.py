@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from jobs.contract.errors import Refused
+
 ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say: code bytes + compressed model bytes
 
 SCORE_FIRST = "score_first"  # a token is scored before anything learns from it; a model that never learns included
@@ -115,8 +117,8 @@ def _fields_of(kind: type, path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         del found["schema_version"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read: {error!r}") from error
+        raise Refused(f"{path}: cannot be read: {error!r}") from error
     wanted = {one.name for one in fields(kind)}
     if set(found) != wanted:
-        raise ValueError(f"{path}: not what this program writes: {sorted(wanted ^ set(found))} are too few or too many")
+        raise Refused(f"{path}: not what this program writes: {sorted(wanted ^ set(found))} are too few or too many")
     return found

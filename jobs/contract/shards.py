@@ -5,6 +5,8 @@ import json
 import struct
 from pathlib import Path
 
+from jobs.contract.errors import Refused
+
 SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION = 256, 20240520, 1  # the challenge's .bin format, little-endian int32
 BOS_TOKEN = 1  # begins every document in the challenge's token streams
 TRAIN_SHARDS, VAL_SHARDS = "*_train_*.bin", "*_val_*.bin"
@@ -14,23 +16,23 @@ def shard_tokens(path: Path) -> int:
     """How many tokens the shard holds: a header of 256 little-endian int32 (magic, version, count, zeros), then uint16.
 
     Raises:
-        ValueError: no such file, or wrong magic, version, count or size; names the file and what was found.
+        Refused: no such file, or wrong magic, version, count or size; names the file and what was found.
     """
     header_bytes = 4 * SHARD_HEADER_INTS
     if not path.is_file():
-        raise ValueError(f"{path}: no such shard")
+        raise Refused(f"{path}: no such shard")
     with path.open("rb") as file:
         header = file.read(header_bytes)
     size = path.stat().st_size
     if len(header) < header_bytes:
-        raise ValueError(f"{path}: {size} bytes is shorter than a shard's header of {header_bytes}")
+        raise Refused(f"{path}: {size} bytes is shorter than a shard's header of {header_bytes}")
     magic, version, count = struct.unpack_from("<3i", header)
     if magic != SHARD_MAGIC:
-        raise ValueError(f"{path}: magic number is {magic}, a shard has {SHARD_MAGIC}; is this a token file?")
+        raise Refused(f"{path}: magic number is {magic}, a shard has {SHARD_MAGIC}; is this a token file?")
     if version != SHARD_VERSION:
-        raise ValueError(f"{path}: shard version is {version}, this program reads {SHARD_VERSION}")
+        raise Refused(f"{path}: shard version is {version}, this program reads {SHARD_VERSION}")
     if count <= 0 or size != header_bytes + 2 * count:
-        raise ValueError(
+        raise Refused(
             f"{path}: the header counts {count} tokens, which makes {header_bytes + 2 * max(count, 0)} bytes; "
             f"the file has {size}: a broken copy, fetch it again"
         )
@@ -41,13 +43,13 @@ def data_sha256(data_path: Path) -> str:
     """Name of a data set: over the name, size and first and last MiB of every shard, so that 16 GB take no minute.
 
     Raises:
-        ValueError: no training or no validation shard in the folder, or a broken one.
+        Refused: no training or no validation shard in the folder, or a broken one.
     """
     digest = hashlib.sha256()
     for pattern in (TRAIN_SHARDS, VAL_SHARDS):
         shards = sorted(data_path.glob(pattern))
         if not shards:
-            raise ValueError(f"{data_path}: no {pattern} shard there")
+            raise Refused(f"{data_path}: no {pattern} shard there")
         for path in shards:
             shard_tokens(path)
             size = path.stat().st_size
@@ -66,7 +68,7 @@ def byte_tokenizer(path: Path) -> tuple[int, int] | None:
     ids below the offset are pad, BOS, EOS and unknown, those from it on are the bytes themselves.
 
     Raises:
-        ValueError: a JSON file that is not this.
+        Refused: a JSON file that is not this.
     """
     if path.suffix != ".json":
         return None
@@ -76,9 +78,9 @@ def byte_tokenizer(path: Path) -> tuple[int, int] | None:
         if (found["tokenizer_type"], count) != ("pure_byte", 256) or type(offset) is not int or not 1 < offset < 2**15:
             raise ValueError("another kind")
     except OSError as error:
-        raise ValueError(f"{path}: no tokenizer there ({error.strerror})") from None
+        raise Refused(f"{path}: no tokenizer there ({error.strerror})") from None
     except (ValueError, LookupError, TypeError):
-        raise ValueError(f"{path}: not the JSON file of a byte-level tokenizer, tokenizer_type pure_byte") from None
+        raise Refused(f"{path}: not the JSON file of a byte-level tokenizer, tokenizer_type pure_byte") from None
     return offset, offset + count
 
 

@@ -7,6 +7,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
+from jobs.contract.errors import Refused
 from jobs.contract.shards import byte_tokenizer
 
 SPACE = "▁"  # how SentencePiece writes the space in front of a word
@@ -25,7 +26,7 @@ class ByteCounts:
         """The counts of a SentencePiece model, or of a byte-level tokenizer.
 
         Raises:
-            ValueError: no such file, neither of the two, or more pieces than the model has embeddings.
+            Refused: no such file, neither of the two, or more pieces than the model has embeddings.
         """
         if (of_bytes := byte_tokenizer(path)) is not None:
             first, size = of_bytes
@@ -33,11 +34,11 @@ class ByteCounts:
             is_byte_V = (torch.arange(vocab_size) >= first) & (torch.arange(vocab_size) < size)
             return ByteCounts(base_V=is_byte_V.long(), leading_space_V=torch.zeros_like(is_byte_V), boundary_V=~is_byte_V)
         if not path.is_file():
-            raise ValueError(f"{path}: no such tokenizer; python -m platform.corpus makes or fetches one")
+            raise Refused(f"{path}: no such tokenizer; python -m platform.corpus makes or fetches one")
         try:
             pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"{path}: not a SentencePiece model ({error})") from None
+            raise Refused(f"{path}: not a SentencePiece model ({error})") from None
         _require_room(path, pieces.vocab_size(), vocab_size)
         base, leading_space, boundary = [0] * vocab_size, [False] * vocab_size, [True] * vocab_size
         for token in range(pieces.vocab_size()):
@@ -64,4 +65,4 @@ class ByteCounts:
 
 def _require_room(path: Path, pieces: int, vocab_size: int) -> None:
     if pieces > vocab_size:
-        raise ValueError(f"{path}: has {pieces} pieces, shape.vocab_size is {vocab_size}")
+        raise Refused(f"{path}: has {pieces} pieces, shape.vocab_size is {vocab_size}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jobs.contract.errors import Refused
 from jobs.data.shards import training_shards
 from jobs.world import World
 
@@ -46,11 +47,11 @@ def micro_batches(*, batch_tokens: int, sequence_length: int, max_micro_batch_to
     """How many sequences each forward pass of one optimizer step takes on this rank; equal sizes, the same on all ranks.
 
     Raises:
-        ValueError: the batch is not a whole number of sequences for every rank.
+        Refused: the batch is not a whole number of sequences for every rank.
     """
     sequences, remainder = divmod(batch_tokens, sequence_length * world.size)
     if remainder or not sequences:
-        raise ValueError(
+        raise Refused(
             f"budget.batch_tokens: {batch_tokens} is not a multiple of sequence_length x processes = "
             f"{sequence_length} x {world.size}"
         )

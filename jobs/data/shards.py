@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.contract.errors import Refused
 from jobs.contract.shards import SHARD_HEADER_INTS, TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
 
@@ -13,13 +14,13 @@ class Shards:
     """The shards of a data set in the order of their names, mapped into memory; nothing is read before it is asked for.
 
     Raises:
-        ValueError: no shard there, or a broken one.
+        Refused: no shard there, or a broken one.
     """
 
     def __init__(self, data_path: Path, pattern: str) -> None:
         self.paths = sorted(data_path.glob(pattern))
         if not self.paths:
-            raise ValueError(f"{data_path}: no {pattern} shard there; python -m platform.corpus makes some")
+            raise Refused(f"{data_path}: no {pattern} shard there; python -m platform.corpus makes some")
         counts = [shard_tokens(path) for path in self.paths]
         self.starts = np.cumsum([0, *counts])
         self.num_tokens = int(self.starts[-1])
@@ -46,9 +47,9 @@ def validation_tokens(data_path: Path) -> Tensor:
     """The whole validation stream, int64 [N + 1]: target i is token i + 1, predicted from tokens up to i.
 
     Raises:
-        ValueError: no shard there, a broken one, or a single token, which leaves nothing to score.
+        Refused: no shard there, a broken one, or a single token, which leaves nothing to score.
     """
     shards = Shards(data_path, VAL_SHARDS)
     if shards.num_tokens < 2:
-        raise ValueError(f"{data_path}: its validation shards hold one token; the first that is scored is the second")
+        raise Refused(f"{data_path}: its validation shards hold one token; the first that is scored is the second")
     return shards.read(0, shards.num_tokens)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobs.contract.labels import SCORE_FIRST_WORDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
@@ -87,10 +89,10 @@ TORCH = re.compile(r"(?:Running )?PyTorch (?:version:? )?(?P<version>\d[\w.+-]{0
 
 # What a log says it did, in words. The first line of each is kept as evidence.
 MARKERS = {
-    "ttt_sliding": b"ttt_sliding:",
+    **{word: f"{word}:".encode() for word in SCORE_FIRST_WORDS},
     "ttt_phased": b"ttt_phased:",
-    "ttt_lora": b"ttt_lora:",
     "ttt_epoch": b"ttt_epoch:",  # several passes over the validation text before it is scored
+    "ttt:phase_": b"ttt:phase_",
     "ttt_phase1": b"ttt:phase1",
     "ttt_chunk": b"  ttt_chunk",
     "ttt": b"ttt:",

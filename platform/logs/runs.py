@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
+from jobs.contract.labels import ADAPTED, BEFORE_QUANTIZATION, EXACT, OTHER, ROUNDTRIP, SLIDING, meaning_of
+
 IN_TRAINING_LABEL = "step:N/M val_loss (last in-training validation)"
 
 _BEFORE_QUANTIZATION = re.compile(r"pre[-_ ]?quant|post[-_ ]?(?:ema|swa)|(?:ema|swa)[-_ ]only|unquantized", re.I)
@@ -23,7 +25,7 @@ _OWN_SLIDING = re.compile(r"(?:final_(?:int\d_)?|quantized_)sliding_window(?:_ex
 SAME_BPB = Decimal("0.00006")  # two lines this close print one score, with four and with eight decimals
 
 # From the most to the least likely score of a claim.
-KINDS = ("ttt", "sliding", "roundtrip", "other", "report", "progress", "in-training")
+KINDS = (ADAPTED, SLIDING, ROUNDTRIP, OTHER, "report", "progress", "in-training")
 
 
 class Fact(NamedTuple):
@@ -42,7 +44,7 @@ class Evaluation:
     """One line that gives a score of the whole validation set."""
 
     label: str
-    kind: str  # one of KINDS, or "before quantization"
+    kind: str  # one of KINDS, or BEFORE_QUANTIZATION
     diagnostic: bool  # the log says itself that this is not the score
     bpb: Fact
     loss: Fact | None
@@ -56,7 +58,7 @@ class Evaluation:
     @property
     def name(self) -> str:
         """The label without what tells the exact one of two twins."""
-        return self.label.replace("_exact", "")
+        return self.label.replace(EXACT, "")
 
     @property
     def nats_per_bpb(self) -> float | None:
@@ -67,22 +69,24 @@ class Evaluation:
 
     @property
     def claimable(self) -> bool:
-        return not self.diagnostic and self.kind != "before quantization"
+        return not self.diagnostic and self.kind != BEFORE_QUANTIZATION
 
 
 def kind_of(label: str, sliding_mode: bool) -> str:
     """The kind of evaluation that a label names; ``sliding_mode``: the log said that its evaluator slides."""
     if not label:
         return "report"
+    if (ours := meaning_of(label)) and not sliding_mode:  # which no log of ours says
+        return ours.kind
     if _BEFORE_QUANTIZATION.search(label):
-        return "before quantization"
+        return BEFORE_QUANTIZATION
     if _TTT.search(label):
-        return "progress" if ":" in label else "ttt"
+        return "progress" if ":" in label else ADAPTED
     if _SLIDING.search(label):
-        return "sliding"
+        return SLIDING
     if _ROUNDTRIP.search(label):
-        return "sliding" if sliding_mode else "roundtrip"
-    return "other"
+        return SLIDING if sliding_mode else ROUNDTRIP
+    return OTHER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,24 +154,22 @@ class LogRun:
 
     @property
     def post_ema(self) -> Evaluation | None:
-        return next(iter(self.of_kind("before quantization")), None)
+        return next(iter(self.of_kind(BEFORE_QUANTIZATION)), None)
 
     @property
     def sliding(self) -> Evaluation | None:
-        return next(iter(self.of_kind("sliding")), None)
+        return next(iter(self.of_kind(SLIDING)), None)
 
     @property
     def own_sliding(self) -> Evaluation | None:
         """A sliding score beside other evaluators, at the model's own temperature and stride."""
-        return next((one for one in self.of_kind("sliding") if _OWN_SLIDING.search(one.label)), None)
+        return next((one for one in self.of_kind(SLIDING) if _OWN_SLIDING.search(one.label)), None)
 
     @property
     def roundtrip(self) -> Evaluation | None:
         """The quantized model in disjoint windows: the first such line whose score is not another evaluator's."""
-        others = [one.bpb.decimal for one in self.of_kind("sliding", "ttt")]
-        found = [
-            one for one in self.of_kind("roundtrip") if all(abs(one.bpb.decimal - bpb) > SAME_BPB for bpb in others)
-        ]
+        others = [one.bpb.decimal for one in self.of_kind(SLIDING, ADAPTED)]
+        found = [one for one in self.of_kind(ROUNDTRIP) if all(abs(one.bpb.decimal - bpb) > SAME_BPB for bpb in others)]
         found.sort(key=lambda one: one.line)
         if not found:
             return None

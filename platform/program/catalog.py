@@ -10,7 +10,7 @@ technique is made are two literals of its class, ``small`` and ``audit``; ``size
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -73,6 +73,7 @@ class Field:
     name: str
     family: str
     takes: Literal["one", "optional", "several", "named"]
+    default: str | None = None  # the technique that a recipe has without saying so, of a field that takes one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,9 @@ def read(root: Path = ROOT) -> Catalog:
             summary = _first_line(ast.get_docstring(section) or "")
             sections[name] = Section(name=name, class_name=section.name, summary=summary, knobs=knobs)
         elif name not in IDENTITY:
-            fields[name] = _field(name, annotation, names, path, node.lineno)
+            field_ = _field(name, annotation, names, path, node.lineno)
+            default = _default(field_, node, tree, path)
+            fields[name] = replace(field_, default=default)
     if "arms" not in fields or [one.name for one in fields.values() if one.takes == "named"] != ["arms"]:
         raise UserError(f"{shown(path)}: Recipe has one field of type dict[str, family], and its name is arms")
     by_use = sorted(families.values(), key=lambda family: _use(family.name, fields))
@@ -222,6 +225,23 @@ def _attribute(node: ast.ClassDef, name: str, path: Path) -> Node | None:
             case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
                 return literal(value, path, f"{node.name}.{name}")
     return None
+
+
+def _default(field_: Field, node: ast.AnnAssign, tree: ast.Module, path: Path) -> str | None:
+    """The technique of ``field(default_factory=X)``, by the file that X is imported from; its knobs are not set."""
+    if field_.takes != "one" or node.value is None:
+        return None
+    prefix = f"jobs.techniques.{field_.family}."
+    match = re.fullmatch(r"field\(default_factory=(\w+)\)", ast.unparse(node.value))
+    for statement in tree.body if match else ():
+        if isinstance(statement, ast.ImportFrom) and match and match[1] in [one.name for one in statement.names]:
+            module = statement.module or ""
+            if module.startswith(prefix):
+                return module.removeprefix(prefix)
+    raise UserError(
+        f"{shown(path)}:{node.lineno}: {field_.name}: the default {ast.unparse(node.value)} is not "
+        f"field(default_factory=X), X the class of a technique, imported from {prefix}<name>"
+    )
 
 
 def _is_frozen_dataclass(node: ast.ClassDef) -> bool:

@@ -82,8 +82,14 @@ def _fields(choices: Choices) -> "Iterator[_Part]":
             yield _Part(
                 f"{section.class_name}(", knobs, ")", label=f"{name}=", imported=("jobs.recipe", section.class_name)
             )
-        elif choices.picks.get(name):
+        elif choices.picks.get(name) and not _is_default(choices, name):
             yield _part(choices.picks[name], f"{name}=")
+
+
+def _is_default(choices: Choices, name: str) -> bool:
+    """Whether the field has the technique that it has in a recipe that does not name one, at its defaults."""
+    pick, default = choices.picks[name], choices.catalog.fields[name].default
+    return isinstance(pick, Pick) and pick.name == default and not _changed(pick.technique.knobs, pick.knobs)
 
 
 def _changed(knobs: Mapping[str, Knob], values: Mapping[str, Value]) -> "list[_Part]":

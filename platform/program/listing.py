@@ -20,6 +20,7 @@ def as_json(catalog: Catalog, names: Sequence[str] = ()) -> dict[str, Any]:
         families[family.name] = {
             "field": fields[family.name].name if family.name in fields else None,
             "takes": fields[family.name].takes if family.name in fields else "knob",
+            "default": fields[family.name].default if family.name in fields else None,
             "summary": family.summary,
             "techniques": {
                 one.name: {
@@ -55,7 +56,10 @@ def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
         if knobs:
             console.print(Padding(table, (0, 0, 0, 4), expand=False))
 
-    uses = {one.family: TAKES[one.takes] for one in catalog.fields.values()}
+    uses = {
+        one.family: TAKES[one.takes] + (f", {one.default} where none is named" if one.default else "")
+        for one in catalog.fields.values()
+    }
     for name, section in catalog.sections.items():
         if not names or name in names:
             console.print(Text.assemble("\n", (name, "bold"), f"  {section.summary}"))

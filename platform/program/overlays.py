@@ -86,8 +86,9 @@ class Layer:
         for section, knobs in recipe.sections.items():
             above = {**self.sections.get(section, {}), **own.sections.get(section, {})}
             yield from _differing(section, knobs, above)
-        arms = {f"arms.{name}.": [pick] for name, pick in (recipe.arms or {}).items()}
-        for where, values in {"": list(recipe.picks.values()), **arms}.items():
+        chosen: dict[str, list[Value]] = {"": list(recipe.picks.values())}
+        chosen |= {f"arms.{name}.": [pick] for name, pick in (recipe.arms or {}).items()}
+        for where, values in chosen.items():
             for pick in picks_in(values):
                 technique = (pick.technique.family, pick.technique.name)
                 above = {**self.techniques.get(technique, {}), **own.techniques.get(technique, {})}

@@ -64,6 +64,7 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     overlay = reader.scale_layer(read(files[scale]).entries("entries"), may_choose=False)
     overlay = with_sizes(overlay, scale, chosen, reader)
     final = _merged((overlay, *(one.scales[scale] for one in family if scale in one.scales)), chosen, known)
+    final = _with_defaults(final, known)
     _refuse_gaps(final, known, path)
     assert final.arms is not None, "refused as a gap"
     return Choices(
@@ -234,6 +235,15 @@ def _merged(layers: Iterable[Layer], below: Layer, catalog: Catalog) -> Layer:
     for layer in layers:
         below = layer.over(below, catalog)
     return below
+
+
+def _with_defaults(final: Layer, catalog: Catalog) -> Layer:
+    """``final`` with the techniques that a recipe need not name."""
+    picks = dict(final.picks)
+    for name, field in catalog.fields.items():
+        if field.default is not None and picks.get(name) is None:
+            picks[name] = Pick(technique=catalog.technique(field.family, field.default), knobs={})
+    return replace(final, picks=picks)
 
 
 def _refuse_gaps(final: Layer, catalog: Catalog, path: Path) -> None:

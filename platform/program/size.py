@@ -107,11 +107,12 @@ def _bits_per_weight(bits: int, limit: float | None) -> tuple[float, float, floa
 def _training_bytes(counted: dict, processes: int) -> float:
     """Weights, gradients, optimizer and average (20 bytes a parameter), logits, and activations kept for the gradient.
 
-    A token and layer keeps about (8 + 4 hidden / width) x width values of 2 bytes: 16 and 20 widths in the published
-    peaks of the naive baseline (10,184 MiB) and of #1019 (22,847 MiB). Assumed for other shapes, not measured.
+    A token keeps, for each block that is run, about (8 + 4 hidden / width) x width values of 2 bytes: 16 and 20 widths
+    in the published peaks of the naive baseline (10,184 MiB) and of #1019 (22,847 MiB). Assumed for other shapes, not
+    measured.
     """
     tokens = min(counted["max_micro_batch_tokens"], counted["batch_tokens"] // processes)
-    activations = tokens * counted["num_layers"] * counted["model_dim"] * 2 * (8 + 4 * counted["hidden_over_width"])
+    activations = tokens * counted["places"] * counted["model_dim"] * 2 * (8 + 4 * counted["hidden_over_width"])
     return 20 * counted["parameters"] + tokens * counted["vocab_size"] * 12 + activations
 
 

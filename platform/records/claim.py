@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
+from jobs.contract.labels import LEARNED_FIRST_WORDS, SCORE_FIRST_WORDS
+
 from ..logs import forensics
 from ..logs.runs import Evaluation, LogRun
 from ..rules.claims import Claim, SeedFacts
 from .evidence import SeedEvidence
 from .record import Examined
 
-_SCORE_FIRST_MARKERS = ("ttt_sliding", "ttt_phased", "ttt_lora", "ttt_chunk")
-_LEARNED_FIRST_MARKERS = ("ttt_epoch", "ttt_phase1")
+_SCORE_FIRST_MARKERS = (*SCORE_FIRST_WORDS, "ttt_phased", "ttt_chunk")  # ours, which others use too, and others'
+_LEARNED_FIRST_MARKERS = (*LEARNED_FIRST_WORDS, "ttt_phase1")
 
 
 def claim_of(record: Examined) -> Claim:

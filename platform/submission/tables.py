@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from jobs.contract.labels import ADAPTED, EXACT, ROUNDTRIP, SLIDING
 from jobs.contract.records import SCORE_FIRST
 
 from ..ledger.derivation import Expression
@@ -12,7 +13,7 @@ from .candidate import Seed
 from .files import AGAINST_FILE, AUDIT_FILE, PLAN_FILE, PROGRAM_FILE, arms_of, result_file
 from .page import Column, Measured, Page, hardware, planned, table
 
-SCORE_NAMES = {"ttt": "Post-TTT BPB", "sliding": "Sliding BPB", "roundtrip": "Post-quant BPB"}  # by kind of evaluation
+SCORE_NAMES = {ADAPTED: "Post-TTT BPB", SLIDING: "Sliding BPB", ROUNDTRIP: "Post-quant BPB"}  # by kind of evaluation
 EVALUATION_PHASES = {"load": "reading the artifact", "adapt": "adapting", "pack": "packing", "score": "scoring"}
 
 
@@ -63,7 +64,7 @@ def _before_packing(seed: Seed) -> Evaluation | None:
 
 def _roundtrip(seed: Seed) -> Evaluation | None:
     """The packed weights in disjoint windows, where that is not the score itself."""
-    found = (one for one in seed.log.evaluations if "roundtrip" in one.label and one.label.endswith("_exact"))
+    found = (one for one in seed.log.evaluations if ROUNDTRIP in one.label and one.label.endswith(EXACT))
     return next((one for one in found if one is not seed.final), None)
 
 

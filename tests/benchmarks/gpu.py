@@ -88,10 +88,10 @@ def measure(recipe: Any, world: World, *, kernel: str, steps: int) -> Measured:
     )
     times = []
     for step in range(WARM_UP + steps):
-        world.synchronize()
+        _wait(world)
         begun = time.perf_counter()
         take_step(model, loader, optimizer, sequences, step=step, scale=1.0, world=world)  # type: ignore[arg-type]
-        world.synchronize()
+        _wait(world)
         times.append(1000 * (time.perf_counter() - begun))
     weights = sum(one.numel() for name, one in model.named_parameters() if one.ndim == 2 and name != "table.weight")
     weights += model.table.weight.numel()  # as the output head: looking a row up costs nothing
@@ -104,6 +104,11 @@ def measure(recipe: Any, world: World, *, kernel: str, steps: int) -> Measured:
         flops=batch_tokens * (6 * weights + 12 * attended),
         peak_bytes=torch.cuda.max_memory_allocated() if world.device.type == "cuda" else 0,
     )
+
+
+def _wait(world: World) -> None:
+    if world.device.type == "cuda":
+        torch.cuda.synchronize(world.device)
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipes = folder / "my recipes"
     recipes.mkdir()
     (recipes / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
-    for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG), ("hopeless", HOPELESS)):
+    for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG), ("hopeless", HOPELESS), ("audited", TINY)):
         (recipes / f"{name}.yaml").write_text(text)
     twins = recipes / "twins"
     twins.mkdir()
@@ -266,10 +266,10 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_launch_that_is_told_to_end_while_it_audits_takes_the_audit_with_it(folder: Path) -> None:
-    process = start(folder, "twins/tiny")
+    process = start(folder, "audited")
     deadline = time.monotonic() + 120
     plans = (folder / "my runs").glob
-    while not (auditing := marked(MARKER, f"run/{process.pid}.")) or not any(plans("tiny-*/plan.json")):
+    while not (auditing := marked(MARKER, f"run/{process.pid}.")) or not any(plans("audited-*/plan.json")):
         assert process.poll() is None and time.monotonic() < deadline, "no audit was seen"
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

@@ -176,12 +176,12 @@ def test_what_is_counted_is_what_ran_and_ships(run: str, request: pytest.Fixture
         )
         assert result.trunk.steps == 4 and result.seed == 1337
         assert result.machine.world_size == (2 if run == "under_torchrun" else 1)
-        assert result.parameters == sum(one.values.numel() for one in unpack(artifact))
+        assert result.trunk.parameters == sum(one.values.numel() for one in unpack(artifact))
 
 
 def test_all_arms_name_the_trunk_that_is_there(first: Done) -> None:
     trunk = first.trunk
-    assert {first.result(arm).trunk_sha256 for arm in ARMS} == {trunk.trunk_sha256}
+    assert all(first.result(arm).trunk == trunk for arm in ARMS)
     assert trunk.artifact_sha256 == file_sha256(first.folder / "trunk" / "artifact.bin")
     assert trunk.weights_sha256 == file_sha256(first.folder / "trunk" / "weights.pt")
     assert trunk.train_tokens == 4 * 256
@@ -396,8 +396,10 @@ def test_a_trunk_that_was_not_finished_is_trained_again_to_the_same(again: Any, 
 
 def test_results_of_another_program_or_trunk_are_scored_again(again: Any, tmp_path: Path) -> None:
     path = tmp_path / "output of the job" / "no_ttt" / "result.json"
-    for field in ("program_sha256", "trunk_sha256"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), field: "0" * 64}))
+    for of in ("program", "trunk"):
+        content = json.loads(path.read_text())
+        (content if of == "program" else content["trunk"])[f"{of}_sha256"] = "0" * 64
+        path.write_text(json.dumps(content))
         assert "arm:no_ttt" in again(arms=("no_ttt",))[1]
         assert read_result(path).val_bpb > 0
 
@@ -408,7 +410,7 @@ def test_without_training_the_score_is_that_of_chance(again: Any, tmp_path: Path
     )
     assert status == 0 and "stopping_early: wallclock_cap" in out
     result = read_result(tmp_path / "out" / "no_ttt" / "result.json")
-    assert result.steps == 0 and abs(result.val_loss_nats - math.log(TEXT_VOCABULARY)) < 0.02
+    assert result.trunk.steps == 0 and abs(result.val_loss_nats - math.log(TEXT_VOCABULARY)) < 0.02
 
 
 def test_a_recipe_of_one_arm_is_end_to_end(again: Any, tmp_path: Path) -> None:
@@ -524,11 +526,32 @@ def test_of_two_processes_one_says_what_is_wrong(first: Done, corpus: Corpus) ->
     assert re.search(r"exitcode\s*: 2 ", done.stderr)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["    total = torch.zeros((), device=world.device)\n", "        normed = rms_norm(x_BTD)\n"],
+    ids=["the loop", "a technique"],
+)
+def test_a_fault_of_the_code_shows_its_file_and_line(
+    tmp_path: Path, texts: dict[str, str], corpus: Corpus, line: str
+) -> None:
+    """A ValueError as torch, numpy or the author of a technique may raise it is nobody's wrong recipe."""
+    before, _, after = texts["program"].partition(line)
+    assert after and line not in after
+    indent = " " * (len(line) - len(line.lstrip()))
+    (tmp_path / "train_gpt.py").write_text(f"{before}{indent}int('x')\n{line}{after}")
+    done = started(tmp_path, ["-P", "train_gpt.py"], assignment(tmp_path, corpus))
+    assert done.returncode == 1
+    assert f'train_gpt.py", line {before.count(chr(10)) + 1}, in ' in done.stderr
+    assert done.stderr.rstrip().endswith("ValueError: invalid literal for int() with base 10: 'x'")
+    assert "\ntrain_gpt.py: " not in f"\n{done.stderr}", "no refusal"
+
+
 def test_a_diverged_run_packs_nothing(again: Any, tmp_path: Path) -> None:
     recipe = again.recipe
     wild = replace(recipe, optimizer=replace(recipe.optimizer, table_learning_rate=1e38))
     status, _, err = again(wild, trunk_path=Path("wild"), output_path=Path("wild out"))
-    assert status == 2 and "the training diverged" in err
+    assert status == 1 and err.count("\n") == 1 and "Traceback" not in err
+    assert err.startswith(f"{tmp_path / 'train_gpt.py'}: the training diverged")
     assert not (tmp_path / "wild" / "artifact.bin").exists() and not (tmp_path / "wild" / "trunk.json").exists()
 
 

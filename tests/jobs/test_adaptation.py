@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from jobs.adapting import SharedSteps, agreed_sha256, only_training, rate_groups, row_batches, weights_sha256
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
+from jobs.dialect import snake_case
 from jobs.model import IGNORED, Transformer
 from jobs.scoring import StreamEvent
 from jobs.techniques.adaptation.two_phase import last_block_names, scale_names
 from jobs.techniques.evaluation.aligned import Aligned
 from jobs.techniques.evaluation.sliding import Sliding
-from jobs.train import snake_case
 from platform.program.knobs import Scalar, nested_family
 from platform.program.recipe import entry_program, load
 from tests.jobs import tiny
@@ -344,6 +344,13 @@ def test_pre_eval_is_plain_training_on_the_stream() -> None:
                     parameter.sub_(0.1 * parameter.grad)
     for parameter, wanted in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(parameter, wanted, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", every("residual"), ids=str)
+def test_the_first_phase_trains_the_scales_of_any_residual(case: Case) -> None:
+    model = model_of(tiny.with_technique(small(), "residual", case.made()))
+    own = {f"blocks.{at}.residual.{name}" for at, one in enumerate(model.blocks) for name in one.residual.state_dict()}
+    assert set(scale_names(model)) == own and own
 
 
 def test_two_phases_train_what_the_record_trained() -> None:

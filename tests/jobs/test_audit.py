@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jobs import train
+from jobs import job
 from jobs.audit.command import PLAIN, verdict
 from jobs.audit.detectors import Examination, Finding, evaluated, probe_tokens
 from jobs.audit.ledger import Ledger, Stream
@@ -88,7 +88,7 @@ def score_first(tmp_path: Path) -> Callable[[], Findings]:
 def test_a_loop_that_learns_a_chunk_before_it_scores_it(
     score_first: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = train.score_stream
+    honest = job.score_stream
 
     def broken(model: Any, tokens: Tensor, *given: Any, learner: Any, **options: Any) -> Scores:
         if learner is None:
@@ -99,7 +99,7 @@ def test_a_loop_that_learns_a_chunk_before_it_scores_it(
         scores = honest(model, tokens, *given, learner=None, **options)
         return replace(scores, events=[StreamEvent(kind="train", begin=0, end=size), *scores.events])
 
-    monkeypatch.setattr(train, "score_stream", broken)
+    monkeypatch.setattr(job, "score_stream", broken)
     findings = score_first()
     assert {"D2", "D3", "D7"} <= {name for name, finding in findings.items() if not finding.passed}
     assert verdict(findings).startswith("violates")
@@ -108,13 +108,13 @@ def test_a_loop_that_learns_a_chunk_before_it_scores_it(
 def test_a_loop_that_scores_the_tail_twice(
     score_first: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = train.score_stream
+    honest = job.score_stream
 
     def broken(*given: Any, **options: Any) -> Scores:
         scores = honest(*given, **options)
         return replace(scores, events=[*scores.events, StreamEvent(kind="score", begin=140, end=150)])
 
-    monkeypatch.setattr(train, "score_stream", broken)
+    monkeypatch.setattr(job, "score_stream", broken)
     assert verdict(score_first()) == "violates D7"
 
 
@@ -125,7 +125,7 @@ def test_an_adaptation_that_learns_early_is_a_diagnostic_whatever_it_declares(
     honest = ScoreFirst.learner
 
     def sly(self: ScoreFirst, model: nn.Module, setting: Any) -> Any:
-        tokens = train.validation_tokens(setting.log.folder.parent / "data")
+        tokens = job.validation_tokens(setting.log.folder.parent / "data")
         PreEval(epochs=1, batch_sequences=4).adapt(model, tokens, setting)
         return honest(self, model, setting)
 

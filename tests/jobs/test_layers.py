@@ -1,6 +1,7 @@
 """The closed form of each technique that the model is built from: what a formula says, numbers must do."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from jobs.layers import Linear, rms_norm
 from tests.jobs import tiny
 from tests.jobs.tiny import SHAPE, base, model_of, technique
 
+ORDER = range(SHAPE.num_layers)
 WIDE = replace(SHAPE, model_dim=8, num_heads=2, num_kv_heads=1, vocab_size=16)
 
 
@@ -243,7 +245,7 @@ def test_smear_gate(masks_bos: bool) -> None:
 
 
 def test_shared_value_embedding() -> None:
-    module = technique("values", "shared_value_embedding", dim=6, last_layers=2).build(SHAPE)
+    module = technique("values", "shared_value_embedding", dim=6, last_layers=2).build(SHAPE, ORDER)
     as_identity(module.projection)
     v, ids = random(2, 9, 2, 16), torch.randint(64, (2, 9))
     assert module(0, v, None, ids) is v
@@ -258,7 +260,7 @@ def test_shared_value_embedding() -> None:
 
 
 def test_value_residual() -> None:
-    module = technique("values", "value_residual").build(SHAPE)
+    module = technique("values", "value_residual").build(SHAPE, ORDER)
     v, first, ids = random(2, 9, 2, 16), random(2, 9, 2, 16, seed=1), torch.zeros(2, 9, dtype=torch.int64)
     assert module(0, v, None, ids) is v
     torch.testing.assert_close(module(1, v, first, ids), (v + first) / 2)
@@ -267,18 +269,58 @@ def test_value_residual() -> None:
 # Residual stream
 
 
+def half(factor: float, seen: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """A half of a block that multiplies, and keeps what it was given."""
+
+    def multiply(n: Tensor) -> Tensor:
+        seen.append(n)
+        return factor * n
+
+    return multiply
+
+
 def test_x0_mixing_begins_as_a_plain_residual_stream() -> None:
     module = technique("residual", "x0_mixing").build(WIDE, 3)
-    x, x0, y = random(2, 3, 8), random(2, 3, 8, seed=1), random(2, 3, 8, seed=2)
-    assert torch.equal(module.enter(x, x0), x)
-    assert torch.equal(module.add_attention(x, y), x + y) and torch.equal(module.add_feed_forward(x, y), x + y)
+    x, x0, seen = random(2, 3, 8), random(2, 3, 8, seed=1), list[Tensor]()
+    attended = x + 5 * rms_norm(x)
+    assert torch.equal(module(x, x0, half(5.0, seen), half(7.0, seen), rms_norm), attended + 7 * rms_norm(attended))
+    assert torch.equal(seen[0], rms_norm(x)) and torch.equal(seen[1], rms_norm(attended))
+    set_mixes(module)
+    z = x + 2 * x0
+    attended = z + 3 * 5 * rms_norm(z)
+    expected = attended + 4 * 7 * rms_norm(attended)
+    torch.testing.assert_close(module(x, x0, half(5.0, seen), half(7.0, seen), rms_norm), expected)
+
+
+def set_mixes(module: nn.Module) -> None:
     with torch.no_grad():
         module.resid_mix[1].fill_(2.0)
         module.attn_scale.fill_(3.0)
         module.mlp_scale.fill_(4.0)
-    torch.testing.assert_close(module.enter(x, x0), x + 2 * x0)
-    torch.testing.assert_close(module.add_attention(x, y), x + 3 * y)
-    torch.testing.assert_close(module.add_feed_forward(x, y), x + 4 * y)
+
+
+def test_parallel_halves_read_the_same_input() -> None:
+    """z + 3 attention(norm(z)) + 4 feed_forward(norm(z)) with z = x + 2 x0; before the first layer as ``x0_mixing``."""
+    parallel = technique("residual", "parallel", first_layer=2)
+    x, x0, seen = random(2, 3, 8), random(2, 3, 8, seed=1), list[Tensor]()
+    modules = {layer: parallel.build(WIDE, layer) for layer in (1, 2)}
+    for module in modules.values():
+        set_mixes(module)
+    z = x + 2 * x0
+    expected = z + 3 * 5 * rms_norm(z) + 4 * 7 * rms_norm(z)
+    torch.testing.assert_close(modules[2](x, x0, half(5.0, seen), half(7.0, seen), rms_norm), expected)
+    assert seen[0] is seen[1], "one norm for both"
+    plain = technique("residual", "x0_mixing").build(WIDE, 1)
+    set_mixes(plain)
+    assert torch.equal(*(one(x, x0, half(5.0, seen), half(7.0, seen), rms_norm) for one in (plain, modules[1])))
+
+
+def test_parallel_blocks_have_the_parameters_of_the_others() -> None:
+    shapes = [
+        {name: one.shape for name, one in model_of(tiny.with_technique(base(), "residual", chosen)).named_parameters()}
+        for chosen in (technique("residual", "x0_mixing"), technique("residual", "parallel"))
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_depth_scaling() -> None:
@@ -287,7 +329,8 @@ def test_depth_scaling() -> None:
     torch.testing.assert_close(norm(x), rms_norm(x) / 2)
     torch.testing.assert_close(rms_norm(x).square().mean(-1), torch.ones(2, 3), rtol=0, atol=1e-5)
     residual = technique("residual", "x0_mixing", depth_scaled_init=True).build(WIDE, 3)
-    torch.testing.assert_close(residual.add_attention(x, x), 1.5 * x)
+    halves = residual(x, x, lambda n: 0.0 * n, lambda n: x, rms_norm)
+    torch.testing.assert_close(halves, 1.5 * x)
 
 
 @pytest.mark.parametrize("name", ["unet_weights", "unet_gates"])
@@ -296,7 +339,7 @@ def test_skips_go_from_the_last_encoder_block_to_the_first_decoder_block(
     name: str, num_layers: int, sources: dict[int, int]
 ) -> None:
     """With odd L the last decoder block gets none: 11 layers are 5 encoders, 5 decoders with a skip, one without."""
-    module = technique("skips", name).build(replace(WIDE, num_layers=num_layers))
+    module = technique("skips", name).build(replace(WIDE, num_layers=num_layers), range(num_layers))
     outputs = [torch.full((1, 1, 8), 10.0 * (layer + 1)) for layer in range(num_layers)]
     with torch.no_grad():
         module.skip_weights.copy_(torch.arange(1.0, num_layers // 2 + 1)[:, None].expand(-1, 8))
@@ -315,7 +358,7 @@ def test_skips_go_from_the_last_encoder_block_to_the_first_decoder_block(
 
 
 def test_skip_gates_open_and_close() -> None:
-    module = technique("skips", "unet_gates").build(replace(WIDE, num_layers=2))
+    module = technique("skips", "unet_gates").build(replace(WIDE, num_layers=2), range(2))
     x, outputs = random(1, 3, 8), [random(1, 3, 8, seed=1)]
     torch.testing.assert_close(module.enter(1, x, outputs), (x + outputs[0]) / 2)
     set_all(module.skip_gates, 100.0)
@@ -323,7 +366,7 @@ def test_skip_gates_open_and_close() -> None:
 
 
 def test_backout_takes_out_the_middle_block() -> None:
-    module = technique("skips", "backout").build(replace(WIDE, num_layers=5))
+    module = technique("skips", "backout").build(replace(WIDE, num_layers=5), range(5))
     x, outputs = random(1, 3, 8), [random(1, 3, 8, seed=layer) for layer in range(5)]
     assert module.enter(3, x, outputs[:3]) is x
     torch.testing.assert_close(module.leave(x, outputs), x - 0.2 * outputs[2])

@@ -40,6 +40,7 @@ def run(data_path: Path, tmp_path: Path) -> Run:
         *,
         seed: int = 1337,
         validate: Callable[[Transformer], tuple[float, float]] = lambda model: (1.0, 2.0),
+        now: Callable[[], float] = time.perf_counter,
         **budget: Any,
     ) -> tuple[Transformer, Trained, list[dict[str, Any]], str]:
         nonlocal runs
@@ -48,7 +49,7 @@ def run(data_path: Path, tmp_path: Path) -> Run:
         recipe = replace(recipe, budget=replace(recipe.budget, **budget))
         model = model_of(recipe, seed=seed)
         log = Log(tmp_path / f"run {runs}", writes=True)
-        found = train(recipe, model, data_path, world=ALONE, log=log, validate=lambda: validate(model))
+        found = train(recipe, model, data_path, world=ALONE, log=log, validate=lambda: validate(model), now=now)
         events = [json.loads(line) for line in (log.folder / "metrics.jsonl").read_text().splitlines()]
         return model, found, events, (log.folder / "train.log").read_text()
 

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor, nn
 
 from jobs.kernels.attention import causal_attention
-from jobs.layers import Linear
+from jobs.layers import Linear, num_layers_of, role_of
 from jobs.model import IGNORED, MATRIX_KINDS, Transformer, tensor_kinds
 from jobs.recipe import Recipe
 from platform.program.recipe import entry_program, load
@@ -163,6 +163,38 @@ def test_every_tensor_has_the_kind_of_its_module(recipe: Recipe) -> None:
         of_layer = {name: kind for name, kind in kinds.items() if name.startswith(f"blocks.{layer}.")}
         assert of_layer[f"blocks.{layer}.attention.query.weight"] == "attention"
         assert "feed_forward" in of_layer.values()
+
+
+PARTS = {  # by the child of the model or of a block
+    "table": "token_table", "embedding": "embedding", "values": "values", "skips": "skips", "head": "head",
+    "residual": "residual", "norm": "norm", "attention": "attention", "feed_forward": "feed_forward",
+}  # fmt: skip
+
+
+def test_every_parameter_knows_its_role(recipe: Recipe) -> None:
+    """By the names of the state dict, which only this test reads so; after what is done to a model, too."""
+    for model in (model_of(recipe), model_of(recipe).to(torch.bfloat16), on_meta(recipe)):
+        model.load_state_dict(model.state_dict())
+        for name, parameter in model.named_parameters():
+            role, path = role_of(parameter), name.split(".")
+            layer = int(path[1]) if path[0] == "blocks" else None
+            assert (role.layer, role.part) == (layer, PARTS[path[0 if layer is None else 2]]), name
+            assert role.kind == tensor_kinds(model)[name]
+            assert role.keeps_float32 == (name.startswith("embedding.") and parameter.shape == (8192, 128)), name
+        assert num_layers_of(model) == recipe.shape.num_layers
+    for name, parameter in model_of(recipe).named_parameters():
+        if role_of(parameter).starts_at_zero:
+            assert not parameter.any(), name
+
+
+def on_meta(recipe: Recipe) -> Transformer:
+    with torch.device("meta"):
+        return Transformer(recipe)
+
+
+def test_a_parameter_that_nobody_placed_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="has not placed"):
+        role_of(nn.Parameter(torch.zeros(1)))
 
 
 def test_the_seed_alone_decides_the_weights(recipe: Recipe) -> None:

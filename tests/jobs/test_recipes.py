@@ -44,5 +44,5 @@ def test_every_recipe_trains_packs_and_scores(
     main(recipe, __file__)
     for arm in recipe.arms:
         result = read_result(tmp_path / "out" / arm / "result.json")
-        assert result.steps == 3 and result.scored_tokens == 399
+        assert result.trunk.steps == 3 and result.scored_tokens == 399
         assert 0 < result.val_loss_nats < 1.1 * math.log(recipe.shape.vocab_size)

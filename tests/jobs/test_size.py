@@ -10,8 +10,10 @@ from jobs.size import print_size
 from tests.jobs import tiny
 from tests.jobs.tiny import Case, base, every, model_of, small, state_of, technique
 
+TURNED = Case("quantizer", "hadamard", {"inner": technique("quantizer", "row_wise", control_dtype="float16")})
 
-@pytest.mark.parametrize("case", every("quantizer"), ids=str)
+
+@pytest.mark.parametrize("case", [*every("quantizer", switched=True), TURNED], ids=str)
 def test_every_tensor_is_told_with_the_bits_that_it_gets(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     """Bits that are only chosen by calibration may be one more or one less."""
     recipe = replace(small(), quantizer=case.made())

@@ -18,11 +18,17 @@ def test_collectives(two_ranks: Ranks) -> None:
         assert found["world"] == {
             "sum": [3.0, 6.0],
             "sum_all": [[3.0, 3.0], [1.0], [2.0, 2.0, 2.0]],
-            "from_main": 0.1,
+            "told_by_main": 0.1,
             "gather": [[0], [1], [10], [11]],
             "scatter_sum": [0.0, 3.0] if rank == 0 else [6.0, 9.0],
             "shares": [[[0, 0], [0, 0], [0, 1], [0, 2]], [[0, 0], [0, 1], [1, 2], [2, 5]]][rank],
         }
+
+
+def test_rank_0_tells_the_time(two_ranks: Ranks) -> None:
+    """Two steps late where the device is behind: after three steps of 1, 2 and 3 seconds the first is known."""
+    for found in two_ranks:
+        assert found["clock"] == {"elapsed": [0.0, 0.0, 3.0], "steps": [1.0, 2.0, 3.0]}
 
 
 @pytest.mark.parametrize("case", every("optimizer", switched=True), ids=str)

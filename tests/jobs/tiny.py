@@ -43,6 +43,8 @@ BUDGET = Budget(
     log_every=1,
 )
 KNOBS: dict[str, dict[str, Any]] = {
+    "recurrent": {"first_layer": 1, "last_layer": 1},
+    "parallel": {"first_layer": 1},
     "rotary": {"dims": 8},
     "row_wise": {"keep_elements": 256},
     "gptq_lite": {"keep_elements": 256},

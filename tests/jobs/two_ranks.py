@@ -7,6 +7,7 @@ The truth of each check is computed by the same code in one process, on every ra
 
 import json
 import sys
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ platform.__path__ = [str(ROOT / "platform")]  # what conftest.py does for pytest
 # ruff: noqa: E402
 from jobs.adapting import SharedSteps, agreed_sha256, rate_groups, row_batches, weights_sha256
 from jobs.calibration import Calibration
+from jobs.clock import HostMark, StepClock
 from jobs.model import Transformer
 from jobs.techniques.evaluation.sliding import Sliding
 from jobs.world import World, joined_world
@@ -47,6 +49,7 @@ def main(folder: Path) -> None:
             "sliding": of_sliding(world),
             "drift": of_drift(world),
             "calibration": of_calibration(folder, world),
+            "clock": of_clock(world),
         }
         (folder / f"rank_{world.rank}.json").write_text(json.dumps(found))
 
@@ -65,11 +68,25 @@ def of_world(world: World) -> dict[str, Any]:
     return {
         "sum": world.sum(torch.tensor([1.0, 2.0]) * (world.rank + 1)).tolist(),
         "sum_all": [one.tolist() for one in mixed],
-        "from_main": world.from_main(0.1 + world.rank),
+        "told_by_main": world.told_by_main(0.1 + world.rank)(),
         "gather": world.gather(torch.tensor([[10 * world.rank], [10 * world.rank + 1]])).tolist(),
         "scatter_sum": part.flatten().tolist(),
         "shares": [world.share(total) for total in (0, 1, 2, 5)],
     }
+
+
+def of_clock(world: World) -> dict[str, Any]:
+    """Steps of 1, 2 and 3 seconds on rank 0, ten times as long on rank 1; a device that is behind."""
+    moments = accumulate((0, 1, 0, 2, 0, 3), lambda before, seconds: before + seconds * (1 + 9 * world.rank))
+    told = iter(list(moments))
+    clock = StepClock(world, mark=lambda: HostMark(float(next(told))))
+    elapsed = []
+    for _ in range(3):
+        clock.begin()
+        clock.end()
+        elapsed.append(clock.elapsed)
+    clock.settle()
+    return {"elapsed": elapsed, "steps": clock.step_seconds}
 
 
 def set_gradients(model: Transformer, *, seed: int, share: World = ALONE) -> None:

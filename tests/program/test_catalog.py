@@ -13,6 +13,7 @@ import pytest
 from platform.errors import UserError
 from platform.program import catalog
 from platform.program.knobs import kind_of
+from platform.program.listing import as_json
 
 ROOT = Path(__file__).parents[2]
 REAL = catalog.read(ROOT)
@@ -216,6 +217,40 @@ def test_a_recipe_module_that_cannot_be_read(checkout: Path, old: str, new: str,
     with pytest.raises(UserError) as error:
         catalog.read(checkout)
     assert message in str(error.value) and str(path) in str(error.value)
+
+
+ALIGNED = "evaluation: Evaluation = field(default_factory=Aligned)"
+IMPORT = "from jobs.techniques.evaluation.aligned import Aligned\n"
+
+
+def with_default(checkout: Path, field: str, imported: str) -> catalog.Catalog:
+    path = checkout / "jobs" / "recipe.py"
+    text = path.read_text().replace("from typing", f"{imported}from typing", 1)
+    path.write_text(text.replace("evaluation: Evaluation", field))
+    return catalog.read(checkout)
+
+
+def test_a_field_may_have_a_technique_that_no_recipe_names(checkout: Path) -> None:
+    fields = with_default(checkout, ALIGNED, IMPORT).fields
+    assert {name for name, one in fields.items() if one.default} == {"evaluation"}
+    assert (fields["evaluation"].takes, fields["evaluation"].default) == ("one", "aligned")
+    assert REAL.fields["depth"].default == "once" and as_json(REAL)["families"]["depth"]["default"] == "once"
+    assert "(one, once where none is named)" in list_catalog("depth").stdout
+
+
+@pytest.mark.parametrize(
+    ("field", "imported"),
+    [
+        (ALIGNED, ""),
+        (ALIGNED, "from jobs.techniques.feed_forward.relu import Aligned\n"),
+        ("evaluation: Evaluation = Aligned()", IMPORT),
+        ("evaluation: Evaluation = field(default_factory=lambda: Aligned())", IMPORT),
+        ("evaluation: Evaluation = field(default_factory=Other)", IMPORT),
+    ],
+)
+def test_a_default_that_cannot_be_read(checkout: Path, field: str, imported: str) -> None:
+    with pytest.raises(UserError, match=r"evaluation: the default .+ is not field\(default_factory=X\), X the class"):
+        with_default(checkout, field, imported)
 
 
 def test_outside_a_checkout(tmp_path: Path) -> None:

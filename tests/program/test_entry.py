@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.program.recipe import Choices, entry_program, load, program, trunk_text
+from platform.errors import UserError
+from platform.program.recipe import Choices, entry_program, load, program, resolved_yaml, trunk_text
 
 LoadText = Callable[..., Choices]
 
@@ -184,3 +185,33 @@ def test_every_real_entry_has_the_layout_of_the_formatter(tmp_path: Path) -> Non
         done = subprocess.run([*line, "--no-cache", str(tmp_path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.iterdir())) == len(REAL) >= 6
+
+
+# A field that need not be named
+
+
+def depth(folder: Path, line: str) -> Choices:
+    """The naive baseline with ``line`` in it."""
+    path = folder / "mine.yaml"
+    path.write_text(f"question: How deep?\nagainst: naive_baseline\n{line}\n")
+    return load(path, "smoke")
+
+
+def test_a_default_is_not_printed_and_is_known_all_the_same(tmp_path: Path) -> None:
+    said, unsaid = depth(tmp_path, "depth: once"), depth(tmp_path, "")
+    assert entry_program(said) == entry_program(unsaid) and "depth" not in entry_program(unsaid)
+    assert trunk_text(said) == trunk_text(unsaid)
+    assert unsaid.picks["depth"] == said.picks["depth"] and "depth: once\n" in resolved_yaml(unsaid)
+
+
+def test_another_choice_is_printed_and_changes_the_trunk(tmp_path: Path) -> None:
+    choices = depth(tmp_path, "depth: {recurrent: {first_layer: 1, last_layer: 2, extra_passes: 2}}")
+    entry = entry_program(choices)
+    assert "\n    depth=RecurrentDepth(first_layer=1, last_layer=2),\n" in entry
+    assert "\nfrom jobs.techniques.depth.recurrent import RecurrentDepth\n" in entry
+    assert trunk_text(choices) != trunk_text(depth(tmp_path, ""))
+
+
+def test_a_field_that_takes_one_does_not_take_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="depth: every recipe needs one; possible: once, recurrent"):
+        depth(tmp_path, "depth: none")

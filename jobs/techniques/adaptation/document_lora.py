@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.adapting import Setting
+from jobs.contract.errors import Refused
 from jobs.contract.records import SCORE_FIRST
 from jobs.knobs import Count, Memory, Positive, PositiveOrZero
 
@@ -17,9 +18,9 @@ class DocumentLora:
     """Every document gets low-rank adapters of its own, which learn it chunk by chunk after each chunk is scored.
 
     Adapters of query, value and output head, y += B A x, A uniform in ±1 / sqrt(inputs) from the document's own
-    generator, B zero; the weights of the model stay. One forward pass gives a chunk's scores and, once those are
-    recorded, one Adam step on its mean loss. Context never reaches back over the document's BOS. Documents are
-    independent of each other: batching changes nothing.
+    generator, B zero; the weights of the model stay. A block that is run several times has one of each for all passes.
+    One forward pass gives a chunk's scores and, once those are recorded, one Adam step on its mean loss. Context never
+    reaches back over the document's BOS. Documents are independent of each other: batching changes nothing.
 
     Source: the field's LoRA record (PR #77): rank 8, chunks of 256, context 1024, Adam 0.01, betas 0.9 and 0.95.
     """
@@ -53,7 +54,7 @@ class DocumentLora:
     def learner(self, model: nn.Module, setting: Setting) -> "AdaptedDocuments":
         """What the scoring loop hands each document's scored chunks to."""
         if setting.sam_radius:
-            raise ValueError("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
+            raise Refused("sharpness_aware: its steps are not made for document_lora; wrap another adaptation")
         setting.log.line(
             f"ttt_lora:start protocol:{self.protocol} rank:{self.rank} chunk:{self.chunk_targets} "
             f"context:{self.context_tokens} lr:{self.learning_rate}"

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from jobs.adapting import Setting, SharedSteps, only_training, row_batches
+from jobs.contract.errors import Refused
 from jobs.contract.events import EpochAdapted
 from jobs.contract.records import PRE_EVAL
 from jobs.knobs import Count, CountOrZero, Memory, PositiveOrZero
+from jobs.layers import num_layers_of, role_of
 
 SCALES = ("attn_scale", "mlp_scale", "resid_mix")  # what "norm" phases really train: the norms have no weights
 
@@ -107,21 +109,25 @@ class TwoPhase:
 
 
 def scale_names(model: nn.Module) -> list[str]:
-    """The branch scales and mixes of every block. Raises ValueError where the recipe's residual has none."""
-    names = [name for name, _ in model.named_parameters() if name.rsplit(".", 1)[-1] in SCALES]
+    """The branch scales and mixes of every block: what the field calls "norm", though its norms have no weights.
+
+    Raises:
+        Refused: the recipe's residual has none.
+    """
+    names = [name for name, parameter in model.named_parameters() if role_of(parameter).part == "residual"]
     if not names:
-        raise ValueError(f"two_phase: the model has no {', '.join(SCALES)} to train in the first phase")
+        raise Refused("two_phase: the residual of this recipe has no scales and mixes to train in the first phase")
     return names
 
 
 def last_block_names(model: nn.Module, last_blocks: int) -> list[str]:
     """Everything in the last blocks, the scales and mixes of all, and the token table or untied head."""
-    num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
+    first = num_layers_of(model) - last_blocks
     scales = set(scale_names(model))
     return [
         name
-        for name, _ in model.named_parameters()
+        for name, parameter in model.named_parameters()
         if name in scales
-        or name in ("table.weight", "head.weight")
-        or (name.startswith("blocks.") and int(name.split(".")[1]) >= num_layers - last_blocks)
+        or (role := role_of(parameter)).kind in ("token_table", "head")
+        or (role.layer is not None and role.layer >= first)
     ]

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.knobs import Count
-from jobs.layers import Linear
+from jobs.layers import Linear, mark
 from jobs.recipe import Shape
 
 
@@ -33,7 +33,7 @@ class LinearBigram(nn.Module):
     def __init__(self, model_dim: int, buckets: int, dim: int) -> None:
         super().__init__()
         self.table = nn.Embedding(buckets, dim)
-        self.table.keep_float32 = True  # type: ignore[assignment]
+        mark(self.table.weight, keeps_float32=True)
         nn.init.normal_(self.table.weight, std=0.01)
         self.projection = Linear(dim, model_dim, starts_at_zero=True)
 

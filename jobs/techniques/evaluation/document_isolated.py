@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.contract.errors import Refused
 from jobs.knobs import Count
 from jobs.scoring import Window
 
@@ -24,7 +25,7 @@ class DocumentIsolated:
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         if not 0 < self.stride <= length:
-            raise ValueError(f"evaluation.document_isolated.stride: {self.stride} must be between 1 and {length}")
+            raise Refused(f"evaluation.document_isolated.stride: {self.stride} must be between 1 and {length}")
         starts = [0, *(start for start in document_starts if 0 < start < num_targets)]
         for start, stop in zip(starts, [*starts[1:], num_targets], strict=True):
             scored = start

@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.contract.errors import Refused
 from jobs.knobs import Count
 from jobs.scoring import Window
 
@@ -24,7 +25,7 @@ class Sliding:
     def windows(self, num_targets: int, training_length: int, document_starts: Sequence[int]) -> Iterator[Window]:
         length = self.length or training_length
         if not 0 < self.stride <= length:
-            raise ValueError(f"evaluation.sliding.stride: {self.stride} must be between 1 and the length {length}")
+            raise Refused(f"evaluation.sliding.stride: {self.stride} must be between 1 and the length {length}")
         scored = 0
         while scored < num_targets:
             end = min(max(scored + self.stride, length), num_targets)

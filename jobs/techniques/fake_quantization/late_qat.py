@@ -3,8 +3,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from jobs.knobs import PositiveOrZero
-from jobs.layers import Linear
-from jobs.model import tensor_kinds
+from jobs.layers import Linear, role_of
 from jobs.recipe import Quantizer
 
 
@@ -37,11 +36,9 @@ class RoundingSwitch:
         self.knobs = knobs
         self.is_on = self.announced = False
         self.layers = []
-        kinds = tensor_kinds(model)
         for path, layer in model.named_modules():
             if isinstance(layer, Linear):
-                name = f"{path}.weight"
-                layer.grid = quantizer.grid(name, layer.weight, kinds[name])
+                layer.grid = quantizer.grid(f"{path}.weight", layer.weight, role_of(layer.weight).kind)
                 self.layers += [layer] if layer.grid else []
 
     def turn(self, on: bool) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded
+from jobs.contract.errors import Refused
 from jobs.knobs import Count
 
 
@@ -34,7 +35,7 @@ class SelectivePruning:
         best = _without(tensors, cheapest)
         best_size = packed_bytes(best)
         if best_size > target:
-            raise ValueError(
+            raise Refused(
                 f"fitting: even without its {high} values of ±1 the artifact has {best_size} bytes, "
                 f"more than {target}: fewer bits or a smaller model are needed"
             )

@@ -4,14 +4,14 @@ import torch
 from torch import nn
 
 from jobs.knobs import CountOrZero
-from jobs.layers import Linear
+from jobs.layers import Linear, num_layers_of, role_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orthogonal:
     """Orthogonal linear layers (gain 1) where both sides have at least 64; output projections zero.
 
-    Layers named ``.projection`` (of the bigram hash and the shared value embedding) are scaled by 1 / sqrt(2 L).
+    Projections (of the bigram hash and the shared value embedding) are scaled by 1 / sqrt(2 L).
     Smaller layers keep torch's default.
 
     Source: arXiv 1312.6120; as in PR #414 of the field.
@@ -20,8 +20,8 @@ class Orthogonal:
     smallest_side: CountOrZero = 64  # smaller layers keep the default
 
     def initialize(self, model: nn.Module) -> None:
-        num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
-        for name, layer in model.named_modules():
+        num_layers = num_layers_of(model)
+        for layer in model.modules():
             if not isinstance(layer, Linear):
                 continue
             with torch.no_grad():
@@ -31,5 +31,5 @@ class Orthogonal:
                     layer.weight.uniform_(-(layer.weight.size(1) ** -0.5), layer.weight.size(1) ** -0.5)
                 else:
                     nn.init.orthogonal_(layer.weight)
-                    if name.endswith(".projection"):
+                    if role_of(layer.weight).kind == "projection":
                         layer.weight.mul_((2 * num_layers) ** -0.5)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from jobs.knobs import Count, CountOrZero, Memory, Positive, PositiveOrZero
-from jobs.model import MATRIX_KINDS, tensor_kinds
+from jobs.layers import num_layers_of, role_of
+from jobs.model import MATRIX_KINDS
 from jobs.muon import Muon, gradients
 from jobs.recipe import TrainingOptimizer
 from jobs.world import World
@@ -53,8 +54,7 @@ class MuonAdam:
 class MuonAdamOptimizer:
     def __init__(self, knobs: MuonAdam, model: nn.Module, world: World) -> None:
         self.knobs, self.world = knobs, world
-        kinds = tensor_kinds(model)
-        num_layers = len(model.get_submodule("blocks"))  # type: ignore[arg-type]
+        half = num_layers_of(model) // 2
         rates = dict.fromkeys(MATRIX_KINDS, knobs.matrix_learning_rate) | {
             "token_table": knobs.table_learning_rate,
             "table": knobs.table_learning_rate,
@@ -63,12 +63,13 @@ class MuonAdamOptimizer:
         }
         matrices: list[tuple[Tensor, float]] = []
         groups: dict[float, list[Tensor]] = {}
-        for name, parameter in model.named_parameters():
-            decodes = name.startswith("blocks.") and int(name.split(".")[1]) >= num_layers // 2
-            rate = rates[kinds[name]] * (knobs.decoder_multiplier if decodes else 1.0)
-            if getattr(model.get_submodule(name.rpartition(".")[0]), "keep_float32", False):
+        for parameter in model.parameters():
+            role = role_of(parameter)
+            decodes = role.layer is not None and role.layer >= half
+            rate = rates[role.kind] * (knobs.decoder_multiplier if decodes else 1.0)
+            if role.keeps_float32:
                 rate = knobs.control_learning_rate
-            if kinds[name] in MATRIX_KINDS:
+            if role.kind in MATRIX_KINDS:
                 matrices.append((parameter, rate))
             else:
                 groups.setdefault(rate, []).append(parameter)

@@ -4,6 +4,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from jobs.contract.errors import Refused
 from jobs.knobs import Count, Positive
 from jobs.recipe import Shape
 
@@ -26,9 +27,9 @@ class Rotary:
 
     def build(self, shape: Shape, sequence_length: int) -> nn.Module:
         if self.dims % 2 or not 2 <= self.dims <= shape.head_dim:
-            raise ValueError(f"rotary dims must be even and at most the head's {shape.head_dim}, found {self.dims}")
+            raise Refused(f"rotary dims must be even and at most the head's {shape.head_dim}, found {self.dims}")
         if self.ntk_reference_length is not None and (self.dims < 4 or self.ntk_reference_length < 1):
-            raise ValueError(
+            raise Refused(
                 f"rotary: NTK scaling needs 4 dims or more and a reference length of 1 or more, "
                 f"found dims {self.dims} and ntk_reference_length {self.ntk_reference_length}"
             )

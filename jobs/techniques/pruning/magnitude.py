@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from jobs.contract.errors import Refused
 from jobs.knobs import CountOrZero, Share
 from jobs.quantization import magnitude_quantile
 
@@ -22,7 +23,7 @@ class MagnitudePruning:
 
     def prune(self, state: dict[str, Tensor], kinds: dict[str, str]) -> tuple[dict[str, Tensor], str]:
         if not 0 <= self.fraction < 1:
-            raise ValueError(f"pruning.magnitude.fraction: found {self.fraction}, possible are 0 up to, but not, 1")
+            raise Refused(f"pruning.magnitude.fraction: found {self.fraction}, possible are 0 up to, but not, 1")
         pruned, zeros, total = {}, 0, 0
         for name, tensor in state.items():
             pruned[name] = tensor

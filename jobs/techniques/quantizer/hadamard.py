@@ -1,9 +1,11 @@
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from jobs.artifact import Encoded
 from jobs.calibration import Calibration
+from jobs.contract.errors import Refused
 from jobs.knobs import Count, CountOrZero
 from jobs.model import MATRIX_KINDS
 from jobs.quantization import Grid
@@ -32,7 +34,7 @@ class HadamardRotation:
     def reserve_seconds(self) -> float:
         """None. This is asked before the first step: that is when a calibrating ``inner`` is refused."""
         if type(self.inner).calibrate is not RowQuantizer.calibrate:
-            raise ValueError(
+            raise Refused(
                 f"quantizer.hadamard.inner: {type(self.inner).__name__} calibrates on inputs that are not rotated; "
                 f"take one that does not, such as gptq_lite"
             )
@@ -44,6 +46,9 @@ class HadamardRotation:
 
     def _turns(self, tensor: Tensor, kind: str) -> bool:
         return tensor.ndim == 2 and kind in MATRIX_KINDS and largest_power_of_two(tensor.size(1)) >= self.smallest_block
+
+    def kept_dtype(self, kind: str) -> torch.dtype:
+        return self.inner.kept_dtype(kind)
 
     def label(self) -> str:
         return self.inner.label()

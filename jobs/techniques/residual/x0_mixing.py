@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,12 +29,24 @@ class MixedResidual(nn.Module):
         self.attn_scale = nn.Parameter(torch.full((model_dim,), branch_scale))
         self.mlp_scale = nn.Parameter(torch.full((model_dim,), branch_scale))
 
-    def enter(self, x_BTD: Tensor, x0_BTD: Tensor) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        x0_BTD: Tensor,
+        attention: Callable[[Tensor], Tensor],
+        feed_forward: Callable[[Tensor], Tensor],
+        norm: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        x_BTD = self.mixed(x_BTD, x0_BTD)
+        x_BTD = self.with_attention(x_BTD, attention(norm(x_BTD)))
+        return self.with_feed_forward(x_BTD, feed_forward(norm(x_BTD)))
+
+    def mixed(self, x_BTD: Tensor, x0_BTD: Tensor) -> Tensor:
         mix = self.resid_mix.to(x_BTD.dtype)
         return mix[0] * x_BTD + mix[1] * x0_BTD
 
-    def add_attention(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+    def with_attention(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
         return x_BTD + self.attn_scale.to(x_BTD.dtype) * y_BTD
 
-    def add_feed_forward(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+    def with_feed_forward(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
         return x_BTD + self.mlp_scale.to(x_BTD.dtype) * y_BTD

@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+from jobs.contract.errors import Refused
 from jobs.knobs import Share
 from jobs.recipe import Budget
 
@@ -17,6 +18,6 @@ class FractionWarmdown:
 
     def scale(self, *, step: int, elapsed_seconds: float, budget: Budget) -> float:
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"schedule.fraction_warmdown.fraction: {self.fraction} must be above 0 and at most 1")
+            raise Refused(f"schedule.fraction_warmdown.fraction: {self.fraction} must be above 0 and at most 1")
         progress = max(elapsed_seconds / budget.train_seconds, step / budget.iterations)
         return max(0.0, min(1.0, (1 - progress) / self.fraction))

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,8 @@ class Backout:
 
     initial: float = 0.2  # learned weight at step 0
 
-    def build(self, shape: Shape) -> nn.Module:
-        return MiddleOut(shape.num_layers // 2, self.initial)
+    def build(self, shape: Shape, order: Sequence[int]) -> nn.Module:
+        return MiddleOut(len(order) // 2, self.initial)
 
 
 class MiddleOut(nn.Module):
@@ -27,7 +28,7 @@ class MiddleOut(nn.Module):
         self.middle = middle
         self.weight = nn.Parameter(torch.tensor(initial))
 
-    def enter(self, layer: int, x_BTD: Tensor, outputs: list[Tensor]) -> Tensor:
+    def enter(self, place: int, x_BTD: Tensor, outputs: list[Tensor]) -> Tensor:
         return x_BTD
 
     def leave(self, x_BTD: Tensor, outputs: list[Tensor]) -> Tensor:

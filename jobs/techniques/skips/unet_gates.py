@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,19 +16,19 @@ class UnetGates:
     Source: PR #462 of the field.
     """
 
-    def build(self, shape: Shape) -> nn.Module:
-        return GatedUnetSkips(shape.num_layers, shape.model_dim)
+    def build(self, shape: Shape, order: Sequence[int]) -> nn.Module:
+        return GatedUnetSkips(len(order), shape.model_dim)
 
 
 class GatedUnetSkips(nn.Module):
-    def __init__(self, num_layers: int, model_dim: int) -> None:
+    def __init__(self, num_places: int, model_dim: int) -> None:
         super().__init__()
-        self.num_encoders = num_layers // 2
+        self.num_encoders = num_places // 2
         self.skip_weights = nn.Parameter(torch.ones(self.num_encoders, model_dim))
         self.skip_gates = nn.Parameter(torch.zeros(self.num_encoders, model_dim))
 
-    def enter(self, layer: int, x_BTD: Tensor, outputs: list[Tensor]) -> Tensor:
-        decoder = layer - self.num_encoders
+    def enter(self, place: int, x_BTD: Tensor, outputs: list[Tensor]) -> Tensor:
+        decoder = place - self.num_encoders
         if not 0 <= decoder < self.num_encoders:
             return x_BTD
         gate = self.skip_gates[decoder].sigmoid().to(x_BTD.dtype)

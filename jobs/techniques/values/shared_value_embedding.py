@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +23,14 @@ class SharedValueEmbedding:
 
     small = {"laptop": {"dim": 32, "last_layers": 1}, "smoke": {"dim": 16, "last_layers": 1}}
 
-    def build(self, shape: Shape) -> nn.Module:
-        return ValueTable(shape, self.dim, self.last_layers)
+    def build(self, shape: Shape, order: Sequence[int]) -> nn.Module:
+        return ValueTable(shape, order, self.dim, self.last_layers)
 
 
 class ValueTable(nn.Module):
-    def __init__(self, shape: Shape, dim: int, last_layers: int) -> None:
+    def __init__(self, shape: Shape, order: Sequence[int], dim: int, last_layers: int) -> None:
         super().__init__()
+        self.order = tuple(order)
         self.first_layer = shape.num_layers - last_layers
         self.table = nn.Embedding(shape.vocab_size, dim)
         nn.init.normal_(self.table.weight, std=0.01)
@@ -36,7 +38,8 @@ class ValueTable(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.1))
         self.layer_scales = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in range(last_layers)])
 
-    def forward(self, layer: int, v_BTGK: Tensor, first_BTGK: Tensor | None, ids_BT: Tensor) -> Tensor:
+    def forward(self, place: int, v_BTGK: Tensor, first_BTGK: Tensor | None, ids_BT: Tensor) -> Tensor:
+        layer = self.order[place]
         if layer < self.first_layer:
             return v_BTGK
         scale = (self.scale * self.layer_scales[layer - self.first_layer]).to(v_BTGK.dtype)
