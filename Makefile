@@ -40,7 +40,7 @@ check: $(STAMP)             ## style and types: run before every commit
 format: $(STAMP)            ## let ruff lay out the code
 	$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
 
-bench: $(STAMP)             ## the speed figures that README quotes
+bench: $(STAMP)             ## the speed figures of docs/measured.md
 	$(RUN) -m tests.benchmarks
 
 clean:                      ## remove what was installed and cached; runs/ and data/ stay

@@ -27,11 +27,11 @@ from .running import audit
 DEFAULT_SCALE = "laptop"  # of the evaluation and the arms
 
 
-@click.command(help=described(__doc__).partition("\n")[0])
+@click.command(help=described(__doc__))
 @click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
 @click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
 @click.option("--scale", default=DEFAULT_SCALE, show_default=True, help="Whose evaluation and arms are audited.")
-@click.option("--json", "as_json", is_flag=True, help="{recipe, arms: {name: {verdict, detectors: {D2: {passed, ...")
+@click.option("--json", "as_json", is_flag=True, help="Everything that was found, for programs.")
 @explained()
 def main(recipe_path: Path, arms: tuple[str, ...], scale: str, as_json: bool) -> None:
     choices = audit.audited_choices(recipe_path, scale)

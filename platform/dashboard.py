@@ -16,7 +16,7 @@ from .tracking import dashboard, server
 
 
 @click.command(help="Serve MLflow on this machine and print the link to the comparison of all recorded runs.")
-@click.option("--runs", type=click.Path(path_type=Path), default=RUNS, show_default="runs/", help="Folder of runs.")
+@click.option("--runs", type=click.Path(path_type=Path), default=RUNS, show_default="runs", help="Folder of runs.")
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Default: the first free one from {server.PORT} on.")
 @explained()
 def main(runs: Path, port: int | None) -> None:

@@ -18,26 +18,27 @@ from .paths import RUNS
 from .running.command import Asked, run
 
 FOLDER = click.Path(path_type=Path)
+HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes on with the program it has."
 
 
-@click.command(help="Train and score each recipe with each seed, then report. Continues where it was stopped.")
+@click.command(help=HELP)
 @click.argument("recipes", nargs=-1, required=True, type=FOLDER, metavar="RECIPE|RUN_DIR...")
-@click.option("--seeds", default="3", show_default=True, help="How many of the fixed list, or exactly these: 1337,7")
+@click.option("--seeds", default="3", show_default=True, help="How many of the fixed list, or just these: 1337,7 or 7,")
 @click.option("--scale", help="The machine to run on: a file of recipes/scales/.  [default: eight_h100]")
 @click.option("--arms", default="", help="Score only these arms of the recipe: no_ttt,sgd  [default: all]")
-@click.option("--end-to-end", metavar="ARM", help="The program with this arm alone, trained for it: as a submission.")
+@click.option("--end-to-end", metavar="ARM", help="A program with this arm alone, as a submission runs.")
 @click.option("--squeeze", is_flag=True, help="Run the program squeezed: it does the same in fewer bytes and lines.")
-@click.option("--packed", is_flag=True, help="Run it squeezed and packed into one that unpacks itself.")
+@click.option("--packed", is_flag=True, help="Squeeze it and pack it into a file that unpacks itself.")
 @click.option("--runs", type=FOLDER, default=RUNS, help="Folder of all results.  [default: runs]")
 @click.option("--data", type=FOLDER, help="Folder of token shards, instead of the scale's.")
-@click.option("--tokenizer", type=FOLDER, help="The tokenizer that made them.")
+@click.option("--tokenizer", type=FOLDER, help="The tokenizer that made them; belongs with --data.")
 @click.option("--cluster", envvar="RAY_ADDRESS", metavar="ADDRESS", help="HOST:PORT of a Ray cluster, or auto.")
 @click.option(
     "--stop-when-hopeless",
     metavar="SCORE",
     help="Run no more seeds of a recipe once none of its arms can beat this: bits per byte, or a record's folder.",
 )
-@click.option("--force", is_flag=True, help="Train even what cannot fit the limit of 16,000,000 bytes.")
+@click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()
 def main(**asked: Any) -> None:

@@ -7,8 +7,10 @@ import click
 
 
 def described(docstring: str | None) -> str:
-    """The docstring of a command's module as its help."""
-    said = (docstring or "").removeprefix("The command: ").replace("``", "")
+    """The docstring of a command's module as its help; examples keep their lines."""
+    said = (
+        (docstring or "").removeprefix("The command: ").replace("``", "").replace("\npython -m", "\n\b\npython -m", 1)
+    )
     return said[:1].upper() + said[1:]
 
 

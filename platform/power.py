@@ -29,14 +29,24 @@ POSITIVE = Number(min=0, min_open=True)
 @click.option("--arm", help="Arm of that run.  [default: its first]")
 @click.option("--paired-sigma", type=POSITIVE, help="Std of paired gains, BPB.")
 @click.option("--gain", type=Number(), help="The true gain that you hope for, BPB.")
-@click.option("--margin-nats", type=Number(min=0), default=limits().margin_nats, show_default=True, help="Per token.")
+@click.option(
+    "--margin-nats",
+    type=Number(min=0),
+    default=limits().margin_nats,
+    show_default=True,
+    help="Margin to beat, nats per token.",
+)
 @click.option("--nats-per-bpb", type=POSITIVE, help=f"[default: {dataset(power.DATASET).nats_per_bpb}, SP1024]")
 @click.option(
-    "--alpha", type=Number(0, 0.5, min_open=True), default=limits().alpha, show_default=True, help="One-sided."
+    "--alpha",
+    type=Number(0, 0.5, min_open=True),
+    default=limits().alpha,
+    show_default=True,
+    help="One-sided level.",
 )
 @click.option("--power", type=Number(0.05, 0.999), default=0.8, show_default=True, help="Chance to pass.")
 @click.option("--against-seeds", type=click.IntRange(2, 10_000), help="Seeds of the other side.  [default: as many]")
-@click.option("--gpus", type=click.IntRange(0), help="Of one seed.  [default: 8, or those of the run]")
+@click.option("--gpus", type=click.IntRange(0), help="GPUs of one seed.  [default: 8, or those of the run]")
 @click.option("--usd-per-gpu-hour", type=Number(0), help=f"[default: {USD}; {USD_SOURCE}]")
 @click.option("--minutes-per-seed", type=Number(0), help=f"[default: {MINUTES:.0f}; {MINUTES_SOURCE}]")
 @click.option("--stop-when-hopeless", is_flag=True, help="Simulate what giving up early saves and costs.")

@@ -18,7 +18,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command(help="Show what a recipe becomes: its entry program, unless an option asks for something else.")
 @click.argument("recipe", type=FILE)
-@click.option("--scale", help=f"The machine it is for: a file of recipes/scales. Default: {DEFAULT_SCALE}.")
+@click.option("--scale", help=f"The machine it is for: a file of recipes/scales/.  [default: {DEFAULT_SCALE}]")
 @click.option("--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; may be given several times.")
 @click.option("--program", "as_program", is_flag=True, help="The one file that runs, is counted and ships.")
 @click.option("--resolved", "as_yaml", is_flag=True, help="Every knob with its value, defaults included.")

@@ -18,7 +18,7 @@ from .runs.results import read_run
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of tables.")
 @click.option("--write", "rewrite", is_flag=True, help="Write report.md, report.json, results.csv and figures again.")
-@click.option("--against", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Compare with this run, too.")
+@click.option("--against", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Compare with this run too.")
 @explained()
 def main(run_dir: Path, as_json: bool, rewrite: bool, against: Path | None) -> None:
     report = files.write(run_dir) if rewrite else build.build(read_run(run_dir))

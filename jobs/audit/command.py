@@ -1,7 +1,7 @@
 """The program that audits a recipe: its own evaluation of every arm, made small, under all detectors.
 
-It asks for no data. The model is the recipe's, with a vocabulary of 64 and sequences of 32; streams have 150 targets in
-three documents are made up, weights are chance, packed as the recipe packs.
+It asks for no data. The model is the recipe's, with a vocabulary of 64 and sequences of 32; streams are
+made up, 150 targets in three documents; weights are chance, packed as the recipe packs.
 """
 
 import json

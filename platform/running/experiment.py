@@ -9,7 +9,7 @@ from jobs.contract.shards import data_sha256, file_sha256
 from .. import corpus
 from ..corpus.preflight import vocabulary
 from ..errors import UserError, nearest
-from ..paths import ROOT, shown
+from ..paths import ROOT, RUNS, shown
 from ..program import recipe, size
 from ..program.choices import Choices
 from ..program.size import Size
@@ -168,6 +168,8 @@ def _of_run(folder: Path, request: Request) -> Experiment:
     for option, value in decided.items():
         if value is not None:
             raise UserError(f"{shown(folder)}: {option}: a run goes on as it was begun; a recipe can be launched so")
+    if request.runs.resolve() not in (folder.resolve().parent, RUNS):
+        raise UserError(f"{shown(folder)}: --runs {shown(request.runs)}: a run goes on where it lies")
     for arm in request.arms:
         if arm not in known.arms:
             possible = f"possible: {', '.join(known.arms)}{nearest(arm, known.arms)}"

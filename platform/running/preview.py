@@ -19,7 +19,7 @@ def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str
     todo = [trial for trial in trials if not trial.done]
     needs = sorted({_needs(trial) for trial in todo})
     where = f"the Ray cluster at {cluster}" if cluster else "this machine"
-    print(f"{len(trials)} trials, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
+    print(f"{counted(len(trials), 'trial')}, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
     for need in needs:
         print(f"each needs {need}")
     for missing in dict.fromkeys(one.missing for one in experiments if one.missing):

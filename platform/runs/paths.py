@@ -6,7 +6,7 @@ runs/
     plan.json recipe.yaml train_gpt.py audit.json launch.jsonl report.md report.json results.csv figures/
     seed_1337/                                                    a trial
       job.log failure.json
-      no_ttt/                                                     an arm: the files that jobs/contract.py names
+      no_ttt/                                                     an arm: the files that jobs/contract/ names
   mlflow.db mlartifacts/
 """
 

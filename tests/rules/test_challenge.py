@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_programs_have_the_same_limit() -> None:
-    """They cannot read the file: ``jobs/contract.py`` is pasted into them."""
+    """They cannot read the file: ``jobs/contract/records.py`` is pasted into them."""
     assert limits().artifact_bytes == ARTIFACT_LIMIT_BYTES == 16_000_000
 
 
