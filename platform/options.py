@@ -8,9 +8,8 @@ import click
 
 def described(docstring: str | None) -> str:
     """The docstring of a command's module as its help; examples keep their lines."""
-    said = (
-        (docstring or "").removeprefix("The command: ").replace("``", "").replace("\npython -m", "\n\b\npython -m", 1)
-    )
+    said = (docstring or "").removeprefix("The command: ").replace("``", "")
+    said = said.replace("\npython -m", "\n\b\npython -m", 1)  # click's mark of a paragraph that is not filled
     return said[:1].upper() + said[1:]
 
 

@@ -5,7 +5,7 @@ nothing is left out; a score that is not a number is a failure of its arm.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 from . import plan as plans
 from .reading import completed, read_result, read_trunk
-from .plan import Failure, GivenUp, Plan, Trial
+from .plan import Failure, GivenUp, Plan, Stored, Trial
 
 TRUNK_COLUMNS = ("trunk_sha256", "parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
 
@@ -118,10 +118,10 @@ class Run:
 
 
 def read_run(run_path: Path) -> Run:
-    """The run in this folder.
+    """The run in this folder. A broken file of one seed costs what stands in it, and is told in ``notes``.
 
     Raises:
-        UserError: no run there, or a file in it that cannot be read.
+        UserError: no run there, or its plan cannot be read.
     """
     plan = plans.read(run_path)
     arms: dict[str, dict[int, ArmResult]] = {arm: {} for arm in plan.arms}
@@ -130,19 +130,13 @@ def read_run(run_path: Path) -> Run:
     unfinished: list[Open] = []
     notes: list[str] = []
     for trial in plan.trials:
-        try:
-            failure = plans.read_failure(trial.paths.failure)
-        except UserError as error:
-            failure = None
-            notes.append(str(error))
-        trunk = _trunk(trial, notes)
-        results = {arm: _accepted(trial, arm) for arm in plan.arms}
-        for arm, found in results.items():
-            if isinstance(found, str):
-                if arm in plan.asked(trial.seed) and (failure is None or arm not in failure.arms):
-                    unfinished.append(Open(seed=trial.seed, arm=arm, reason=found))
+        trunk, failure = _trunk(trial, notes), _told(plans.read_failure, trial.paths.failure, notes)
+        flaws = {arm: flaw for arm in plan.arms if (flaw := trial.flaw(arm)) is not None}
+        for arm in plan.arms:
+            if arm in flaws:
                 continue
-            result = found if trunk is None else completed(found, trunk)
+            result = read_result(trial.paths.arm(arm).result)
+            result = result if trunk is None else completed(result, trunk)
             trunks.setdefault(trial.seed, result.trunk)
             if math.isfinite(result.val_bpb):
                 arms[arm][trial.seed] = result
@@ -150,14 +144,17 @@ def read_run(run_path: Path) -> Run:
                 failures.append(_diverged(result, trial))
         if trunk is not None:
             trunks.setdefault(trial.seed, trunk)
+        asked = plan.asked(trial.seed)
         # What was scored all the same, by a job that outlived its worker, has not failed.
-        if failure is not None and any(isinstance(results.get(arm), str) for arm in failure.arms or plan.asked(trial.seed)):
+        lost = [arm for arm in failure.arms or asked if arm in flaws] if failure else []
+        if failure is not None and lost:
             failures.append(failure)
-    try:
-        given_up = plans.read_given_up(run_path)
-    except UserError as error:
-        given_up = None
-        notes.append(str(error))
+        unfinished += [
+            Open(seed=trial.seed, arm=arm, reason=flaw)
+            for arm, flaw in flaws.items()
+            if arm in asked and arm not in lost
+        ]
+    given_up = _told(plans.read_given_up, run_path, notes)
     return Run(
         plan=plan,
         arms=arms,
@@ -180,15 +177,19 @@ def _trunk(trial: Trial, notes: list[str]) -> TrunkRecord | None:
         return None
 
 
+def _told(read: Callable[[Path], Stored | None], path: Path, notes: list[str]) -> Stored | None:
+    """What ``read`` finds; nothing, and a note, where it cannot be read."""
+    try:
+        return read(path)
+    except UserError as error:
+        notes.append(str(error))
+        return None
+
+
 def _compared(new: Scores[BitsPerByte] | None, old: Scores[BitsPerByte] | None) -> Comparison | None:
     if new is None or old is None:
         return None
     return paired(new, old) if set(new.trunks) & set(old.trunks) else welch(new, old)
-
-
-def _accepted(trial: Trial, arm: str) -> ArmResult | str:
-    """The result of ``arm``, or why there is none."""
-    return trial.flaw(arm) or read_result(trial.paths.arm(arm).result)
 
 
 def _diverged(result: ArmResult, trial: Trial) -> Failure:
