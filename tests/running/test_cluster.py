@@ -276,3 +276,27 @@ def test_gpus_are_counted_without_ray_as_cuda_would_see_them(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert this_machine().gpus == gpus
     assert this_machine().cpus >= 1
+
+
+def test_a_ray_that_does_not_start_is_told_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    """Real Ray, asked for less memory than it can do with."""
+    code = textwrap.dedent(
+        """
+        from platform.errors import explained
+        from platform.running import cluster
+
+        cluster.OBJECT_STORE_BYTES = 1
+        with explained(), cluster.connected(None, cpus=1, launch="none"):
+            raise AssertionError("it is there")
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert (
+        "failed: Ray does not start on this machine: " in result.stderr
+        and "the same command tries again" in result.stderr
+    )
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("fairway-")]
