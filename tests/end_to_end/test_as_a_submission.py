@@ -15,8 +15,7 @@ from platform.program.squeeze import Form
 from platform.reports import files, tables, text_table
 from platform.reports.build import build
 from platform.running.experiment import Experiment, Request, prepare
-from platform.running.trial import JobFailed, run
-from platform.runs.plan import Plan, Trial
+from platform.runs.plan import Plan
 from platform.runs.reading import read_result, read_trunk
 from platform.runs.results import read_run
 from tests.finished import finish, small_data
@@ -116,16 +115,6 @@ def test_the_form_of_the_program_is_part_of_the_trunk_s_name(prepared: Prepare) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the supervisor looks for processes in /proc")
-def test_every_attempt_trains_anew(make_trial: Callable[..., Trial]) -> None:
-    trial = replace(make_trial(), arms=("plain",), end_to_end=True)  # its program never says end to end
-    trained = []
-    for _ in range(2):
-        with pytest.raises(JobFailed, match="end_to_end False, this trial is True"):
-            run(trial, lambda _: None)
-        trained.append(read_trunk(trial.trunk.record).trunk_sha256)
-    assert trained[0] != trained[1]
-
-
 def test_mistakes(prepared: Prepare) -> None:
     with pytest.raises(UserError, match=r"no arm 'score_frist'; possible: .*did you mean 'score_first'"):
         prepared(end_to_end="score_frist")

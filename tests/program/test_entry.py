@@ -193,7 +193,7 @@ def test_every_real_entry_has_the_layout_of_the_formatter(tmp_path: Path) -> Non
 def depth(folder: Path, line: str) -> Choices:
     """The naive baseline with ``line`` in it."""
     path = folder / "mine.yaml"
-    path.write_text(f"question: How deep?\nagainst: naive_baseline\n{line}\n")
+    path.write_text(f"question: How deep?\nbase: naive_baseline\n{line}\n")
     return load(path, "smoke")
 
 

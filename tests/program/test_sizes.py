@@ -69,7 +69,7 @@ def test_a_scale_s_file_and_a_recipe_go_over_the_technique_s_own_sizes(write: Wr
     own = "scales: {laptop: {techniques: {chunks: {epochs: {times: 2}, chunk: none}}}}\n"
     assert knobs(load_text(MINE + own))[0] == {"epochs": 20, "chunk": None, "rate": 1.0}, "twice what the scale made"
     said = load_text(MINE.replace("epochs: 20", "chunk: 9")).overruled
-    assert said == ("adaptation.chunks.chunk is 64, not 9",)
+    assert said == ("arms.a.adaptation.chunks.chunk is 64, not 9",)
 
 
 def test_a_scale_of_one_s_own_takes_the_sizes_of_another(write: WriteFiles, load_text: LoadText) -> None:

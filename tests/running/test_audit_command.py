@@ -24,8 +24,11 @@ from platform.reports import build, tables
 from platform.reports.audit import show
 from platform.running import audit
 from platform.running.audit import audited_choices
-from platform.runs.audits import Audit
+from platform.running.experiment import Request, prepare
+from platform.runs.audits import Audit, read
+from platform.runs.reading import from_data
 from platform.runs.results import read_run
+from tests.finished import small_data
 
 DETECTORS = ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13"]
 RECIPE = """
@@ -86,13 +89,13 @@ def test_it_says_of_every_arm_what_it_is(done: subprocess.CompletedProcess[str])
 
 
 def test_how_it_looks(done: subprocess.CompletedProcess[str], recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = Audit(**json.loads(done.stdout))
+    found = from_data(Audit, json.loads(done.stdout))
     show(found, recipe)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("arms at scale smoke, made small: ") and "150 and 1,024 targets" in lines[0]
     assert "diagnostic: pre_eval" in lines and sum(line.startswith("  D13 passed") for line in lines) == 3
     assert sum("FIRED" in line for line in lines) == 5
-    arms = {**found.arms, "legal": {**found.arms["legal"], "verdict": "violates D7", "agrees": False}}
+    arms = {**found.arms, "legal": replace(found.arms["legal"], verdict="violates D7", agrees=False)}
     show(replace(found, arms=arms), recipe)
     assert "legal: violates D7, but its program declares score_first" in capsys.readouterr().out
 
@@ -120,7 +123,7 @@ def test_an_arm_that_cannot_be_audited(recipe: Path, tmp_path: Path) -> None:
     path.write_text(RECIPE.replace("{epochs: 2, before_quantization: true}", knobs).replace("  legal:", "  #"))
     ended = command(str(path), "--scale", "smoke")
     assert ended.returncode == 1
-    assert "diagnostic: failed: ValueError: learning_rate_groups: 'no.such.layer' is part of no" in ended.stdout
+    assert "diagnostic: failed: Refused: learning_rate_groups: 'no.such.layer' is part of no" in ended.stdout
     assert "\nno_ttt: score_first\n" in ended.stdout and ended.stdout.count("  D13 passed") == 1
 
 
@@ -176,9 +179,10 @@ def test_what_a_program_gets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "x")
     text = (
         "import json, os\n"
-        "print(json.dumps(dict(recipe='r', scale='s', sizes={}, seconds=0.0, arms={'env': dict(os.environ)})))\n"
+        "arm = dict(verdict=json.dumps(dict(os.environ)), declared='score_first', agrees=False, detectors={})\n"
+        "print(json.dumps(dict(recipe='r', scale='s', sizes={}, seconds=0.0, arms={'env': arm})))\n"
     )
-    told = audit.run(text, ("a", "b")).arms["env"]
+    told = json.loads(audit.run(text, ("a", "b")).arms["env"].verdict)
     assert told["ARMS"] == "a,b" and told["OMP_NUM_THREADS"] == "1" and told["CUDA_VISIBLE_DEVICES"] == ""
     assert not {"HF_TOKEN", "PYTHONPATH", "SEED", "MLFLOW_RUN_ID"} & set(told)
 
@@ -254,52 +258,57 @@ def test_whatever_ends_the_launch_ends_the_audit(tag: str, tmp_path: Path, numbe
 def test_a_run_is_audited_once(
     done: subprocess.CompletedProcess[str], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole: dict[str, Any] = json.loads(done.stdout)
+    whole = from_data(Audit, json.loads(done.stdout))
     asked: list[tuple[str, ...]] = []
 
     def run(program: str, arms: tuple[str, ...] = ()) -> Audit:
         asked.append(arms)
-        sha256 = audit._sha256(program)
-        return Audit(**{**whole, "program_sha256": sha256, "arms": {arm: whole["arms"][arm] for arm in arms}})
+        return replace(whole, program_sha256=audit._sha256(program), arms={arm: whole.arms[arm] for arm in arms})
+
+    data, tokenizer = small_data(tmp_path / "data")
+
+    def audited(path: Path, *arms: str) -> Audit:
+        request = Request(scale="smoke", arms=arms, runs=tmp_path, data=data, tokenizer=tokenizer)
+        experiment = prepare(path, request)
+        return audit.of_experiment(replace(experiment, draft=replace(experiment.draft, run_path=tmp_path)))
 
     monkeypatch.setattr(audit, "run", run)  # what it gives was made by the real one
-    first = audit.of_run(recipe, "smoke", ("no_ttt",), tmp_path)
+    first = audited(recipe, "no_ttt")
     assert list(first.arms) == ["no_ttt"] and asked == [("no_ttt",)]
-    assert audit.of_run(recipe, "smoke", ("no_ttt",), tmp_path) == first and len(asked) == 1
-    both = audit.of_run(recipe, "smoke", ("no_ttt", "legal"), tmp_path)
+    assert audited(recipe, "no_ttt") == first and len(asked) == 1
+    both = audited(recipe, "no_ttt", "legal")
     assert list(both.arms) == ["no_ttt", "legal"] and asked[1:] == [("legal",)]
-    assert json.loads((tmp_path / "audit.json").read_text())["arms"] == dict(both.arms)
+    assert read(tmp_path / "audit.json") == both
     changed = tmp_path / "arms.yaml"
     changed.write_text(RECIPE.replace("{epochs: 1}", "{epochs: 1, learning_rate: 0.01}"))
-    other = audit.of_run(changed, "smoke", ("legal",), tmp_path)
+    other = audited(changed, "legal")
     assert other.program_sha256 != both.program_sha256 and list(other.arms) == ["legal"] and asked[2:] == [("legal",)]
     (tmp_path / "audit.json").write_text("{")
-    audit.of_run(recipe, "smoke", ("legal",), tmp_path)
+    audited(recipe, "legal")
     assert len(asked) == 4
 
 
 def test_a_disagreement_fails(done: subprocess.CompletedProcess[str]) -> None:
-    found = Audit(**json.loads(done.stdout))
+    found = from_data(Audit, json.loads(done.stdout))
     audit.require_agreement(found)
-    arms = {**found.arms, "legal": {**found.arms["legal"], "verdict": "violates D7", "agrees": False}}
+    arms = {**found.arms, "legal": replace(found.arms["legal"], verdict="violates D7", agrees=False)}
     with pytest.raises(RunFailed, match="legal: violates D7, but its program declares score_first"):
         audit.require_agreement(replace(found, arms=arms))
 
 
 def test_a_report_says_what_the_audit_said(make_run: Callable[..., Any]) -> None:
-    folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {1337: 2.1}})
+    folder = make_run({"no_ttt": {1337: 2.3}, "sgd": {1337: 2.2}, "adamw": {1337: 2.1}}, audited=False)
     assert "- audit: none\n" in tables.to_markdown(build.build(read_run(folder.path)))
-    verdicts = {"no_ttt": "violates D7", "sgd": "pre_eval"}
-    arms = {name: {"verdict": verdict, "agrees": True, "detectors": {}} for name, verdict in verdicts.items()}
-    found = Audit(program_sha256="", recipe="", scale="", sizes={}, seconds=0.0, arms=arms)
-    (folder.path / "audit.json").write_text(json.dumps(vars(found)))
+    folder.audit(no_ttt="violates D7", adamw="failed: it came to no end")
     told = build.build(read_run(folder.path))
     assert {arm.name: arm.claimable for arm in told.arms} == {"no_ttt": False, "sgd": False, "adamw": False}
     assert [line for line in told.warnings if "audit" in line] == [
-        "no_ttt: its program declares score_first, the audit says violates D7."
+        "no_ttt: its program declares score_first, the audit says violates D7.",
+        "adamw: failed: it came to no end. It adapts, so it may not be claimed before it is audited.",
     ]
     text = tables.to_markdown(told)
-    assert "- audit: no_ttt violates D7, sgd pre_eval\n" in text and "no: violates D7" in text
+    assert "- audit: no_ttt violates D7, sgd pre_eval, adamw failed: it came to no end\n" in text
+    assert "no: violates D7" in text
 
 
 @pytest.mark.soak

@@ -248,3 +248,13 @@ def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_
     assert found["CUDA_VISIBLE_DEVICES"] == "", "a job that asks for no GPU sees none"
     on_gpus = job_environment(replace(trial, gpus=2), (), scratch=Path("/s"), inherited={"CUDA_VISIBLE_DEVICES": "4,5"})
     assert on_gpus["CUDA_VISIBLE_DEVICES"] == "4,5", "those that Ray gave it"
+
+
+def test_every_attempt_trains_anew(make_trial: Callable[..., Trial]) -> None:
+    trial = replace(make_trial(), arms=("plain",), end_to_end=True)  # its program never says end to end
+    trained = []
+    for _ in range(2):
+        with pytest.raises(JobFailed, match="end_to_end False, this trial is True"):
+            run(trial, lambda _: None)
+        trained.append(read_trunk(trial.trunk.record).trunk_sha256)
+    assert trained[0] != trained[1]

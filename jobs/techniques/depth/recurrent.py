@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 
 from jobs.contract.errors import Refused
+from jobs.knobs import CountOrZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +16,11 @@ class RecurrentDepth:
     Source: PRs #1285 (4 to 5, one extra pass), #1394 (4 to 5, two) and #1493 (3 to 5, two) of the field.
     """
 
-    first_layer: int = 3  # of the run of blocks
-    last_layer: int = 5  # of the run of blocks
-    extra_passes: int = 2  # over them, after the first; 0: every block once
+    first_layer: CountOrZero = 3  # of the run of blocks
+    last_layer: CountOrZero = 5  # of the run of blocks
+    extra_passes: CountOrZero = 2  # over them, after the first; 0: every block once
+
+    small = {"laptop": {"first_layer": 1, "last_layer": 2}, "smoke": {"first_layer": 1, "last_layer": 2}}
 
     def order(self, num_layers: int) -> tuple[int, ...]:
         first, last = self.first_layer, self.last_layer

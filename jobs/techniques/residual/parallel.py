@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from jobs.knobs import CountOrZero
 from jobs.recipe import Shape
 from jobs.techniques.residual.x0_mixing import MixedResidual
 
@@ -17,7 +18,9 @@ class ParallelResidual:
     Source: GPT-J; PRs #1412 and #1493 of the field (from block 7 of 11). Their neighbours with two lanes are not this.
     """
 
-    first_layer: int = 7  # that is parallel; the layers before it are not
+    first_layer: CountOrZero = 7  # that is parallel; the layers before it are not
+
+    small = {"laptop": {"first_layer": 2}, "smoke": {"first_layer": 2}}
 
     def build(self, shape: Shape, layer: int) -> nn.Module:
         mixed = MixedResidual if layer < self.first_layer else MixedParallelResidual
