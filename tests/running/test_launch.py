@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from jobs.contract.records import SCORE_FIRST
-from platform.errors import RunFailed
+from platform.errors import RunFailed, UserError
+from platform.paths import ROOT
 from platform.running import audit
 from platform.running.cluster import Cluster
 from platform.running.command import _say_what_next
@@ -21,6 +22,7 @@ from platform.running.progress import Progress
 from platform.runs.audits import ArmAudit, Audit
 from platform.runs.events import LAUNCH_EVENTS, Ended, Failed, GaveUp, PhaseReached, Planned, Reader, Started
 from platform.runs.plan import Failure, Trial
+from platform.runs.results import read_run
 from tests.finished import audited, finish, small_data
 
 MakeRun = Callable[..., Any]  # of tests/conftest.py
@@ -176,7 +178,30 @@ def test_a_run_goes_on_as_it_was_begun(finished: Experiment, tmp_path: Path) -> 
     draft = finished.draft
     audited(draft, no_ttt=SCORE_FIRST, late=SCORE_FIRST)
     given = {"data": draft.data_path, "tokenizer": draft.tokenizer_path}
-    again = prepare(draft.run_path, Request(runs=tmp_path, arms=("late",), **given))
+    with pytest.raises(UserError, match=r"--runs .*: a run goes on where it lies"):
+        prepare(draft.run_path, Request(runs=tmp_path, **given))
+    again = prepare(draft.run_path, Request(runs=draft.run_path.parent, arms=("late",), **given))
     assert again.choices is None and again.program == finished.program and again.arms == ("late",)
     outcome = launch([again], SEEDS, connect=nowhere)
     assert [one.state for one in outcome.trials] == ["done", "done"]
+
+
+def test_a_trunk_is_not_reused_on_another_machine(tmp_path: Path) -> None:
+    """The same training at two scales, one for a machine of one process, the other for one of two."""
+    machine = "machine: {processes: 1, gpus: 0, cpus: 1"
+    smoke = (ROOT / "recipes" / "scales" / "smoke.yaml").read_text()
+    assert machine in smoke
+    (tmp_path / "scales").mkdir()
+    (tmp_path / "scales" / "smoke2.yaml").write_text(smoke.replace(machine, "machine: {processes: 2, gpus: 0, cpus: 2"))
+    (tmp_path / "twice.yaml").write_text("question: Where?\nbase: naive_baseline\n")
+    data, tokenizer = small_data(tmp_path / "data")
+    trunks = []
+    for scale in ("smoke", "smoke2"):
+        request = Request(scale=scale, runs=tmp_path / "runs", data=data, tokenizer=tokenizer)
+        experiment = prepare(tmp_path / "twice.yaml", request)
+        trunks.append(experiment.trials((1337,))[0].trunk_path)
+        finish(experiment, (1337,))
+        (result,) = read_run(experiment.draft.run_path).results
+        assert result.trunk.program_sha256 == experiment.draft.program_sha256, "trained by this very program"
+    assert [path.parent.name.rpartition("-")[2] for path in trunks] == ["1xcpu", "2xcpu"]
+    assert trunks[0].parent.name.rpartition("-")[0] == trunks[1].parent.name.rpartition("-")[0], "the same training"

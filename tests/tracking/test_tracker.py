@@ -7,14 +7,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.contract.files import write_record
 from platform.errors import UserError
 from platform.reports import files
 from platform.runs.paths import tracker_database
+from platform.runs.plan import NOT_STORED
 from platform.tracking import server, tracker
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +167,15 @@ def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
     assert runs["leaky_cosine (laptop)"].info.status == "FINISHED"
     assert client.get_run(child).info.status == "KILLED"
     assert client.get_run(stranger).info.status == "RUNNING"
+
+
+def test_a_run_of_the_arms_that_were_asked_for_is_finished(make: MakeRun) -> None:
+    folder = make({"no_ttt": {1337: 2.3}, "sgd": {}}, seeds=(1337,))
+    plan = folder.plan
+    assert tracked(tracker.record(folder.path))["leaky_cosine (laptop)"].info.status == "KILLED"
+    asked = replace(plan, planned=(replace(plan.planned[0], arms=("no_ttt",)),))
+    write_record(plan.paths.plan, asked, but=NOT_STORED)
+    assert tracked(tracker.record(folder.path))["leaky_cosine (laptop)"].info.status == "FINISHED"
 
 
 def test_what_another_machine_measured_stays(make: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,115 @@
+"""The command as a person types it: what it runs. The tests build on each other's runs, in their order.
+
+Each start of Ray and torchrun costs seconds.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.contract.shards import VAL_SHARDS
+from platform import corpus
+from platform.runs.reading import read_result
+from tests.launching import files_of, mlflow_status, plan_of
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folder: Path, launch: Launch) -> None:
+    result = launch("tiny", "broken")
+    assert result.returncode == 1, result.stderr
+    tiny, broken = plan_of(folder, "tiny"), plan_of(folder, "broken")
+    assert tiny.trials[0].done and tiny.trials[0].trunk_path == broken.trials[0].trunk_path
+    assert broken.trials[0].unscored_arms == ("bad",)
+    scores = {
+        name: read_result(plan.trials[0].paths.arm("no_ttt").result)
+        for name, plan in (("tiny", tiny), ("broken", broken))
+    }
+    assert scores["tiny"].trunk_sha256 == scores["broken"].trunk_sha256, "trained once"
+    assert scores["tiny"].val_bpb == scores["broken"].val_bpb
+    assert "broken/1337: score bad: " in result.stderr and "no.such.layer" in result.stderr
+    assert f"log: {broken.trials[0].paths.job_log}" in result.stderr
+    assert "tiny, scale laptop" in result.stdout and "broken, scale laptop" in result.stdout, "both tables are printed"
+    assert "the same command runs only what is missing" in result.stderr
+    report = json.loads(broken.paths.report_json.read_text())
+    assert [one["arm"] for one in report["failed"]] == ["bad"]
+
+
+def test_one_more_seed_runs_exactly_one_more_trial(folder: Path, launch: Launch) -> None:
+    before = files_of(plan_of(folder, "tiny"))
+    result = launch("tiny", seeds="2")
+    assert result.returncode == 0, result.stderr
+    assert mlflow_status(folder, "tiny") == "FINISHED"
+    assert "2 trials, 1 done already" in result.stderr
+    plan = plan_of(folder, "tiny")
+    assert plan.seeds == (1337, 42) and all(trial.done for trial in plan.trials)
+    after = files_of(plan)
+    assert {path: after[path] for path in before if "seed_1337" in str(path)} == before
+    assert "--seeds 3" in result.stdout and "compare:" in result.stdout
+    report = json.loads(plan.paths.report_json.read_text())
+    assert report["seeds"] == [1337, 42] and report["arms"]["sgd"]["val_bpb"]["n"] == 2
+    assert (folder / "my runs" / "mlflow.db").exists()
+
+
+def test_a_finished_launch_is_not_run_again(folder: Path, launch: Launch) -> None:
+    before = files_of(plan_of(folder, "tiny"))
+    result = launch("tiny", seeds="2")
+    assert result.returncode == 0, result.stderr
+    assert "all trials are done: nothing to run" in result.stderr
+    assert files_of(plan_of(folder, "tiny")) == before
+    dry = launch("tiny", seeds="3", options=("--dry-run",))
+    assert "seed 42         done: no_ttt, sgd" in dry.stdout and "3 trials, 2 done, 1 to run" in dry.stdout
+
+
+def test_hopeless_seeds_are_not_run_and_the_run_says_so(folder: Path, launch: Launch) -> None:
+    result = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+    assert result.returncode == 0, result.stderr
+    plan = plan_of(folder, "hopeless")
+    assert [trial.done for trial in plan.trials] == [True, False, False]
+    assert result.stderr.count("not run: given up") == 2 and "given up after 1 of 3 seeds" in result.stderr
+    assert "seeds not run: 42, 2024; given up after 1 of 3 seeds: the chance to beat the given score" in result.stdout
+    assert not (plan.trials[1].paths.folder / "job.log").exists()
+    again = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+    assert again.returncode == 0 and "starts" not in again.stderr, "it is given up before anything starts"
+    dry = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "no such folder", "--dry-run"))
+    assert dry.returncode == 2 and "no such folder" in dry.stderr
+    assert launch("hopeless", seeds="2").returncode == 0, "without the option its seeds are run"
+    assert [trial.done for trial in plan.trials] == [True, True, False] and not plan.paths.given_up.exists()
+
+
+def test_other_data_than_the_run_was_started_on_is_refused(folder: Path, launch: Launch) -> None:
+    found, other = corpus.embedded(), folder / "other data"
+    other.mkdir()
+    for path in found.data_path.glob("*.bin"):
+        (other / path.name).write_bytes(path.read_bytes())
+    shard = sorted(other.glob(VAL_SHARDS))[0]
+    shard.write_bytes(shard.read_bytes()[:-2] + b"\1\0")
+    result = launch("tiny", options=("--data", str(other), "--tokenizer", str(found.tokenizer_path)))
+    assert result.returncode == 2 and "was started on another data" in result.stderr
+    assert plan_of(folder, "tiny").seeds == (1337, 42)
+
+
+def test_an_edited_program_is_refused(folder: Path, launch: Launch) -> None:
+    program = plan_of(folder, "tiny").paths.program
+    text = program.read_text()
+    program.write_text(text + "# faster\n")
+    try:
+        result = launch("tiny")
+    finally:
+        program.write_text(text)
+    assert result.returncode == 2 and "was it edited?" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_costs_its_trial_and_nothing_else(folder: Path, launch: Launch) -> None:
+    """A file lies where the folder of a seed belongs, one of a record is broken; and the wanted arms are one of two."""
+    plan = plan_of(folder, "tiny")
+    (plan.run_path / "seed_7").touch()
+    plan.paths.given_up.write_text("{")
+    result = launch("tiny", seeds="1337,7", options=("--arms", "no_ttt", "--stop-when-hopeless", "9"))
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "tiny/7: start: its Ray worker could not run it: " in result.stderr and "seed_7" in result.stderr
+    assert "tiny, scale laptop: 3 seeds" in result.stdout, "the report is there"
+    assert "compare:" in result.stdout, "and MLflow"
+    assert "seed 7, no_ttt: no result, no failure" in result.stdout
+    assert "seed 7, sgd" not in result.stdout, "nobody asked for it"
