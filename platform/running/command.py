@@ -18,6 +18,7 @@ from ..reports.build import Report
 from ..runs import plan
 from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import read_run
+from ..words import counted
 from . import cluster, preview
 from .display import Terminal
 from .experiment import Experiment, Request, prepare
@@ -156,7 +157,7 @@ def _connected(address: str | None, cpus: int, name: str, stop: Stop) -> Iterato
 def _tell(outcome: Outcome, seconds: float) -> None:
     ran = sum(one.ran for one in outcome.trials)
     if ran:
-        _note(f"{ran} trial{'s' if ran != 1 else ''} in {int(seconds) // 60}:{int(seconds) % 60:02} min")
+        _note(f"{counted(ran, 'trial')} in {int(seconds) // 60}:{int(seconds) % 60:02} min")
     elif all(one.state == "done" for one in outcome.trials):
         _note("all trials are done: nothing to run")
 

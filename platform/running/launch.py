@@ -19,6 +19,7 @@ from ..paths import shown
 from ..runs import plan
 from ..runs.audits import FAILED, UNAUDITED, Audit
 from ..runs.plan import Failure, Trial
+from ..words import counted
 from . import audit
 from .cluster import Cluster, require_node
 from .experiment import Experiment
@@ -118,7 +119,7 @@ def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force
     )
     for run_path in planned:
         done = [trial.done for trial in trials if trial.run_path == run_path]
-        note(f"{shown(run_path)}: {len(done)} trial{'s' if len(done) != 1 else ''}, {sum(done)} done already")
+        note(f"{shown(run_path)}: {counted(len(done), 'trial')}, {sum(done)} done already")
     return Batch(trials=trials, audits=tuple(_audited(experiment, note) for experiment in experiments))
 
 
