@@ -1,7 +1,10 @@
 """What a job is told and what it leaves: environment and records, there and back."""
 
+import errno
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.contract.assignment import Assignment
-from jobs.contract.files import to_data, write_record
+from jobs.contract.files import to_data, write_record, write_text
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST, ArmResult, Machine, TrunkRecord, read_result, read_trunk
 from jobs.contract.shards import file_sha256
 
@@ -103,3 +106,31 @@ def test_a_file_is_named_by_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_that_are_written_at_the_same_time_are_each_written_whole(tmp_path: Path) -> None:
+    """Several writers of one file, and of files that differ in their suffix alone."""
+
+    def write(name: str) -> None:
+        for number in range(200):
+            write_text(tmp_path / name, f"{number % 10}" * 10_000)
+
+    names = ("report.md", "report.json", "report.md", "report.json")
+    with ThreadPoolExecutor(len(names)) as writers:
+        for written in [writers.submit(write, name) for name in names]:
+            written.result()
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json"}, "nothing half-written stays"
+    assert all(path.read_text() == "9" * 10_000 for path in tmp_path.iterdir())
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "plan.json"
+    write_text(path, "before")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "after")
+    assert path.read_text() == "before" and [one.name for one in tmp_path.iterdir()] == ["plan.json"]

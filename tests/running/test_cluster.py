@@ -140,7 +140,10 @@ def test_a_dead_worker_is_told_at_once_and_trials_are_added_while_others_run(
             feed.close()
 
     seen = Adding()
+    patience = threading.Timer(120, feed.close)  # where the end of the killed one is never told
+    patience.start()
     run_trials(feed, cluster, seen)
+    patience.cancel()
     assert "its Ray worker died" in seen.failures[killed.name].reason
     assert long.done and added.done and seen.said[added.name][-1] == "finished"
     assert seen.at[killed.name] < seen.at[added.name], "told before the last one had even begun"

@@ -343,6 +343,8 @@ def failed(plan: Plan) -> None:
         (lambda plan: plan.paths.program.write_text("A = 1\n"), "is not the program that ran: it was edited since"),
         (lambda plan: plan.paths.readable.write_text("A = 1\n"), "train_gpt_readable.py is not what"),
         (lambda plan: plan.paths.program.unlink(), "train_gpt.py is not there"),
+        (lambda plan: plan.paths.audit.unlink(), "the arm adapts and was not audited: launch it again"),
+        (lambda plan: audited(plan, **{ARM: "failed: boom"}), "was not audited (failed: boom): launch it again"),
         (
             lambda plan: audited(plan, **{ARM: "violates score_first"}),
             "the audit says of the arm: violates score_first",
