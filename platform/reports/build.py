@@ -57,7 +57,7 @@ class ArmReport:
 
     @property
     def adapts(self) -> bool:
-        return any(one.adapts for one in self.seeds.values())
+        return any(result.adapts for result in self.seeds.values())
 
     @property
     def verdict(self) -> str:
@@ -73,17 +73,21 @@ class ArmReport:
             return self.verdict
         if self.protocol != SCORE_FIRST:
             return str(self.protocol)
-        return UNAUDITED if all(one.claimable for one in self.seeds.values()) else "over the limit"
+        return UNAUDITED if all(result.claimable for result in self.seeds.values()) else "over the limit"
 
     @property
     def end_to_end(self) -> int:
         """How many of the seeds were trained and scored by one process, as a submission is."""
-        return sum(one.end_to_end for one in self.seeds.values())
+        return sum(result.end_to_end for result in self.seeds.values())
 
     @property
     def aligned_gaps(self) -> list[float]:
         """Final score minus the score in disjoint windows, for each seed that has both. Healthy: below 0."""
-        return [one.val_bpb - one.aligned_val_bpb for one in self.seeds.values() if one.aligned_val_bpb is not None]
+        return [
+            result.val_bpb - result.aligned_val_bpb
+            for result in self.seeds.values()
+            if result.aligned_val_bpb is not None
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +137,8 @@ class Report:
 
 def build(run: Run) -> Report:
     """The report of what ``run`` holds now."""
-    found = audits.of_run(run.path)
-    arms = tuple(_arm_report(run, name, found.get(name)) for name in run.arms)
+    audited = audits.of_run(run.path)
+    arms = tuple(_arm_report(run, name, audited.get(name)) for name in run.arms)
     return Report(
         run=run,
         question=_question(run),
@@ -161,28 +165,28 @@ def _arm_report(run: Run, name: str, audit: ArmAudit | None) -> ArmReport:
         claimable=_claimable(list(seeds.values()), audit) if first else None,
         audit=audit,
         seeds=seeds,
-        val_bpb=summarize([one.val_bpb for one in seeds.values()]) if first else None,
+        val_bpb=summarize([result.val_bpb for result in seeds.values()]) if first else None,
         gain=_gain(run, seeds),
     )
 
 
 def _claimable(results: list[ArmResult], audit: ArmAudit | None) -> bool:
     """Whether a record may claim the arm: by its results, and by an audit, which an arm that adapts has to have had."""
-    if not all(one.claimable for one in results):
+    if not all(result.claimable for result in results):
         return False
     if audit is None or not audit.audited:
-        return not any(one.adapts for one in results)
-    return all(one.protocol == audit.verdict for one in results)
+        return not any(result.adapts for result in results)
+    return all(result.protocol == audit.verdict for result in results)
 
 
 def _gain(run: Run, seeds: dict[int, ArmResult]) -> Gain | None:
     """None where no unadapted arm was scored in disjoint windows too, on the trunk of one of these ``seeds``."""
     plain = {
-        one.trunk_sha256: (one.aligned_val_bpb, one.val_bpb)
-        for one in run.results
-        if not one.adapts and one.aligned_val_bpb is not None
+        result.trunk_sha256: (result.aligned_val_bpb, result.val_bpb)
+        for result in run.results
+        if not result.adapts and result.aligned_val_bpb is not None
     }
-    gains = [(*plain[one.trunk_sha256], one.val_bpb) for one in seeds.values() if one.trunk_sha256 in plain]
+    gains = [(*plain[result.trunk_sha256], result.val_bpb) for result in seeds.values() if result.trunk_sha256 in plain]
     if not gains:
         return None
     aligned, unadapted, adapted = (fmean(column) for column in zip(*gains, strict=True))
@@ -192,8 +196,8 @@ def _gain(run: Run, seeds: dict[int, ArmResult]) -> Gain | None:
 def _deltas(run: Run) -> tuple[Delta, ...]:
     """Every arm against every earlier one."""
     pairs = [(arm, against) for against, arm in combinations(run.arms, 2)]
-    found = [(arm, against, compared) for arm, against in pairs if (compared := run.compare(arm, against))]
-    adjusted = holm([compared.p_two_sided for _, _, compared in found])
+    comparisons = [(arm, against, compared) for arm, against in pairs if (compared := run.compare(arm, against))]
+    adjusted = holm([compared.p_two_sided for _, _, compared in comparisons])
     return tuple(
         Delta(
             arm=arm,
@@ -207,7 +211,7 @@ def _deltas(run: Run) -> tuple[Delta, ...]:
             p_holm=p_holm,
             note=compared.note,
         )
-        for (arm, against, compared), p_holm in zip(found, adjusted, strict=True)
+        for (arm, against, compared), p_holm in zip(comparisons, adjusted, strict=True)
     )
 
 
@@ -222,9 +226,9 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         warnings.append(
             f"The arms have scores of different seeds ({counts}): compare them by their deltas, not by their means."
         )
-    everything = [one for arm in arms for one in arm.seeds.values()]
+    everything = [result for arm in arms for result in arm.seeds.values()]
     warnings += _on_machines(everything)
-    fewest, most = min(one.trunk.steps for one in everything), max(one.trunk.steps for one in everything)
+    fewest, most = min(result.trunk.steps for result in everything), max(result.trunk.steps for result in everything)
     if most > (1 + STEPS_APART) * fewest:
         warnings.append(
             f"The seeds made {fewest:,} to {most:,} steps in their time: the machine was not equally fast for all of "
@@ -243,12 +247,12 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
                 f"windows (by {max(gaps):.6f} BPB at most). A healthy model gains from more context; after "
                 "adaptation the reverse is the signature of memorised validation windows."
             )
-        largest = max(one.artifact_bytes for one in results)
+        largest = max(result.artifact_bytes for result in results)
         if largest > limits().artifact_bytes:
             warnings.append(f"{arm.name}: {largest:,} bytes, {largest - limits().artifact_bytes:,} over the limit.")
         for what in ("train_seconds", "eval_seconds"):
             limit, tolerance = claims.limit_of(claims.load(claims.CHALLENGE), what)
-            longest = max(float(getattr(one, what)) for one in results)
+            longest = max(float(getattr(result, what)) for result in results)
             if longest > limit + tolerance:
                 warnings.append(f"{arm.name}: {what} {longest:.1f}, over the cap of {limit:.0f} s.")
     return warnings
@@ -256,8 +260,8 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
 
 def _on_machines(results: list[ArmResult]) -> Iterator[str]:
     """What a reader has to know of where the seeds ran."""
-    trained = sorted({_machine(one.trunk.machine) for one in results})
-    scored = sorted({_machine(one.machine) for one in results})
+    trained = sorted({_machine(result.trunk.machine) for result in results})
+    scored = sorted({_machine(result.machine) for result in results})
     for what, machines in (("trained", trained), ("scored", scored)):
         if len(machines) > 1:
             yield (
@@ -275,12 +279,14 @@ def _machine(machine: Machine | None) -> str:
 def _phases(run: Run) -> dict[str, dict[str, float]]:
     """Mean wall seconds of each phase, without the phases inside it: of the training, then of each arm."""
     columns = {
-        "training": [own_seconds(one.phases, run.plan.trial(seed).trunk.metrics) for seed, one in run.trunks.items()]
+        "training": [
+            own_seconds(trunk.phases, run.plan.trial(seed).trunk.metrics) for seed, trunk in run.trunks.items()
+        ]
     }
     for arm, by_seed in run.arms.items():
         files = {seed: run.plan.paths.seed(seed).arm(arm).metrics for seed in by_seed}
-        columns[arm] = [own_seconds(one.phases, files[seed]) for seed, one in by_seed.items()]
+        columns[arm] = [own_seconds(result.phases, files[seed]) for seed, result in by_seed.items()]
     return {
-        column: {name: fmean(one.get(name, 0.0) for one in found) for one in found for name in one}
-        for column, found in columns.items()
+        column: {name: fmean(phases.get(name, 0.0) for phases in of_seeds) for phases in of_seeds for name in phases}
+        for column, of_seeds in columns.items()
     }

@@ -24,20 +24,26 @@ def as_data(report: Report) -> dict[str, Any]:
         "question": report.question,
         **{name: getattr(plan, name) for name in ("program_sha256", "data_sha256", "tokenizer_sha256", "end_to_end")},
         "seeds": list(plan.seeds),
-        "planned": [{"time": one.time, "seeds": list(one.seeds)} for one in plan.planned],
+        "planned": [{"time": batch.time, "seeds": list(batch.seeds)} for batch in plan.planned],
         "machine": {"processes": plan.processes, "gpus": plan.gpus, "cpus": plan.cpus},
         "trained_on": list(report.trained_on),
         "scored_on": list(report.scored_on),
         "arms": {arm.name: _arm(arm, plan) for arm in report.arms},
-        "deltas": [_delta(one) for one in report.deltas],
+        "deltas": [_delta(delta) for delta in report.deltas],
         "phases": report.phases,
         "warnings": list(report.warnings),
         "given_up": asdict(run.given_up) if run.given_up else None,
         "failed": [
-            {"seed": one.seed, "phase": one.phase, "arm": one.arm, "reason": one.said, "arms": list(one.arms)}
-            for one in report.failed
+            {
+                "seed": failure.seed,
+                "phase": failure.phase,
+                "arm": failure.arm,
+                "reason": failure.said,
+                "arms": list(failure.arms),
+            }
+            for failure in report.failed
         ],
-        "open": [asdict(one) for one in report.open],
+        "open": [asdict(gap) for gap in report.open],
         "complete": run.complete,
     }
 
@@ -49,7 +55,7 @@ def _arm(arm: ArmReport, plan: Plan) -> dict[str, Any]:
         "protocol": arm.protocol,
         "claimable": arm.claimable,
         "verdict": arm.verdict,
-        "seeds": {str(seed): _seed(one, plan) for seed, one in arm.seeds.items()},
+        "seeds": {str(seed): _seed(result, plan) for seed, result in arm.seeds.items()},
         "end_to_end": arm.end_to_end,
         "val_bpb": {
             "n": summary.n if summary else 0,
@@ -79,8 +85,8 @@ def _seed(result: ArmResult, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _delta(one: Delta) -> dict[str, Any]:
-    return {**asdict(one), "ci95": _interval(one.ci95)}
+def _delta(delta: Delta) -> dict[str, Any]:
+    return {**asdict(delta), "ci95": _interval(delta.ci95)}
 
 
 def _interval(interval: Interval | None) -> list[float] | None:

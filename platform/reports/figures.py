@@ -65,7 +65,7 @@ def _scores(report: Report) -> "Figure | None":
         _Row(
             label=arm.name + ("" if arm.claimable else "\n(diagnostic)"),
             colour=COLOURS[index % len(COLOURS)],
-            seeds={seed: one.val_bpb for seed, one in arm.seeds.items()},
+            seeds={seed: result.val_bpb for seed, result in arm.seeds.items()},
             mean=arm.val_bpb.mean,
             interval=arm.val_bpb.interval,
             shown=f"{arm.val_bpb.mean:.5f}",
@@ -80,17 +80,17 @@ def _deltas(report: Report) -> "Figure | None":
     """Every seed's difference between two arms as a point, the mean and 95 % interval below."""
     arms = {arm.name: (index, arm.seeds) for index, arm in enumerate(report.arms)}
     rows = []
-    for one in report.deltas:
-        (index, ours), (_, theirs) = arms[one.arm], arms[one.against]
+    for delta in report.deltas:
+        (index, ours), (_, theirs) = arms[delta.arm], arms[delta.against]
         common = [seed for seed in ours if seed in theirs and ours[seed].trunk_sha256 == theirs[seed].trunk_sha256]
         rows.append(
             _Row(
-                label=f"{one.arm}\nagainst {one.against}",
+                label=f"{delta.arm}\nagainst {delta.against}",
                 colour=COLOURS[index % len(COLOURS)],
                 seeds={seed: ours[seed].val_bpb - theirs[seed].val_bpb for seed in common},
-                mean=one.mean,
-                interval=one.ci95,
-                shown=f"{one.mean:+.5f}",
+                mean=delta.mean,
+                interval=delta.ci95,
+                shown=f"{delta.mean:+.5f}",
             )
         )
     if not rows:
@@ -183,12 +183,12 @@ def _running(report: Report) -> "Figure | None":
     return _titled(figure, axes, report, "score over the stream")
 
 
-def _columns(found: Iterable[Event], x: str, y: str) -> tuple[list[float], list[float]]:
+def _columns(events: Iterable[Event], x: str, y: str) -> tuple[list[float], list[float]]:
     """Two numbers of each event, sorted by the first; a later event replaces an earlier one at the same place.
 
     NaN and infinity are left out.
     """
-    pairs = ((getattr(event, x), getattr(event, y)) for event in found)
+    pairs = ((getattr(event, x), getattr(event, y)) for event in events)
     points = {at: value for at, value in pairs if abs(at) < LARGEST and abs(value) < LARGEST}
     return sorted(points), [points[key] for key in sorted(points)]
 

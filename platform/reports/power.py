@@ -106,7 +106,7 @@ def answer(asked: Asked) -> Answer:
         minutes_per_seed=_given(asked.minutes_per_seed, *minutes_of(run)),
     )
     answers = needed(question)
-    planned = next((one.seeds for one in answers if one.test == PLANNED_TEST and one.seeds), None) or 3
+    planned = next((need.seeds for need in answers if need.test == PLANNED_TEST and need.seeds), None) or 3
     return Answer(
         question=question,
         nats=nats,
@@ -121,11 +121,15 @@ def answer(asked: Asked) -> Answer:
 
 def as_json(found: Answer) -> dict[str, Any]:
     """The answer for programs."""
-    hopeless = {"test": PLANNED_TEST, "planned": found.planned, "outcomes": [asdict(one) for one in found.outcomes]}
+    hopeless = {
+        "test": PLANNED_TEST,
+        "planned": found.planned,
+        "outcomes": [asdict(outcome) for outcome in found.outcomes],
+    }
     return {
         "question": {**asdict(found.question), "nats_per_bpb": asdict(found.nats)},
-        "needed": [asdict(one) for one in found.needed],
-        "detectable": [asdict(one) for one in found.detectable],
+        "needed": [asdict(need) for need in found.needed],
+        "detectable": [asdict(row) for row in found.detectable],
         "stop_when_hopeless": hopeless if found.outcomes else None,
     }
 
@@ -170,14 +174,14 @@ def _needed(question: Question, answers: Sequence[Needed]) -> Table:
         columns=("Test", "Against", "Seeds", "Seeds to run", "Hours", "USD"),
         rows=tuple(
             (
-                one.test,
-                AGAINST[one.test],
-                f"over {AT_MOST}" if one.seeds is None else str(one.seeds),
-                NOTHING if one.seeds_to_run is None else str(one.seeds_to_run),
-                NOTHING if one.hours is None else f"{one.hours:.1f}",
-                NOTHING if one.usd is None else f"{one.usd:,.0f}",
+                need.test,
+                AGAINST[need.test],
+                f"over {AT_MOST}" if need.seeds is None else str(need.seeds),
+                NOTHING if need.seeds_to_run is None else str(need.seeds_to_run),
+                NOTHING if need.hours is None else f"{need.hours:.1f}",
+                NOTHING if need.usd is None else f"{need.usd:,.0f}",
             )
-            for one in answers
+            for need in answers
         ),
         left=2,
     )
@@ -190,12 +194,12 @@ def _detectable(question: Question, table: Sequence[Detectable]) -> Table:
         columns=("Seeds", *tests, "Hours, this side", "USD, this side"),
         rows=tuple(
             (
-                str(one.seeds),
-                *(NOTHING if one.gains[test] is None else f"{one.gains[test]:.5f}" for test in tests),
-                f"{one.hours:.1f}",
-                f"{one.usd:,.0f}",
+                str(row.seeds),
+                *(NOTHING if row.gains[test] is None else f"{row.gains[test]:.5f}" for test in tests),
+                f"{row.hours:.1f}",
+                f"{row.usd:,.0f}",
             )
-            for one in table
+            for row in table
         ),
     )
 
@@ -207,11 +211,11 @@ def _outcomes(question: Question, planned: int, outcomes: Sequence[Outcome]) -> 
         columns=("True gain", "Passes", "Passes without the rule", "Seeds saved"),
         rows=tuple(
             (
-                f"{one.excess + question.margin:.6f}",
-                f"{one.pass_rate:.1%}",
-                f"{one.pass_rate_without:.1%}",
-                f"{one.seeds_saved:.0%}",
+                f"{outcome.excess + question.margin:.6f}",
+                f"{outcome.pass_rate:.1%}",
+                f"{outcome.pass_rate_without:.1%}",
+                f"{outcome.seeds_saved:.0%}",
             )
-            for one in outcomes
+            for outcome in outcomes
         ),
     )

@@ -71,8 +71,8 @@ def show_comparison(runs: Sequence[Run]) -> None:
     rows = []
     for run in others:
         for arm in run.arms:
-            if one := run.compare_with(first, arm):
-                rows.append(_compared_row(run.plan.recipe, arm, one))
+            if compared := run.compare_with(first, arm):
+                rows.append(_compared_row(run.plan.recipe, arm, compared))
     if rows:
         print_table(
             Table(
@@ -84,18 +84,18 @@ def show_comparison(runs: Sequence[Run]) -> None:
         )
 
 
-def _compared_row(recipe: str, arm: str, one: Comparison) -> tuple[str, ...]:
-    gain = one.gain_interval
+def _compared_row(recipe: str, arm: str, compared: Comparison) -> tuple[str, ...]:
+    gain = compared.gain_interval
     interval = None if gain is None else Interval(-gain.high, -gain.low)
     return (
         recipe,
         arm,
-        str(one.n),
-        str(one.n_against),
-        _number(0.0 - one.gain, TERMINAL, sign="+"),
+        str(compared.n),
+        str(compared.n_against),
+        _number(0.0 - compared.gain, TERMINAL, sign="+"),
         _interval(interval, TERMINAL, sign="+"),
-        _p(one.p_two_sided),
-        one.test if one.p_two_sided is not None else NOTHING,
+        _p(compared.p_two_sided),
+        compared.test if compared.p_two_sided is not None else NOTHING,
     )
 
 
@@ -117,21 +117,24 @@ def _facts(report: Report) -> list[str]:
     trained, scored = report.trained_on, report.scored_on
     if trained == scored:
         return [*facts, *trained]
-    return facts + [f"{what} on {one}" for what, found in (("trained", trained), ("scored", scored)) for one in found]
+    return facts + [
+        f"{what} on {machine}" for what, machines in (("trained", trained), ("scored", scored)) for machine in machines
+    ]
 
 
 def _missing(report: Report) -> list[str]:
     lines = []
-    for one in report.failed:
-        arms = f"arm {one.arm}" if one.arm else "all arms" if not one.arms else f"arms {', '.join(one.arms)}"
-        reason = clean(one.said).strip()
+    for failure in report.failed:
+        several = f"arms {', '.join(failure.arms)}" if failure.arms else "all arms"
+        arms = f"arm {failure.arm}" if failure.arm else several
+        reason = clean(failure.said).strip()
         reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
-        lines.append(f"seed {one.seed} failed in {one.phase} ({arms}): {reason}")
+        lines.append(f"seed {failure.seed} failed in {failure.phase} ({arms}): {reason}")
     if report.run.given_up:
         run = {seed for arm in report.arms for seed in arm.seeds}
         left = ", ".join(str(seed) for seed in report.run.plan.seeds if seed not in run)
         return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
-    return lines + [f"seed {one.seed}, {one.arm}: no result, no failure ({clean(one.reason)})" for one in report.open]
+    return lines + [f"seed {gap.seed}, {gap.arm}: no result, no failure ({clean(gap.reason)})" for gap in report.open]
 
 
 def _tables(report: Report, style: Style) -> list[Table]:
@@ -158,8 +161,8 @@ def _scores(report: Report, style: Style) -> Table:
                 _number(summary.mean if summary else None, style),
                 _number(summary.sample_std if summary else None, style),
                 _interval(summary.interval if summary else None, style),
-                f"{max(one.artifact_bytes for one in results):,}" if results else NOTHING,
-                f"{fmean(one.trunk.step_ms_mean for one in results):.2f}" if results else NOTHING,
+                f"{max(result.artifact_bytes for result in results):,}" if results else NOTHING,
+                f"{fmean(result.trunk.step_ms_mean for result in results):.2f}" if results else NOTHING,
                 _kind(arm),
                 _claim(arm, style),
             )
@@ -179,7 +182,7 @@ def _scores(report: Report, style: Style) -> Table:
 
 
 def _seeds(report: Report, style: Style) -> Table:
-    failed = {(one.seed, arm) for one in report.failed for arm in one.arms}
+    failed = {(failure.seed, arm) for failure in report.failed for arm in failure.arms}
     rows = [
         (
             str(seed),
@@ -197,8 +200,8 @@ def _seeds(report: Report, style: Style) -> Table:
         for seed in report.run.plan.seeds
     ]
     summaries = [arm.val_bpb for arm in report.arms]
-    rows.append(("Mean", *(_number(one.mean if one else None, style) for one in summaries)))
-    rows.append(("Std", *(_number(one.sample_std if one else None, style) for one in summaries)))
+    rows.append(("Mean", *(_number(summary.mean if summary else None, style) for summary in summaries)))
+    rows.append(("Std", *(_number(summary.sample_std if summary else None, style) for summary in summaries)))
     return Table(
         title="Every seed",
         columns=("Seed", *(arm.name for arm in report.arms)),
@@ -214,17 +217,17 @@ def _deltas(deltas: Sequence[Delta], style: Style) -> Table:
         columns=("Arm", "Against", "n", "Delta BPB", "Std", "95 % interval", "p", "p (Holm)", "Test"),
         rows=tuple(
             (
-                one.arm,
-                one.against,
-                str(one.n),
-                _number(one.mean, style, sign="+"),
-                _number(one.std, style),
-                _interval(one.ci95, style, sign="+"),
-                _p(one.p),
-                _p(one.p_holm),
-                ("paired t" if one.paired else "Welch t") if one.p is not None else NOTHING,
+                delta.arm,
+                delta.against,
+                str(delta.n),
+                _number(delta.mean, style, sign="+"),
+                _number(delta.std, style),
+                _interval(delta.ci95, style, sign="+"),
+                _p(delta.p),
+                _p(delta.p_holm),
+                ("paired t" if delta.paired else "Welch t") if delta.p is not None else NOTHING,
             )
-            for one in deltas
+            for delta in deltas
         ),
         note=(
             "Arm minus against: below 0 the arm is better. Paired by seed where both results name the same "
@@ -240,16 +243,18 @@ def _limits(report: Report) -> Table:
     for arm in report.arms:
         if not (results := list(arm.seeds.values())):
             continue
-        most = max(one.artifact_bytes for one in results)
+        most = max(result.artifact_bytes for result in results)
         rows.append(
             (
                 arm.name,
                 f"{most:,}",
                 f"{most_bytes - most:,}",
-                f"{max(one.code_bytes for one in results):,}",
-                f"{max(one.trunk.train_seconds for one in results):.1f}",
-                f"{max(one.eval_seconds for one in results):.1f}",
-                f"{most_adapting:.1f}" if (most_adapting := max(one.adapt_seconds for one in results)) else NOTHING,
+                f"{max(result.code_bytes for result in results):,}",
+                f"{max(result.trunk.train_seconds for result in results):.1f}",
+                f"{max(result.eval_seconds for result in results):.1f}",
+                f"{most_adapting:.1f}"
+                if (most_adapting := max(result.adapt_seconds for result in results))
+                else NOTHING,
             )
         )
     caps = [claims.limit_of(claims.load(claims.CHALLENGE), value)[0] for value in ("train_seconds", "eval_seconds")]
@@ -276,15 +281,15 @@ def _limits(report: Report) -> Table:
 def _aligned(report: Report, style: Style) -> Table:
     rows = []
     for arm in report.arms:
-        both = [one for one in arm.seeds.values() if one.aligned_val_bpb is not None]
+        both = [result for result in arm.seeds.values() if result.aligned_val_bpb is not None]
         gain = arm.gain
         if both or gain:
             share = gain.sliding_share if gain else None
             rows.append(
                 (
                     arm.name,
-                    _number(fmean(one.aligned_val_bpb or 0.0 for one in both) if both else None, style),
-                    _number(fmean(one.val_bpb for one in arm.seeds.values()), style),
+                    _number(fmean(result.aligned_val_bpb or 0.0 for result in both) if both else None, style),
+                    _number(fmean(result.val_bpb for result in arm.seeds.values()), style),
                     _number(fmean(arm.aligned_gaps) if both else None, style, sign="+"),
                     _number(gain.total if gain else None, style, sign="+"),
                     NOTHING if share is None else f"{share:.1%}",
