@@ -39,7 +39,7 @@ def run_in_one_process(jobs: Sequence[tuple[Path, Assignment]], folder: Path) ->
         code += [f"os.environ.update({assignment.to_environment()!r})"]
         code += [f"runpy.run_path({str(program)!r}, run_name='__main__')"]
     command = [sys.executable, "-P", "-c", "\n".join(code)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -273,7 +273,7 @@ def test_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
     file.write_text("\n\n".join(f"Line {number}: the square of it is {number**2}." for number in range(3000)))
     command = [sys.executable, "-m", "platform.corpus", "text", file, "--into", tmp_path, "--vocabulary", "300"]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=900) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert len({output for output, _ in outputs}) == 1
     assert sum(b"training a tokenizer" in progress for _, progress in outputs) == 1

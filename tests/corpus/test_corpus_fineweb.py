@@ -272,7 +272,7 @@ def test_the_command_without_network_says_what_to_do(hub: Hub, data_root: Path) 
         "--into",
         data_root,
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 1
     assert "failed: could not fetch from willdepueoai/parameter-golf" in done.stderr
     assert "--scale laptop" in done.stderr

@@ -120,7 +120,7 @@ def test_mistakes(prepared: Prepare) -> None:
         prepared(end_to_end="score_frist")
     line = [sys.executable, "-m", "platform.launch", str(RECIPE), "--scale", "smoke", "--dry-run"]
     options = ["--arms", "no_ttt", "--end-to-end", "score_first"]
-    done = subprocess.run([*line, *options], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*line, *options], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 2 and "--arms and --end-to-end exclude each other" in done.stderr
 
 

@@ -14,7 +14,7 @@ import pytest
 from platform import corpus
 from platform.paths import ROOT
 from platform.processes.supervisor import MARKER, marked, users_of
-from tests.launching import all_gone, mlflow_status, plan_of, start, wait_for_training
+from tests.launching import PATIENCE_SECONDS, all_gone, mlflow_status, plan_of, start, wait_for_training
 
 HEAVY = {"ray", "mlflow", "torch", "pandas", "numpy", "scipy", "matplotlib", "sentencepiece"}
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -122,13 +122,13 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
         os.killpg(process.pid, number)  # as a terminal does with Ctrl-C: to everything in the foreground
     else:
         process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == status, err
     if number != signal.SIGKILL:
         assert not out
         assert "The same command continues:" in err and "python -m platform.launch" in err
         assert all_gone(process, 0.1), "when the command is over, all is over"
-    assert all_gone(process, 30)
+    assert all_gone(process, PATIENCE_SECONDS)
     assert not [path for path in before if path.exists()]
     plan = plan_of(folder, "long")
     assert plan.seeds == (1337,) and not plan.trials[0].done
@@ -139,12 +139,12 @@ def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_launch_that_is_told_to_end_while_it_audits_takes_the_audit_with_it(folder: Path) -> None:
     process = start(folder, "audited")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     plans = (folder / "my runs").glob
     while not (auditing := marked(MARKER, f"run/{process.pid}.")) or not any(plans("audited-*/plan.json")):
         assert process.poll() is None and time.monotonic() < deadline, "no audit was seen"
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 143 and "The same command continues:" in err, err
     assert auditing and not marked(MARKER, f"run/{process.pid}."), "nothing of the audit is left"

@@ -122,7 +122,7 @@ def started(folder: Path, command: list[str], told: Assignment) -> subprocess.Co
         env=environment(told),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
 
 
@@ -586,7 +586,7 @@ def test_every_recipe_at_every_scale_imports_alone(tmp_path: Path) -> None:
             names.append(f"{recipe.stem}-{scale.stem}")
             (tmp_path / f"{names[-1]}.py").write_text(inline(entry_program(choices), ROOT))
     done = subprocess.run(
-        [sys.executable, "-P", "-c", IMPORT_ALL], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-P", "-c", IMPORT_ALL], cwd=tmp_path, capture_output=True, text=True, timeout=900,
         env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -22,7 +22,7 @@ TECHNIQUES = [f"{family.name}/{name}" for family in REAL.families.values() for n
 
 def list_catalog(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "platform.catalog", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 # The real jobs/

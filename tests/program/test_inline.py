@@ -39,7 +39,7 @@ def run(program: str, folder: Path, *, root: Path | None = None) -> str:
     file.write_text(program)
     options, environment = (["-P"], {}) if root is None else ([], {"PYTHONPATH": str(root)})
     command = [sys.executable, *options, str(file)]
-    done = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

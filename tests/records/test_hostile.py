@@ -45,7 +45,7 @@ except SystemExit as end:
 
 def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "platform.verify", str(folder), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
 
 
 def megabytes(folder: Path) -> tuple[int, int]:
@@ -53,7 +53,7 @@ def megabytes(folder: Path) -> tuple[int, int]:
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc to read the peak memory from")
     command = [sys.executable, "-c", MEASURED, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=900)
     status, used = done.stderr.split()[-2:]
     return int(status), int(used)
 

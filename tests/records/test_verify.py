@@ -17,7 +17,7 @@ README = narrow_readme(SEEDS)
 
 def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "platform.verify", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
 
 
 @pytest.fixture

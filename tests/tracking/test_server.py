@@ -53,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
@@ -71,7 +71,7 @@ def test_it_serves_while_the_block_lasts(
     with server.serving(tmp_path, port) as served:
         assert served.wait(0.0) is None and not server.is_free(port)
         wait_until(lambda: len(marked("PATH", tag)) == 3)  # guard, server, worker
-        with urlopen(url, timeout=60) as reply:
+        with urlopen(url, timeout=900) as reply:
             names = set(eval(reply.read()))
     assert {"PATH", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"} <= names
     assert not {"MLFLOW_TRACKING_URI", "HF_TOKEN", "PYTHONPATH"} & names

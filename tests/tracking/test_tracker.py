@@ -201,7 +201,7 @@ def test_two_processes_may_record_into_a_database_that_is_not_there_yet(make_run
         for one in folders
     ]
     for process in started:
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=900)
         assert (process.returncode, said) == (0, ""), said  # no chatter of alembic either
     assert set(tracked(tracker.record(folders[0].path))) == {
         *("one (laptop)", "one/no_ttt/1337"),

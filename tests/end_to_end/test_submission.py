@@ -196,7 +196,7 @@ def test_a_stranger_gets_the_same_score_from_the_program_in_it(
     copy = tmp_path / "somebody's folder"
     shutil.copytree(folder, copy)
     command = [sys.executable, "-I", "train_gpt.py"]
-    done = subprocess.run(command, cwd=copy, env={}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=copy, env={}, capture_output=True, text=True, timeout=900)
     assert done.returncode == 2 and "no *_train_*.bin shard there" in done.stderr, "it starts, and looks for its data"
     plan = runs["alone"]
     assignment = Assignment(
@@ -422,7 +422,7 @@ def test_one_seed_packed(runs: dict[str, Plan], tmp_path: Path) -> None:
 def test_mistakes(runs: dict[str, Plan], folder: Path, tmp_path: Path) -> None:
     plan = runs["alone"]
     other = [sys.executable, "-m", "platform.submit", str(plan.run_path), "--arm", "score_frist", "--non-record"]
-    done = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 2 and "did you mean 'score_first'?" in done.stderr and "Traceback" not in done.stderr
     for options, told in (
         (["--out", folder], "is there already"),

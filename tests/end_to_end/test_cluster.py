@@ -115,7 +115,7 @@ def test_trials_run_side_by_side_and_each_ends_as_its_files_say(
     assert "its Ray worker died" in seen.failures[killed.name].reason
     assert (seen.failures[killed.name].phase, seen.failures[killed.name].arm) == ("score", "plain")
     assert seen.failures[killed.name] == read_failure(killed.paths.failure)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 600
     while marked(MARKER, LAUNCH) or marked(GUARD_MARKER, LAUNCH):
         assert time.monotonic() < deadline, "the job of the killed worker lives on"
         time.sleep(0.05)
@@ -207,7 +207,7 @@ def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial:
     checkout = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     result = subprocess.run(
-        [sys.executable, "-c", other], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", other], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert result.returncode == 0, result.stderr
     assert trial.done, result.stdout + result.stderr
@@ -295,7 +295,7 @@ def test_a_ray_that_does_not_start_is_told_and_nothing_of_it_stays(tmp_path: Pat
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
     assert (
