@@ -144,8 +144,8 @@ def test_results_of_a_job_that_ended_badly_are_not_all_taken(make_trial: Callabl
 
 def test_a_job_that_says_nothing_any_more_is_ended_though_it_ignores_sigterm(make_trial: Callable[..., Trial]) -> None:
     trial = replace(make_trial("hang in plain"), arms=("plain",))
-    with pytest.raises(JobFailed, match=r"score plain: neither log nor metrics for 3 s: ended as hung"):
-        run(trial, silent, patience=Patience(stall_seconds=3, grace_seconds=0.5))
+    with pytest.raises(JobFailed, match=r"score plain: neither log nor metrics for 6 s: ended as hung"):
+        run(trial, silent, patience=Patience(stall_seconds=6, grace_seconds=0.5))
 
 
 def test_leftovers_of_an_interrupted_attempt_are_cleared(make_trial: Callable[..., Trial]) -> None:
