@@ -81,12 +81,12 @@ class GaveUp(LaunchEvent):
 
 
 LAUNCH_EVENTS: dict[str, type[Event]] = {
-    one.kind: one for one in (Planned, Started, PhaseReached, Ended, Failed, GaveUp)
+    event.kind: event for event in (Planned, Started, PhaseReached, Ended, Failed, GaveUp)
 }
 
 
 JOB_EVENTS: dict[str, type[Event]] = {
-    one.kind: one for one in (PhaseChange, ArmChange, StepDone, ValidationDone, EpochAdapted, ScoreSoFar)
+    event.kind: event for event in (PhaseChange, ArmChange, StepDone, ValidationDone, EpochAdapted, ScoreSoFar)
 }
 
 
@@ -94,10 +94,10 @@ def from_line(line: str | bytes, kinds: Mapping[str, type[Event]]) -> Event | No
     """The event in ``line``; None where it is none of these ``kinds``, or was cut off. Fields it lacks, or that nobody
     knows, make it none: what decides about a trial are its records, this is what people look at."""
     try:
-        found = json.loads(line)
-        kind = kinds[found.pop("event")]
-        known = {one.name for one in fields(kind)}
-        return from_data(kind, {name: value for name, value in found.items() if name in known})
+        content = json.loads(line)
+        kind = kinds[content.pop("event")]
+        known = {field.name for field in fields(kind)}
+        return from_data(kind, {name: value for name, value in content.items() if name in known})
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 

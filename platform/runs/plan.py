@@ -97,8 +97,8 @@ class Trial:
             ("tokenizer_sha256", self.tokenizer_sha256),
             *((("end_to_end", True),) if self.end_to_end else ()),
         ):
-            if (found := getattr(result, name)) != wanted:
-                return f"{path.name} has {name} {found}, this trial is {wanted}"
+            if (value := getattr(result, name)) != wanted:
+                return f"{path.name} has {name} {value}, this trial is {wanted}"
         return None
 
 

@@ -42,13 +42,13 @@ def read_record(kind: type[Record], path: Path, **known: Any) -> Record:
         ValueError: it is not one of ``kind``; names the file, the key, what was found and what belongs there.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
     try:
-        return from_data(kind, found, **known)
+        return from_data(kind, content, **known)
     except ValueError as error:
         raise ValueError(f"{path}: not a {kind.__name__}: {error}") from error
 
@@ -76,15 +76,15 @@ def _checked(kind: Any, value: Any, key: str) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         return _dataclass_of(kind, value, key)
     if origin in (Union, types.UnionType):
-        for one in inner:
+        for option in inner:
             try:
-                return _checked(one, value, key)
+                return _checked(option, value, key)
             except ValueError:
                 continue
     elif origin is tuple and isinstance(value, list | tuple) and len(inner) == 2 and inner[1] is Ellipsis:
-        return tuple(_checked(inner[0], one, f"{key}[{at}]") for at, one in enumerate(value))
+        return tuple(_checked(inner[0], item, f"{key}[{at}]") for at, item in enumerate(value))
     elif origin in (dict, Mapping) and isinstance(value, dict):
-        return {name: _checked(inner[1], one, f"{key}.{name}") for name, one in value.items()}
+        return {name: _checked(inner[1], item, f"{key}.{name}") for name, item in value.items()}
     elif (origin is Literal and value in inner) or kind is Any or (kind is type(None) and value is None):
         return value
     elif kind is float and type(value) in (int, float):
@@ -99,20 +99,20 @@ def _checked(kind: Any, value: Any, key: str) -> Any:
 def _dataclass_of(kind: Any, value: Any, key: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{key or 'it'} is {_described(value)}, where a {kind.__name__} belongs")
-    known = {one.name: one for one in fields(kind)}
+    known = {field.name: field for field in fields(kind)}
     place = f"{key}." if key else ""
-    needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
+    needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := [name for name in needed if name not in value]:
         raise ValueError(f"{', '.join(f'{place}{name}' for name in missing)} missing")
     if unknown := [name for name in value if name not in known]:
         raise ValueError(f"nobody knows {', '.join(f'{place}{name}' for name in unknown)}")
-    return kind(**{name: _checked(known[name].type, one, f"{place}{name}") for name, one in value.items()})
+    return kind(**{name: _checked(known[name].type, item, f"{place}{name}") for name, item in value.items()})
 
 
 def _named(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join(_named(one) for one in inner)
+        return " or ".join(_named(option) for option in inner)
     if origin is Literal:
         return " or ".join(map(repr, inner))
     words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
@@ -134,23 +134,23 @@ def _there(kind: type[Record], path: Path) -> Record:
 # --- files of older versions ------------------------------------------------------------------------------------------
 
 
-def _trunk_of_schema_1(found: dict[str, Any], version: int) -> dict[str, Any]:
-    machine = {name: found.pop(name) for name in ("world_size", "device", "torch_version")}
-    return {**found, "machine": machine}
+def _trunk_of_schema_1(old: dict[str, Any], version: int) -> dict[str, Any]:
+    machine = {name: old.pop(name) for name in ("world_size", "device", "torch_version")}
+    return {**old, "machine": machine}
 
 
-def _result_of_schema_1(found: dict[str, Any], version: int) -> dict[str, Any]:
+def _result_of_schema_1(old: dict[str, Any], version: int) -> dict[str, Any]:
     """Schema 1 copied values of the trunk, and said the machine of the scoring job alone."""
-    machine = {name: found.pop(name) for name in ("world_size", "device", "torch_version")}
+    machine = {name: old.pop(name) for name in ("world_size", "device", "torch_version")}
     copied = ("parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
     same = ("recipe", "scale", "seed", "program_sha256", "data_sha256", "tokenizer_sha256")
     trunk = {
-        "trunk_sha256": found.pop("trunk_sha256"),
-        **{name: found[name] for name in same},
-        **{name: found.pop(name) for name in copied},
+        "trunk_sha256": old.pop("trunk_sha256"),
+        **{name: old[name] for name in same},
+        **{name: old.pop(name) for name in copied},
         **dict.fromkeys(("weights_sha256", "artifact_sha256", "model_bytes", "train_tokens", "machine")),
     }
-    return {**found, "trunk": trunk, "machine": machine}
+    return {**old, "trunk": trunk, "machine": machine}
 
 
 UPGRADES: dict[type, Callable[[dict[str, Any], int], dict[str, Any]]] = {

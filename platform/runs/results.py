@@ -63,15 +63,15 @@ class Run:
 
     def scores(self, arm: str) -> Scores[BitsPerByte] | None:
         """The arm's scores with the trunks that they were measured on; None where there is none yet."""
-        found = list(self.arms[arm].values())
-        if not found:
+        results = list(self.arms[arm].values())
+        if not results:
             return None
-        return Scores(tuple(one.val_bpb for one in found), BPB, trunks=tuple(one.trunk_sha256 for one in found))
+        return Scores(tuple(result.val_bpb for result in results), BPB, trunks=tuple(result.trunk_sha256 for result in results))
 
     def nats_per_token(self) -> NatsPerToken | None:
         """The unit of this run's losses: its tokenizer and how many nats per token one BPB makes on its text."""
-        for one in self.results:
-            return NatsPerToken(math.log(2) * one.scored_bytes / one.scored_tokens, one.tokenizer_sha256)
+        for result in self.results:
+            return NatsPerToken(math.log(2) * result.scored_bytes / result.scored_tokens, result.tokenizer_sha256)
         return None
 
     def compare(self, arm: str, against: str) -> Comparison | None:

@@ -17,7 +17,7 @@ def sigma_of(run: Run, arm: str) -> tuple[Assumed, Interval]:
     """
     from scipy import special
 
-    values = [one.val_bpb for one in run.arms[arm].values()]
+    values = [result.val_bpb for result in run.arms[arm].values()]
     if len(values) < 2 or not (std := summarize(values).sample_std):
         raise UserError(
             f"arm {arm} has {len(values)} scores and no spread; two different ones are the least, or --sigma"
@@ -35,8 +35,8 @@ def minutes_of(run: Run | None) -> tuple[float, str]:
         sum(by_seed[seed].eval_seconds for by_seed in run.arms.values() if seed in by_seed) for seed in run.trunks
     ]
     training = [
-        sum(own_seconds(one.phases, run.plan.trial(seed).trunk.metrics).values()) or one.train_seconds
-        for seed, one in run.trunks.items()
+        sum(own_seconds(trunk.phases, run.plan.trial(seed).trunk.metrics).values()) or trunk.train_seconds
+        for seed, trunk in run.trunks.items()
     ]
     return (sum(scoring) + sum(training)) / len(run.trunks) / 60, "mean of the run's seeds: training and all arms"
 
