@@ -52,13 +52,13 @@ def runs_in(folder: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    found = [path for path in folder.glob("*/") if RunPaths(path).plan.is_file()]
-    if not found:
+    folders = [path for path in folder.glob("*/") if RunPaths(path).plan.is_file()]
+    if not folders:
         raise UserError(
             f"{shown(folder)}: no run there yet; make one with\n"
             "  python -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop"
         )
-    return sorted(found, key=lambda path: RunPaths(path).plan.stat().st_mtime)
+    return sorted(folders, key=lambda path: RunPaths(path).plan.stat().st_mtime)
 
 
 def _recorded(run_paths: list[Path]) -> list[tracker.Recorded]:

@@ -61,8 +61,8 @@ def identity_at(port: int) -> str | None:
     query = f"{url_of(port)}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
     try:
         with urlopen(query, timeout=2.0) as reply:
-            found: Any = json.load(reply)
-        tags = {tag["key"]: tag["value"] for tag in found["experiment"].get("tags", [])}
+            answer: Any = json.load(reply)
+        tags = {tag["key"]: tag["value"] for tag in answer["experiment"].get("tags", [])}
     except (OSError, ValueError, KeyError, TypeError):  # nobody there, not MLflow, or not ours
         return None
     return tags.get(IDENTITY_TAG)

@@ -88,10 +88,10 @@ def summary_of(report: Report) -> dict[str, float]:
         if arm.val_bpb is not None:
             values[f"{arm.name}/val_bpb_mean"] = arm.val_bpb.mean
             values[f"{arm.name}/val_bpb_std"] = arm.val_bpb.sample_std
-    for one in report.deltas:
-        name = f"{one.arm} - {one.against}"
-        values |= {f"{name}/n": one.n, f"{name}/delta_bpb_mean": one.mean}
-        values |= {f"{name}/delta_bpb_std": one.std, f"{name}/p": one.p}
+    for delta in report.deltas:
+        name = f"{delta.arm} - {delta.against}"
+        values |= {f"{name}/n": delta.n, f"{name}/delta_bpb_mean": delta.mean}
+        values |= {f"{name}/delta_bpb_std": delta.std, f"{name}/p": delta.p}
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
@@ -114,8 +114,10 @@ def _scored(plan: Plan, result: ArmResult) -> Child:
     end_ms, knobs = time_ms(paths.result), _knobs(plan.paths, result.arm)
     values = {name: getattr(result, name) for name in _METRICS}
     values |= {name: getattr(result.trunk, name) for name in _TRUNK_METRICS}
-    machines = {"": asdict(result.machine)} | ({"trained_": asdict(one)} if (one := result.trunk.machine) else {})
-    where = {f"{prefix}{name}": str(value) for prefix, found in machines.items() for name, value in found.items()}
+    machines = {"": asdict(result.machine)} | (
+        {"trained_": asdict(machine)} if (machine := result.trunk.machine) else {}
+    )
+    where = {f"{prefix}{name}": str(value) for prefix, facts in machines.items() for name, value in facts.items()}
     measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
     return Child(
         name=f"{plan.recipe}/{result.arm}/{result.seed}",
@@ -177,9 +179,9 @@ def _curve(path: Path) -> list[Point]:
     """The training curve in a metrics.jsonl, at most about ``CURVE_POINTS`` a metric, by the clock of the training."""
     end_ms, points = time_ms(path), []
     for kind, names in _CURVES.items():
-        found = list(read_events(path, kind))
-        for event in _thinned(found):
-            at_ms = round(end_ms + event.train_ms - found[-1].train_ms)
+        events = list(read_events(path, kind))
+        for event in _thinned(events):
+            at_ms = round(end_ms + event.train_ms - events[-1].train_ms)
             points += [Point(f"train/{name}", float(getattr(event, name)), at_ms, event.step) for name in names]
     return points
 
@@ -187,10 +189,10 @@ def _curve(path: Path) -> list[Point]:
 def _running_score(path: Path) -> list[Point]:
     """The score so far over the validation stream; the step is the position in tokens."""
     at_ms = time_ms(path)
-    found = _thinned(list(read_events(path, ScoreSoFar)))
-    return [Point("running_bpb", one.running_bpb, at_ms, one.position) for one in found]
+    events = _thinned(list(read_events(path, ScoreSoFar)))
+    return [Point("running_bpb", event.running_bpb, at_ms, event.position) for event in events]
 
 
-def _thinned(found: list[Any]) -> list[Any]:
-    every = max(1, -(-len(found) // CURVE_POINTS))
-    return [one for index, one in enumerate(found) if index % every == 0 or index == len(found) - 1]
+def _thinned(events: list[Any]) -> list[Any]:
+    every = max(1, -(-len(events) // CURVE_POINTS))
+    return [event for index, event in enumerate(events) if index % every == 0 or index == len(events) - 1]

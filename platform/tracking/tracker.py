@@ -102,7 +102,7 @@ def comparison(recorded: Sequence[Recorded], port: int | None = None) -> Compari
         port: where the command will serve a database; None: ``port_for``. Not used for a tracking server.
     """
     first = recorded[0]
-    key = _share_view(first, [child for one in recorded for child in one.child_ids.values()])
+    key = _share_view(first, [child for run in recorded for child in run.child_ids.values()])
     page = f"/#/experiments/{first.experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
     if is_server(first.uri):
         return Comparison(command=None, link=first.uri.rstrip("/") + page)
@@ -163,23 +163,23 @@ def _client(uri: str) -> "MlflowClient":
 
 def _experiment(client: "MlflowClient", runs: Path) -> tuple[str, str]:
     """Id and identity of our experiment, made where it is missing; without a server its files go beside the runs."""
-    found = client.get_experiment_by_name(server.EXPERIMENT)
-    if found is None:
+    experiment = client.get_experiment_by_name(server.EXPERIMENT)
+    if experiment is None:
         location = None if is_server(client.tracking_uri) else tracker_artifacts(runs).resolve().as_uri()
         tags = {server.IDENTITY_TAG: uuid4().hex, "mlflow.experimentKind": "custom_model_development"}
-        found = client.get_experiment(client.create_experiment(server.EXPERIMENT, location, tags))
-    if found.lifecycle_stage == "deleted":  # in MLflow's bin: out of it again
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id), str(found.tags.get(server.IDENTITY_TAG, ""))
+        experiment = client.get_experiment(client.create_experiment(server.EXPERIMENT, location, tags))
+    if experiment.lifecycle_stage == "deleted":  # in MLflow's bin: out of it again
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id), str(experiment.tags.get(server.IDENTITY_TAG, ""))
 
 
 def _search(client: "MlflowClient", experiment_id: str, condition: str) -> "list[TrackedRun]":
-    found, token = [], None
+    runs, token = [], None
     while True:
         page = client.search_runs([experiment_id], condition, page_token=token)
-        found += list(page)
+        runs += list(page)
         if not (token := page.token):
-            return found
+            return runs
 
 
 def _close_orphans(client: "MlflowClient", experiment_id: str) -> None:
@@ -228,9 +228,9 @@ def _child(
     tags = {**child.identity, **_writer(), MLFLOW_PARENT: parent_id, MLFLOW_NOTE: child.note}
     run_id = str(client.create_run(experiment_id, child.start_ms, tags, child.name).info.run_id)
     for params in _batches(child.params.items(), PARAMS_A_CALL):
-        client.log_batch(run_id, params=[Param(*one) for one in params])
+        client.log_batch(run_id, params=[Param(*param) for param in params])
     for points in _batches(child.points, METRICS_A_CALL):
-        client.log_batch(run_id, metrics=[Metric(*one) for one in points])
+        client.log_batch(run_id, metrics=[Metric(*point) for point in points])
     for path in child.files:
         _log_file(client, run_id, path)
     client.set_tag(run_id, CONTENT, child.content)  # last: everything is there
