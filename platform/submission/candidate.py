@@ -65,11 +65,11 @@ def candidate(run_path: Path, arm: str) -> Candidate:
         raise UserError(f"{shown(run_path)}: --arm {arm}: there is no such arm; {possible}")
     reasons, seeds = list(_incomplete(run, arm)), {}
     for seed, result in run.arms[arm].items():
-        found = _seed(run, arm, result)
-        if isinstance(found, Seed):
-            seeds[seed] = found
+        checked = _seed(run, arm, result)
+        if isinstance(checked, Seed):
+            seeds[seed] = checked
         else:
-            reasons.append(found)
+            reasons.append(checked)
     reasons += _program_flaws(run)
     reasons += _flaws(run.arms[arm], audits.of_run(run.path).get(arm))
     return Candidate(
@@ -86,9 +86,9 @@ def _incomplete(run: Run, arm: str) -> Iterator[str]:
     for failure in run.failures:
         if arm in failure.arms or (failure.arm is None and not failure.arms):
             yield f"seed {failure.seed} failed in {failure.phase}: {failure.reason}"
-    for one in run.open:
-        if one.arm == arm:
-            yield f"seed {one.seed} was planned and is not scored: {one.reason}"
+    for gap in run.open:
+        if gap.arm == arm:
+            yield f"seed {gap.seed} was planned and is not scored: {gap.reason}"
     if not run.plan.seeds:
         yield "no seed was ever planned"
 
@@ -100,14 +100,15 @@ def _seed(run: Run, arm: str, result: ArmResult) -> Seed | str:
         return f"seed {result.seed}: {shown(paths.log)} is not there"
     log = read_log(paths.log, f"train_seed{result.seed}.log").used
     score = (f"{result.val_bpb:.8f}", f"{result.val_loss_nats:.8f}")
-    found = [one for one in log.evaluations if (one.bpb.text, one.loss and one.loss.text) == score] if log else []
-    if log is None or not found:
+    evaluations = log.evaluations if log else ()
+    matching = [line for line in evaluations if (line.bpb.text, line.loss and line.loss.text) == score]
+    if log is None or not matching:
         return f"seed {result.seed}: {shown(paths.log)} does not print the score of its result, {score[0]} BPB"
     told = {"seed": (log.seed_logged, result.seed), "steps": (log.whole("steps_done"), result.trunk.steps)}
     for name, (logged, wanted) in told.items():
         if logged != wanted:
             return f"seed {result.seed}: {shown(paths.log)} says {name} {logged}, its result says {wanted}"
-    return Seed(result=result, paths=paths, log=log, final=found[-1])
+    return Seed(result=result, paths=paths, log=log, final=matching[-1])
 
 
 def _program_flaws(run: Run) -> Iterator[str]:
@@ -122,14 +123,14 @@ def _program_flaws(run: Run) -> Iterator[str]:
 
 def _flaws(seeds: dict[int, ArmResult], audit: ArmAudit | None) -> Iterator[str]:
     """What is wrong with the measured results themselves; ``audit``: what it found, where there was one."""
-    for adaptation in {one.adaptation: one for one in seeds.values() if one.protocol != SCORE_FIRST}:
+    for adaptation in {result.adaptation: result for result in seeds.values() if result.protocol != SCORE_FIRST}:
         yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
     if audit is None or not audit.audited:
-        if any(one.adapts for one in seeds.values()):
+        if any(result.adapts for result in seeds.values()):
             why = "" if audit is None else f" ({audit.verdict})"
             yield f"the arm adapts and was not audited{why}: launch it again, which audits it, and see what that says"
-    elif any(one.protocol != audit.verdict for one in seeds.values()):
-        declared = ", ".join(sorted({one.protocol for one in seeds.values()}))
+    elif any(result.protocol != audit.verdict for result in seeds.values()):
+        declared = ", ".join(sorted({result.protocol for result in seeds.values()}))
         yield f"the audit says of the arm: {audit.verdict}; its program declares {declared}"
     for name, what in (
         ("program_sha256", "program"),
@@ -137,20 +138,20 @@ def _flaws(seeds: dict[int, ArmResult], audit: ArmAudit | None) -> Iterator[str]
         ("tokenizer_sha256", "tokenizer"),
         ("code_bytes", "number of code bytes"),
     ):
-        if len(found := {getattr(one, name) for one in seeds.values()}) > 1:
-            yield f"the seeds do not share one {what}: {', '.join(sorted(str(one)[:12] for one in found))}"
+        if len(values := {getattr(result, name) for result in seeds.values()}) > 1:
+            yield f"the seeds do not share one {what}: {', '.join(sorted(str(value)[:12] for value in values))}"
     for check in claims.load(claims.CHALLENGE).checks:
         if check["kind"] != "at_most":
             continue
         limit, unit = check["limit"], "bytes" if check["value"].endswith("bytes") else "s"
-        for seed, one in seeds.items():
-            if (measured := getattr(one, check["value"])) > limit + check.get("tolerance", 0):
+        for seed, result in seeds.items():
+            if (measured := getattr(result, check["value"])) > limit + check.get("tolerance", 0):
                 yield f"seed {seed}: {check['rule']}: {measured:,.{0 if unit == 'bytes' else 3}f} of {limit:,} {unit}"
 
 
 def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
     """What a record has and this has not; a folder of another track may say so and go on."""
-    apart = [seed for seed, one in seeds.items() if not one.end_to_end]
+    apart = [seed for seed, result in seeds.items() if not result.end_to_end]
     if apart:
         yield (
             f"not end to end: {len(apart)} of {len(seeds)} seeds were scored from a trunk that was trained before, "
@@ -158,13 +159,13 @@ def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
         )
     wanted, text = challenge().machine, challenge().text
     others = {
-        machine: one
-        for one in seeds.values()
-        for machine in (one.trunk.machine, one.machine)
+        machine: result
+        for result in seeds.values()
+        for machine in (result.trunk.machine, result.machine)
         if machine is None or machine.world_size != wanted.gpus or wanted.card not in machine.device
     }
-    for machine, one in others.items():
+    for machine, result in others.items():
         where = f"{machine.world_size} processes on {machine.device}" if machine else "a machine that no file names"
-        yield f"not on the challenge's machine: {where}, at scale {one.scale}"
-    if other := sorted({one.scored_bytes for one in seeds.values() if one.scored_bytes not in text}):
+        yield f"not on the challenge's machine: {where}, at scale {result.scale}"
+    if other := sorted({result.scored_bytes for result in seeds.values() if result.scored_bytes not in text}):
         yield f"not the challenge's validation text: {other[0]:,} bytes were scored"

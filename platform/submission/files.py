@@ -68,9 +68,9 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
     copied(paths.recipe, RECIPE_FILE, paths.folder)
     if found.arm in audits.of_run(paths.folder):
         copied(paths.audit, AUDIT_FILE, paths.folder)
-    for seed, one in found.seeds.items():
-        copied(one.paths.log, log_file(seed), paths.folder)
-        copied(one.paths.result, result_file(seed, found.arm), paths.folder, one.result)
+    for seed, scored in found.seeds.items():
+        copied(scored.paths.log, log_file(seed), paths.folder)
+        copied(scored.paths.result, result_file(seed, found.arm), paths.folder, scored.result)
     for seed, arm, name in arms_of(found, ablation):
         if name not in origins:
             copied(ablation.plan.paths.seed(seed).arm(arm).result, name, ablation.path, ablation.arms[arm][seed])
@@ -97,8 +97,8 @@ def lineage(found: Candidate) -> list[dict[str, str]]:
 
     def described(path: Path, name: str) -> dict[str, str]:
         top = document.read(path).entries("a recipe")
-        values = {one: top[one].value for one in names[1:] if one in top}
-        said = {one: str(value) for one, value in values.items() if value not in (None, "", "none")}
+        values = {key: top[key].value for key in names[1:] if key in top}
+        said = {key: str(value) for key, value in values.items() if value not in (None, "", "none")}
         if "base" not in top and "against" in said:  # a run from before the two were told apart
             said["base"] = said["against"]
         return {"name": name} | said

@@ -107,15 +107,16 @@ def write(found: Candidate, out: Path, about: About, *, ablation: Run, against: 
 
 def flaws(folder: Path) -> list[str]:
     """What is wrong with a folder that was written: by its ledger, by a reader of records, by starting its program."""
-    problems = [str(one) for one in ledger.check(folder)]
+    problems = [str(problem) for problem in ledger.check(folder)]
     examined = examine(folder)
     if examined.verdict != AGREES:
         problems += [f"verify: {examined.verdict}"]
         problems += [
-            f"{one.figure.where}: {one.figure.item}: {one.figure.number.raw} ({one.status}: {one.measured} {one.field})"
-            for one in (*examined.mismatches, *examined.roundings)
+            f"{finding.figure.where}: {finding.figure.item}: {finding.figure.number.raw} "
+            f"({finding.status}: {finding.measured} {finding.field})"
+            for finding in (*examined.mismatches, *examined.roundings)
         ]
-    return problems + [one for one in [_does_not_start(folder)] if one]
+    return problems + [problem for problem in [_does_not_start(folder)] if problem]
 
 
 def _fill(folder: Path, found: Candidate, about: About, *, ablation: Run, against: ToBeat | None, record: bool) -> None:
@@ -156,12 +157,12 @@ def _submission(
     total = of("artifact_bytes")
 
     def everywhere(name: str) -> list[Expression]:
-        return [of(name)(one) for one in measured.seeds]
+        return [of(name)(seed) for seed in measured.seeds]
 
     def spread(values: Callable[[Seed], Expression]) -> str | None:
         return draft.number(measured.over("sample_std", values), ".8f") if len(measured.seeds) > 1 else None
 
-    seeds = {one.result.seed: draft.number(of("seed")(one), "d") for one in measured.seeds}
+    seeds = {seed.result.seed: draft.number(of("seed")(seed), "d") for seed in measured.seeds}
     tree = {
         "author": draft.given(about.author),
         "github_id": draft.given(about.github_id),
@@ -175,16 +176,16 @@ def _submission(
         "val_bpb_std": spread(measured.bpb),
         "seeds": list(seeds.values()),
         "seed_results": {
-            seeds[one.result.seed]: {
-                "val_loss": draft.number(["confirmed", measured.loss(one), of("val_loss_nats")(one)], ".8f"),
-                "val_bpb": draft.number(["confirmed", measured.bpb(one), of("val_bpb")(one)], ".8f"),
-                "artifact_bytes": draft.number(total(one), "d"),
-                "steps": draft.number(measured.of_log("steps_done", "step")(one), "d"),
-                "step_avg_ms": draft.number(step_ms(one), ".2f"),
-                "train_time_s": draft.number(measured.train_seconds(one), ".3f"),
-                "eval_time_s": draft.number(of("eval_seconds")(one), ".3f"),
+            seeds[seed.result.seed]: {
+                "val_loss": draft.number(["confirmed", measured.loss(seed), of("val_loss_nats")(seed)], ".8f"),
+                "val_bpb": draft.number(["confirmed", measured.bpb(seed), of("val_bpb")(seed)], ".8f"),
+                "artifact_bytes": draft.number(total(seed), "d"),
+                "steps": draft.number(measured.of_log("steps_done", "step")(seed), "d"),
+                "step_avg_ms": draft.number(step_ms(seed), ".2f"),
+                "train_time_s": draft.number(measured.train_seconds(seed), ".3f"),
+                "eval_time_s": draft.number(of("eval_seconds")(seed), ".3f"),
             }
-            for one in measured.seeds
+            for seed in measured.seeds
         },
         "bytes_total": draft.number(measured.over("max", total), "d"),
         "bytes_code": draft.number(["bytes", PROGRAM_FILE], "d"),
@@ -195,7 +196,7 @@ def _submission(
         "pytorch_version": draft.text(f"{first} machine.torch_version"),
         "comparison": _comparison(draft, measured, against) if against else None,
         **{name: draft.text(f"{first} {name}") for name in ("recipe", "scale", "arm", "adaptation", "protocol")},
-        "end_to_end": all(one.result.end_to_end for one in measured.seeds),
+        "end_to_end": all(seed.result.end_to_end for seed in measured.seeds),
         "run": draft.given(found.run.path.name),
         "program_sha256": draft.text(["same", ["sha256", PROGRAM_FILE], *everywhere("program_sha256")]),
         **{name: draft.text(["same", *everywhere(name)]) for name in ("data_sha256", "tokenizer_sha256")},

@@ -68,7 +68,7 @@ def _not_a_record(page: Page) -> str:
     lines = [
         "> **Not a record.** This folder shows what was measured; its score does not compare with the leaderboard:"
     ]
-    apart = sum(not one.result.end_to_end for one in page.found.seeds.values())
+    apart = sum(not seed.result.end_to_end for seed in page.found.seeds.values())
     if apart:
         lines.append("> it was scored from trunks that were trained before, not by one process from start to score;")
     lines.append(
@@ -91,10 +91,10 @@ def _architecture(page: Page) -> str | None:
     if (draft.folder.path / file).read_text(encoding="utf-8") != text:
         return None  # packed, and what it was made of is lost
     tree = ast.parse(text)
-    recipe = next((one.value for one in tree.body if isinstance(one, ast.Assign) and _names_recipe(one)), None)
+    recipe = next((node.value for node in tree.body if isinstance(node, ast.Assign) and _names_recipe(node)), None)
     if not isinstance(recipe, ast.Call):
         return None
-    classes = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef)}
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     rows = [["Component", "Setting", "Source"]]
     for field in recipe.keywords:
         if field.arg in ("name", "scale", "arms"):
@@ -103,7 +103,7 @@ def _architecture(page: Page) -> str | None:
         parts = field.value.elts if isinstance(field.value, ast.Tuple) else [field.value]
         segments = (ast.get_source_segment(text, part) or "" for part in parts)
         setting = draft.quoted(_on_one_line(", ".join(segments)), lines)
-        used = [one.id for one in ast.walk(field.value) if isinstance(one, ast.Name) and one.id in classes]
+        used = [node.id for node in ast.walk(field.value) if isinstance(node, ast.Name) and node.id in classes]
         sources = [_source(draft, classes[name], file) for name in used]
         rows.append([str(field.arg), f"`{setting}`", "; ".join(filter(None, sources))])
     note = f"What differs from the defaults; `{RECIPE_FILE}` has every value."
@@ -111,7 +111,7 @@ def _architecture(page: Page) -> str | None:
 
 
 def _names_recipe(node: ast.Assign) -> bool:
-    return any(isinstance(one, ast.Name) and one.id == "RECIPE" for one in node.targets)
+    return any(isinstance(target, ast.Name) and target.id == "RECIPE" for target in node.targets)
 
 
 def _on_one_line(source: str) -> str:
@@ -176,9 +176,9 @@ def _below_data(path: Path) -> str:
 
 def _lineage(page: Page) -> str:
     lines = []
-    for at, one in enumerate(lineage(page.found)):
+    for at, recipe in enumerate(lineage(page.found)):
         name = page.draft.text(f"{LINEAGE_FILE} {at}.name")
-        source = f": {page.draft.text(f'{LINEAGE_FILE} {at}.source')}" if "source" in one else ""
+        source = f": {page.draft.text(f'{LINEAGE_FILE} {at}.source')}" if "source" in recipe else ""
         lines.append(f"- {'builds on ' if at else ''}`{name}`{source}")
     return "\n".join(["## Credits and Lineage", "", *lines])
 

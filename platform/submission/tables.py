@@ -64,8 +64,12 @@ def _before_packing(seed: Seed) -> Evaluation | None:
 
 def _roundtrip(seed: Seed) -> Evaluation | None:
     """The packed weights in disjoint windows, where that is not the score itself."""
-    found = (one for one in seed.log.evaluations if ROUNDTRIP in one.label and one.label.endswith(EXACT))
-    return next((one for one in found if one is not seed.final), None)
+    roundtrips = (
+        evaluation
+        for evaluation in seed.log.evaluations
+        if ROUNDTRIP in evaluation.label and evaluation.label.endswith(EXACT)
+    )
+    return next((evaluation for evaluation in roundtrips if evaluation is not seed.final), None)
 
 
 def _seed_table(draft: Draft, measured: Measured, columns: Sequence[Column]) -> str:
@@ -73,13 +77,16 @@ def _seed_table(draft: Draft, measured: Measured, columns: Sequence[Column]) -> 
         text = f"{draft.number(origin, column.form)}{column.unit}"
         return f"**{text}**" if column.bold else text
 
-    rows = [["Seed", *(f"**{one.title}**" if one.bold else one.title for one in columns)]]
+    rows = [["Seed", *(f"**{column.title}**" if column.bold else column.title for column in columns)]]
     for seed in measured.seeds:
         name = draft.number(measured.of_result("seed")(seed), "d")
-        rows.append([name, *(cell(one, one.of(seed)) for one in columns)])
+        rows.append([name, *(cell(column, column.of(seed)) for column in columns)])
     if len(measured.seeds) > 1:
         for title, statistic, wanted in (("Mean", "mean", "mean"), ("Std", "sample_std", "std")):
-            cells = [cell(one, measured.over(statistic, one.of)) if getattr(one, wanted) else "" for one in columns]
+            cells = [
+                cell(column, measured.over(statistic, column.of)) if getattr(column, wanted) else ""
+                for column in columns
+            ]
             rows.append([f"**{title}**", *cells])
     return table(rows)
 
@@ -93,10 +100,10 @@ def sizes(page: Page, measured: Measured) -> str:
         Column(title="Total", of=total, form=",d", bold=True),
         Column(title="Headroom", of=lambda seed: ["difference", limit, total(seed)], form=",d"),
     ]
-    rows = [["Seed", *(one.title for one in columns)]]
+    rows = [["Seed", *(column.title for column in columns)]]
     for seed in measured.seeds:
         name = draft.number(measured.of_result("seed")(seed), "d")
-        rows.append([name, *(draft.number(one.of(seed), one.form) for one in columns)])
+        rows.append([name, *(draft.number(column.of(seed), column.form) for column in columns)])
     return (
         f"### Bytes\n\n{table(rows)}\n\nBytes, against {draft.number(limit, ',d')}. The code is `{PROGRAM_FILE}` as it "
         f"lies here, {draft.number(['bytes', PROGRAM_FILE], ',d')} bytes: the file that ran."
@@ -115,28 +122,28 @@ def ablation(page: Page) -> str | None:
     differences = {
         arm: [
             ["difference", f"{names[seed, arm]} val_bpb", f"{names[seed, base]} val_bpb"]
-            for seed, one in run.arms[arm].items()
-            if seed in run.arms[base] and run.arms[base][seed].trunk_sha256 == one.trunk_sha256
+            for seed, result in run.arms[arm].items()
+            if seed in run.arms[base] and run.arms[base][seed].trunk_sha256 == result.trunk_sha256
         ]
         for arm in arms
         if arm != base
     }
-    tested = [arm for arm, found in differences.items() if draft.has(["t_p", *found])]
+    tested = [arm for arm, pairs in differences.items() if draft.has(["t_p", *pairs])]
     rows = [["Arm", "May be claimed", *(f"seed {_seed_mark(draft, names, run, seed)}" for seed in seeds)]]
     interval = f"{draft.number(['limit', 'confidence_percent'], 'd')} % interval"
     rows[0] += ["Mean", f"Delta to `{_arm_mark(page, base)}`", interval, "p (Holm)"]
     for arm in arms:
         by_seed = run.arms[arm]
         scores = [f"{names[seed, arm]} val_bpb" for seed in by_seed]
-        claimable = all(one.protocol == SCORE_FIRST for one in by_seed.values())
+        claimable = all(result.protocol == SCORE_FIRST for result in by_seed.values())
         row = [f"`{_arm_mark(page, arm)}`", "yes" if claimable else "no, a diagnostic"]
         row += [draft.number(f"{names[seed, arm]} val_bpb", ".6f") if seed in by_seed else "" for seed in seeds]
         row.append(draft.number(["mean", *scores], ".6f"))
-        found = differences.get(arm, [])
-        row.append(draft.number(["mean", *found], "+.6f") if found else "")
+        pairs = differences.get(arm, [])
+        row.append(draft.number(["mean", *pairs], "+.6f") if pairs else "")
         if arm in tested:
-            low, high = (draft.number([f"t_{end}", *found], "+.6f") for end in ("low", "high"))
-            p_values = [["t_p", *differences[one]] for one in tested]
+            low, high = (draft.number([f"t_{end}", *pairs], "+.6f") for end in ("low", "high"))
+            p_values = [["t_p", *differences[other]] for other in tested]
             row += [f"{low} to {high}", draft.number(["holm", tested.index(arm), *p_values], ".4g")]
         else:
             row += ["", ""]
