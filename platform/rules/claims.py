@@ -56,12 +56,12 @@ class Claim:
 
     @property
     def bpb(self) -> Scores[significance.BitsPerByte]:
-        return Scores(tuple(one.bpb for one in self.seeds), BPB)
+        return Scores(tuple(seed.bpb for seed in self.seeds), BPB)
 
     @property
     def losses(self) -> Scores[NatsPerToken] | None:
         """Nats per token; None where a log does not print them."""
-        values = [one.loss for one in self.seeds if one.loss is not None]
+        values = [seed.loss for seed in self.seeds if seed.loss is not None]
         if self.nats_per_bpb is None or not values or len(values) != len(self.seeds):
             return None
         return Scores(tuple(values), NatsPerToken(self.nats_per_bpb))
@@ -151,12 +151,12 @@ def _in_numbers(check: dict[str, Any]) -> dict[str, Any]:
 
 def test_of(rules: Rules) -> dict[str, Any]:
     """The comparison with the record to beat that counts under ``rules``: test, margin, p_below."""
-    return next(one for one in rules.checks if one["kind"] == "better" and one.get("counts", True))
+    return next(rule for rule in rules.checks if rule["kind"] == "better" and rule.get("counts", True))
 
 
 def limit_of(rules: Rules, value: str) -> tuple[float, float]:
     """The limit of bytes or seconds that ``value`` has under ``rules``, and the tolerance beyond it."""
-    check = next(one for one in rules.checks if one["kind"] == "at_most" and one["value"] == value)
+    check = next(rule for rule in rules.checks if rule["kind"] == "at_most" and rule["value"] == value)
     return check["limit"], check.get("tolerance", 0)
 
 
@@ -197,7 +197,7 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     above the limit, the log does not tell which of them the score needed.
     """
     name, limit, tolerance = rule["value"], rule["limit"], rule.get("tolerance", 0)
-    known = [(value, one) for one in claim.seeds if (value := getattr(one, name)) is not None]
+    known = [(value, seed) for seed in claim.seeds if (value := getattr(seed, name)) is not None]
     if not known:
         return CANNOT_TELL, "no log prints it", ""
     value, worst = max(known, key=lambda pair: pair[0])
@@ -210,7 +210,7 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     if value > limit:
         figure += f", {value - limit:.3f} s over, within the tolerance of {tolerance} s"
     if name == "eval_seconds":
-        everything = max((one.all_eval_seconds or 0.0 for one in claim.seeds), default=0.0)
+        everything = max((seed.all_eval_seconds or 0.0 for seed in claim.seeds), default=0.0)
         if everything > limit:
             return CANNOT_TELL, f"{figure}; all evaluations of the log together {everything:.1f} s", source
     if len(known) < len(claim.seeds) or claim.missing_seeds or claim.seeds_short:
@@ -219,7 +219,7 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 
 def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
-    listed = ", ".join(str(one.seed) for one in claim.seeds)
+    listed = ", ".join(str(seed.seed) for seed in claim.seeds)
     if not claim.seeds:
         return FAIL, "no log of the claimed run", ""
     if claim.missing_seeds:
@@ -231,14 +231,14 @@ def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 
 def _score_first(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
-    found = {one.score_first: one.score_first_source for one in claim.seeds}
-    if learned := found.get("learned before it was scored"):
+    sources = {seed.score_first: seed.score_first_source for seed in claim.seeds}
+    if learned := sources.get("learned before it was scored"):
         return FAIL, "text was learned before it was scored", learned
-    if claim.seeds and set(found) == {"no adaptation"}:
-        return PASS, "no adaptation", next(iter(found.values()))
-    if "score first" in found:
-        return CANNOT_TELL, "the log names a score-first method; a log cannot prove the order", found["score first"]
-    return CANNOT_TELL, "the log does not say how it adapts", next(iter(found.values()), "")
+    if claim.seeds and set(sources) == {"no adaptation"}:
+        return PASS, "no adaptation", next(iter(sources.values()))
+    if "score first" in sources:
+        return CANNOT_TELL, "the log names a score-first method; a log cannot prove the order", sources["score first"]
+    return CANNOT_TELL, "the log does not say how it adapts", next(iter(sources.values()), "")
 
 
 def _unknown(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
