@@ -87,15 +87,15 @@ class Folder:
                 self._trees[name] = json.loads(self.file(name).read_text(encoding="utf-8"))
             except (ValueError, RecursionError) as error:
                 raise LedgerError(f"{name} is not JSON: {error}") from None
-        found = self._trees[name]
+        value = self._trees[name]
         for part in key.split("."):
             try:
-                found = found[int(part)] if isinstance(found, list) else found[part]
+                value = value[int(part)] if isinstance(value, list) else value[part]
             except (KeyError, IndexError, TypeError, ValueError):
                 raise LedgerError(f"{name} has no {key}") from None
-        if isinstance(found, bool) or not isinstance(found, int | float | str):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise LedgerError(f"{name} {key} is neither a number nor a text")
-        return found
+        return value
 
     def at(self, address: str) -> int | float | str:
         """What the address leads to: a number of a log or of a JSON file, or the text of lines."""
@@ -138,7 +138,7 @@ def derive(expression: Expression, folder: Folder, depth: int = 0) -> Value:
             return file_sha256(folder.file(name))
     if not isinstance(operation, str) or operation not in _OPERATIONS:
         raise LedgerError(f"there is no operation {shown(operation)}")
-    values = [derive(one, folder, depth + 1) for one in operands]
+    values = [derive(operand, folder, depth + 1) for operand in operands]
     try:
         result = _OPERATIONS[operation](*values)
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
@@ -173,7 +173,9 @@ def _t(name: str) -> Callable[..., float | None]:
     """A figure of the two-sided one-sample t test of differences against 0, with its 95 % interval."""
 
     def figure(*differences: float) -> float | None:
-        compared = significance.one_sample(Scores(tuple(-one for one in differences), BPB), Amount(0.0, BPB))
+        compared = significance.one_sample(
+            Scores(tuple(-difference for difference in differences), BPB), Amount(0.0, BPB)
+        )
         if name == "p":
             return compared.p_two_sided
         interval = compared.gain_interval
@@ -193,8 +195,10 @@ def _welch(name: str) -> Callable[..., float | None]:
 
 def _same(first: Value, *others: Value) -> Value:
     """The first of several that are equal."""
-    if any(one != first for one in others):
-        raise ValueError(f"it is {first} in one place and {next(one for one in others if one != first)} in another")
+    if any(value != first for value in others):
+        raise ValueError(
+            f"it is {first} in one place and {next(value for value in others if value != first)} in another"
+        )
     return first
 
 

@@ -138,8 +138,8 @@ class Draft:
             LedgerError: a digit is in it that no mark stands for: somebody typed a number.
         """
         lines = [self._resolved(line, f"line {number}") for number, line in enumerate(text.split("\n"), 1)]
-        ledger = [{"line": number, **one} for number, one in enumerate(lines, 1) if _DIGIT.search(one["text"])]
-        return "\n".join(one["text"] for one in lines), ledger
+        ledger = [{"line": number, **line} for number, line in enumerate(lines, 1) if _DIGIT.search(line["text"])]
+        return "\n".join(line["text"] for line in lines), ledger
 
     def document(self, tree: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
         """A JSON document, and the ledger of its values and keys that have a digit. Raises as ``page`` does."""
@@ -168,7 +168,7 @@ class Draft:
         if _DIGIT.search(_MARK.sub("", text)):
             raise LedgerError(f"{where} has a number that nothing measured: {text}")
         entries = [self._entries[ord(mark) - _FIRST_MARK] for mark in _MARK.findall(text)]
-        numbers = [one.as_json() for one in entries if _DIGIT.search(one.printed)]
+        numbers = [entry.as_json() for entry in entries if _DIGIT.search(entry.printed)]
         return {"text": _MARK.sub(lambda mark: self.value(mark[0]), text), "numbers": numbers}
 
 
@@ -195,8 +195,8 @@ def _laid_out(value: Any, indent: str = "") -> str:
     names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value] if isinstance(value, dict) else None
     opening, closing = "{}" if names is not None else "[]"
     parts = [
-        f"\n{indent} {names[at] if names else ''}{_laid_out(one, indent + ' ')}"
-        for at, one in enumerate(_members(value))
+        f"\n{indent} {names[at] if names else ''}{_laid_out(member, indent + ' ')}"
+        for at, member in enumerate(_members(value))
     ]
     return f"{opening}{','.join(parts)}\n{indent}{closing}"
 
@@ -206,7 +206,7 @@ def _members(value: Any) -> list[Any]:
 
 
 def _holds_objects(value: Any) -> bool:
-    return any(isinstance(one, dict) or _holds_objects(one) for one in _members(value))
+    return any(isinstance(member, dict) or _holds_objects(member) for member in _members(value))
 
 
 # --- checking them ----------------------------------------------------------------------------------------------------
@@ -233,12 +233,12 @@ def check(path: Path) -> list[Problem]:
     """
     folder = Folder(path)
     ledger = _read(path)
-    problems = [one for name, known in ledger["files"].items() if (one := _changed(folder, name, known))]
+    problems = [problem for name, known in ledger["files"].items() if (problem := _changed(folder, name, known))]
     for name, found in ((README_FILE, _lines(folder)), (SUBMISSION_FILE, _values(folder, problems))):
         items = ledger["numbers"].get(name, [])
         known = [
-            _Place(file=name, line=int(one.get("line", 0)), key=str(one.get("key", "")), text=one["text"])
-            for one in items
+            _Place(file=name, line=int(item.get("line", 0)), key=str(item.get("key", "")), text=item["text"])
+            for item in items
         ]
         problems += _differences(known, found)
         for place, item in zip(known, items, strict=True):
@@ -277,7 +277,7 @@ def _read(path: Path) -> dict[str, Any]:
             for items in ledger["numbers"].values()
             for item in items
         )
-        well_formed = well_formed and all(isinstance(one["sha256"], str) for one in ledger["files"].values())
+        well_formed = well_formed and all(isinstance(entry["sha256"], str) for entry in ledger["files"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LedgerError(f"{LEDGER_FILE} cannot be read: {error}") from None
     if not well_formed:
@@ -318,7 +318,7 @@ def _differences(known: Sequence[_Place], found: Sequence[_Place]) -> Iterator[P
     """Places that are not the ledger's, in its order; lines may have moved."""
     from difflib import SequenceMatcher
 
-    left, right = ([(one.key, one.text) for one in side] for side in (known, found))
+    left, right = ([(place.key, place.text) for place in side] for side in (known, found))
     matcher = SequenceMatcher(None, left, right, autojunk=False) if left != right else None
     for kind, a, b, c, d in matcher.get_opcodes() if matcher else ():
         if kind == "equal":
