@@ -75,8 +75,12 @@ def sums(run: LogRun) -> str | None:
 
 def ratio_spread(run: LogRun) -> tuple[Evaluation, Evaluation] | None:
     """Two evaluations of one log whose losses and BPBs are of different texts; None where all fit one ratio."""
-    found = [one for one in run.evaluations if one.loss is not None and one.decimals >= PRECISE_DECIMALS]
-    ratios = [(one.nats_per_bpb or 0.0, one) for one in found]
+    precise = [
+        evaluation
+        for evaluation in run.evaluations
+        if evaluation.loss is not None and evaluation.decimals >= PRECISE_DECIMALS
+    ]
+    ratios = [(evaluation.nats_per_bpb or 0.0, evaluation) for evaluation in precise]
     if len(ratios) < 2:
         return None
     low, high = min(ratios, key=lambda pair: pair[0]), max(ratios, key=lambda pair: pair[0])

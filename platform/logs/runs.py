@@ -120,11 +120,11 @@ class LogRun:
     @property
     def candidates(self) -> tuple[Evaluation, ...]:
         """Evaluations that could be the claimed score, the likeliest first; the in-training one in want of another."""
-        found = [evaluation for evaluation in self.evaluations if evaluation.claimable]
-        found.sort(key=lambda one: (KINDS.index(one.kind), -one.decimals, -one.line))
-        if not found and (last := self.in_training):
+        claimable = [evaluation for evaluation in self.evaluations if evaluation.claimable]
+        claimable.sort(key=lambda evaluation: (KINDS.index(evaluation.kind), -evaluation.decimals, -evaluation.line))
+        if not claimable and (last := self.in_training):
             return (last,)
-        return tuple(found)
+        return tuple(claimable)
 
     @property
     def in_training(self) -> Evaluation | None:
@@ -150,7 +150,7 @@ class LogRun:
     def of_kind(self, *kinds: str) -> list[Evaluation]:
         """Evaluations of these kinds, those with more decimals first."""
         found = [evaluation for evaluation in self.evaluations if evaluation.kind in kinds]
-        return sorted(found, key=lambda one: -one.decimals)
+        return sorted(found, key=lambda evaluation: -evaluation.decimals)
 
     @property
     def post_ema(self) -> Evaluation | None:
@@ -163,22 +163,33 @@ class LogRun:
     @property
     def own_sliding(self) -> Evaluation | None:
         """A sliding score beside other evaluators, at the model's own temperature and stride."""
-        return next((one for one in self.of_kind(SLIDING) if _OWN_SLIDING.search(one.label)), None)
+        return next((evaluation for evaluation in self.of_kind(SLIDING) if _OWN_SLIDING.search(evaluation.label)), None)
 
     @property
     def roundtrip(self) -> Evaluation | None:
         """The quantized model in disjoint windows: the first such line whose score is not another evaluator's."""
-        others = [one.bpb.decimal for one in self.of_kind(SLIDING, ADAPTED)]
-        found = [one for one in self.of_kind(ROUNDTRIP) if all(abs(one.bpb.decimal - bpb) > SAME_BPB for bpb in others)]
-        found.sort(key=lambda one: one.line)
-        if not found:
+        others = [evaluation.bpb.decimal for evaluation in self.of_kind(SLIDING, ADAPTED)]
+        lines = [
+            evaluation
+            for evaluation in self.of_kind(ROUNDTRIP)
+            if all(abs(evaluation.bpb.decimal - bpb) > SAME_BPB for bpb in others)
+        ]
+        lines.sort(key=lambda evaluation: evaluation.line)
+        if not lines:
             return None
-        first = found[0]
-        return next((one for one in found if one.decimals > first.decimals and one.name == first.name), first)
+        first = lines[0]
+        return next(
+            (
+                evaluation
+                for evaluation in lines
+                if evaluation.decimals > first.decimals and evaluation.name == first.name
+            ),
+            first,
+        )
 
     def timed(self, evaluation: Evaluation) -> Evaluation | None:
         """The line that says how long an evaluation took: its own or that of its twin with fewer decimals."""
-        timed = (one for one in self.evaluations if one.eval_ms is not None and one.name == evaluation.name)
+        timed = (other for other in self.evaluations if other.eval_ms is not None and other.name == evaluation.name)
         return evaluation if evaluation.eval_ms is not None else next(timed, None)
 
     def eval_ms(self, evaluation: Evaluation) -> Decimal | None:
@@ -189,7 +200,9 @@ class LogRun:
 
 def nats_per_bpb(evaluations: Iterable[Evaluation]) -> float | None:
     """The ratio of the line that prints most decimals; None where no line has both numbers."""
-    found = sorted((one for one in evaluations if one.loss), key=lambda one: -one.decimals)
+    found = sorted(
+        (evaluation for evaluation in evaluations if evaluation.loss), key=lambda evaluation: -evaluation.decimals
+    )
     return found[0].nats_per_bpb if found else None
 
 
