@@ -74,39 +74,39 @@ def choose(record: ReadRecord) -> Claimed:
     ]
     logs = _distinct_runs(all_logs, notes)
     listed = _listed(record.claims.seeds, scores)
-    selected = sorted(_select(logs, listed, scores, notes), key=lambda one: one.log.file)
-    label = label_of([one.run for one in selected], scores)
-    seeds = tuple(_evidence(one, selected, logs, label, scores) for one in selected)
+    selected = sorted(_select(logs, listed, scores, notes), key=lambda logged: logged.log.file)
+    label = label_of([logged.run for logged in selected], scores)
+    seeds = tuple(_evidence(logged, selected, logs, label, scores) for logged in selected)
     if seeds and not _recognised(record.claims.figures, seeds):
         notes.append("no printed number of the claim is in these logs: they are of another run")
         seeds = ()
     notes += _left_out(logs, seeds, label)
-    found = {seed for one in seeds for seed in (one.seed, one.run.seed_logged)}
+    found = {seed for evidence in seeds for seed in (evidence.seed, evidence.run.seed_logged)}
     missing = tuple(seed for seed in listed if seed not in found)
-    if len(missing) <= sum(one.seed is None for one in seeds):
+    if len(missing) <= sum(evidence.seed is None for evidence in seeds):
         missing = ()  # of logs that do not say their seed
     return Claimed(seeds=seeds, label=label, missing=missing, notes=tuple(notes))
 
 
 def _listed(seeds: Sequence[int], scores: Sequence[Figure]) -> tuple[int, ...]:
     """The seeds of the claim; a line of prose may tell of any seed, so it counts where nothing else lists them."""
-    of_seeds = [one for one in scores if one.seed is not None]
-    tables = [one.seed for one in of_seeds if one.group]
-    listed = [*seeds, *tables] or [one.seed for one in of_seeds]
+    of_seeds = [score for score in scores if score.seed is not None]
+    tables = [score.seed for score in of_seeds if score.group]
+    listed = [*seeds, *tables] or [score.seed for score in of_seeds]
     return tuple(dict.fromkeys(seed for seed in listed if seed is not None))
 
 
 def _left_out(logs: Sequence[_Chosen], seeds: Sequence[SeedEvidence], label: str | None) -> list[str]:
     """That there are logs of more seeds than are claimed, scored in the same way, and what the mean is with them."""
-    claimed = {seed for one in seeds for seed in (one.seed, one.run.seed_logged)}
+    claimed = {seed for evidence in seeds for seed in (evidence.seed, evidence.run.seed_logged)}
     more: dict[int, Decimal] = {}
-    for one in logs:
-        final = final_of(one.run, label)
-        if one.seed is None or one.seed in claimed or _SIDE_RUN.search(one.log.file):
+    for logged in logs:
+        final = final_of(logged.run, label)
+        if logged.seed is None or logged.seed in claimed or _SIDE_RUN.search(logged.log.file):
             continue
         if final and final.label == label:
-            more.setdefault(one.seed, final.bpb.decimal)
-    scores = [one.final.bpb.decimal for one in seeds if one.final] + list(more.values())
+            more.setdefault(logged.seed, final.bpb.decimal)
+    scores = [evidence.final.bpb.decimal for evidence in seeds if evidence.final] + list(more.values())
     if not more or not seeds:
         return []
     mean = sum(scores, Decimal(0)) / len(scores)
@@ -116,52 +116,54 @@ def _left_out(logs: Sequence[_Chosen], seeds: Sequence[SeedEvidence], label: str
 def _distinct_runs(logs: list[_Chosen], notes: list[str]) -> list[_Chosen]:
     """Each run once: a console log and a file log of one run print the same score, steps and seed."""
     kept: dict[tuple[object, ...], _Chosen] = {}
-    for one in sorted(logs, key=lambda one: (seed_in_name(one.log.file) is None, one.log.file)):
-        final = one.run.candidates[0]
-        key: tuple[object, ...] = (one.log.file,)
-        if final.decimals >= 8 and one.run.trained:  # four decimals may be the same by chance
-            key = (final.bpb.text, final.label, one.run.whole("steps_done"), one.run.seed_logged)
+    for logged in sorted(logs, key=lambda logged: (seed_in_name(logged.log.file) is None, logged.log.file)):
+        final = logged.run.candidates[0]
+        key: tuple[object, ...] = (logged.log.file,)
+        if final.decimals >= 8 and logged.run.trained:  # four decimals may be the same by chance
+            key = (final.bpb.text, final.label, logged.run.whole("steps_done"), logged.run.seed_logged)
         if key in kept:
-            notes.append(f"{one.log.file} is the same run as {kept[key].log.file}")
-        kept.setdefault(key, one)
-    return sorted(kept.values(), key=lambda one: one.log.file)
+            notes.append(f"{logged.log.file} is the same run as {kept[key].log.file}")
+        kept.setdefault(key, logged)
+    return sorted(kept.values(), key=lambda logged: logged.log.file)
 
 
 def _select(
     logs: list[_Chosen], listed: Sequence[int], scores: Sequence[Figure], notes: list[str]
 ) -> Iterable[_Chosen]:
     """The logs of the listed seeds; without a list, those whose mean or whose scores are claimed."""
-    main = [one for one in logs if not _SIDE_RUN.search(one.log.file)] or logs
-    seeds_trained = {one.seed for one in main if one.run.trained}
-    pool = [one for one in main if one.run.trained or one.seed not in seeds_trained]
-    by_seed = {seed: [one for one in logs if _has_seed(one, seed)] for seed in listed}
-    chosen = [_best_of_seed(found, seed, scores) for seed, found in by_seed.items() if found]
-    chosen += _by_their_score([seed for seed, found in by_seed.items() if not found], main, chosen, scores, notes)
+    main = [logged for logged in logs if not _SIDE_RUN.search(logged.log.file)] or logs
+    seeds_trained = {logged.seed for logged in main if logged.run.trained}
+    pool = [logged for logged in main if logged.run.trained or logged.seed not in seeds_trained]
+    by_seed = {seed: [logged for logged in logs if _has_seed(logged, seed)] for seed in listed}
+    chosen = [_best_of_seed(of_seed, seed, scores) for seed, of_seed in by_seed.items() if of_seed]
+    chosen += _by_their_score([seed for seed, of_seed in by_seed.items() if not of_seed], main, chosen, scores, notes)
     if chosen:
-        everything = [one for found in by_seed.values() for one in found if one in main]
-        wider = (some for some in (chosen, everything, pool) if mean_is_claimed([one.run for one in some], scores))
-        return {one.log.file: one for one in next(wider, chosen)}.values()
-    if len(pool) > 1 and not mean_is_claimed([one.run for one in pool], scores):
-        return [one for one in pool if any_claimed(one.run.candidates, scores)] or pool
+        everything = [logged for of_seed in by_seed.values() for logged in of_seed if logged in main]
+        wider = (
+            some for some in (chosen, everything, pool) if mean_is_claimed([logged.run for logged in some], scores)
+        )
+        return {logged.log.file: logged for logged in next(wider, chosen)}.values()
+    if len(pool) > 1 and not mean_is_claimed([logged.run for logged in pool], scores):
+        return [logged for logged in pool if any_claimed(logged.run.candidates, scores)] or pool
     return pool
 
 
-def _has_seed(one: _Chosen, seed: int | None) -> bool:
+def _has_seed(logged: _Chosen, seed: int | None) -> bool:
     """Whether the log is for the seed: by its name where that says so; else by what it prints."""
-    unnamed = seed_in_name(one.log.file) is None
-    return one.seed == seed or (unnamed and seed is not None and one.run.seed_logged == seed)
+    unnamed = seed_in_name(logged.log.file) is None
+    return logged.seed == seed or (unnamed and seed is not None and logged.run.seed_logged == seed)
 
 
 def _best_of_seed(logs: list[_Chosen], seed: int, scores: Sequence[Figure]) -> _Chosen:
-    of_seed = [one for one in scores if one.seed == seed and one.statistic == "value"] or list(scores)
+    of_seed = [score for score in scores if score.seed == seed and score.statistic == "value"] or list(scores)
 
-    def rank(one: _Chosen) -> tuple[object, ...]:
+    def rank(logged: _Chosen) -> tuple[object, ...]:
         return (
-            not any_claimed(one.run.candidates, of_seed),
-            bool(_SIDE_RUN.search(one.log.file)),
-            KINDS.index(one.run.candidates[0].kind),
-            not one.run.trained,
-            one.log.file,
+            not any_claimed(logged.run.candidates, of_seed),
+            bool(_SIDE_RUN.search(logged.log.file)),
+            KINDS.index(logged.run.candidates[0].kind),
+            not logged.run.trained,
+            logged.log.file,
         )
 
     return min(logs, key=rank)
@@ -171,26 +173,30 @@ def _by_their_score(
     seeds: Sequence[int], main: Sequence[_Chosen], taken: list[_Chosen], scores: Sequence[Figure], notes: list[str]
 ) -> list[_Chosen]:
     """Logs of seeds that neither a name nor a line gives: those that hold the score which is printed for the seed."""
-    found: list[_Chosen] = []
+    matched: list[_Chosen] = []
     for seed in seeds:
-        claimed = [one for one in scores if one.seed == seed and one.statistic == "value"]
-        used = {one.log.file for one in (*taken, *found)}
-        fits = [one for one in main if one.log.file not in used and any_claimed(one.run.candidates, claimed)]
+        claimed = [score for score in scores if score.seed == seed and score.statistic == "value"]
+        used = {logged.log.file for logged in (*taken, *matched)}
+        fits = [
+            logged for logged in main if logged.log.file not in used and any_claimed(logged.run.candidates, claimed)
+        ]
         if len(fits) == 1:
-            (one,) = fits
-            notes.append(f"the score of seed {seed} is in {one.log.file}, which prints seed {one.run.seed_logged}")
-            found.append(_Chosen(log=one.log, run=one.run, seed=seed))
-    return found
+            (logged,) = fits
+            notes.append(
+                f"the score of seed {seed} is in {logged.log.file}, which prints seed {logged.run.seed_logged}"
+            )
+            matched.append(_Chosen(log=logged.log, run=logged.run, seed=seed))
+    return matched
 
 
 def _evidence(
-    one: _Chosen, selected: Sequence[_Chosen], logs: Sequence[_Chosen], label: str | None, scores: Sequence[Figure]
+    logged: _Chosen, selected: Sequence[_Chosen], logs: Sequence[_Chosen], label: str | None, scores: Sequence[Figure]
 ) -> SeedEvidence:
     """The log with the one that belongs to it: where training and scoring are apart, each has facts of the seed."""
-    others = [other for other in logs if other not in selected and other.log is not one.log]
-    partners = [other.run for other in others if one.seed is not None and _has_seed(other, one.seed)]
-    partner = one.log.trained_alone or next((run for run in partners if run.trained is not one.run.trained), None)
-    return SeedEvidence(seed=one.seed, run=one.run, final=final_of(one.run, label, scores), training=partner)
+    others = [other for other in logs if other not in selected and other.log is not logged.log]
+    partners = [other.run for other in others if logged.seed is not None and _has_seed(other, logged.seed)]
+    partner = logged.log.trained_alone or next((run for run in partners if run.trained is not logged.run.trained), None)
+    return SeedEvidence(seed=logged.seed, run=logged.run, final=final_of(logged.run, label, scores), training=partner)
 
 
 def _recognised(figures: Sequence[Figure], seeds: Sequence[SeedEvidence]) -> bool:
@@ -205,6 +211,6 @@ def _recognised(figures: Sequence[Figure], seeds: Sequence[SeedEvidence]) -> boo
     ]
     if not any(figure.quantity in SCORES for figure in telling):
         return True
-    telling = [replace(one, quantity=ANY.get(one.quantity, one.quantity)) for one in telling]
-    found = reconcile(telling, seeds)
-    return any(one.status in (Status.EXACT, Status.ROUNDED, Status.TRUNCATED) for one in found)
+    telling = [replace(figure, quantity=ANY.get(figure.quantity, figure.quantity)) for figure in telling]
+    findings = reconcile(telling, seeds)
+    return any(finding.status in (Status.EXACT, Status.ROUNDED, Status.TRUNCATED) for finding in findings)

@@ -20,7 +20,7 @@ def claim_of(record: Examined) -> Claim:
     return Claim(
         name=record.name,
         track=record.track,
-        seeds=tuple(_facts(one) for one in record.claimed.seeds if one.final),
+        seeds=tuple(_facts(seed) for seed in record.claimed.seeds if seed.final),
         missing_seeds=record.claimed.missing,
         seeds_short=record.seeds_short,
         nats_per_bpb=record.score.nats_per_bpb,
@@ -34,7 +34,9 @@ def _facts(seed: SeedEvidence) -> SeedFacts:
         seed.fact(name) for name in ("artifact_total_bytes", "train_time_ms", "total_eval_time_s")
     )
     scored = seed.run.eval_ms(final)
-    labels = {one.label: time for run, one in _scoring(seed) if (time := run.eval_ms(one)) is not None}
+    labels = {
+        evaluation.label: time for run, evaluation in _scoring(seed) if (time := run.eval_ms(evaluation)) is not None
+    }
     line = (seed.run.timed(final) or final).line
     places = {
         "artifact_bytes": total.where if total else "",

@@ -26,9 +26,9 @@ class StdConvention:
 
 def std_conventions(findings: Sequence[Finding], seeds: Sequence[SeedEvidence]) -> list[StdConvention]:
     """The convention of each printed std of the score or its loss, once a file and key."""
-    found: dict[str, StdConvention] = {}
+    conventions: dict[str, StdConvention] = {}
     for quantities, name in ((SCORES, "bpb"), (LOSSES, "loss")):
-        values = [value for one in seeds if (value := _final(one, name)) is not None]
+        values = [value for seed in seeds if (value := _final(seed, name)) is not None]
         if len(values) != len(seeds) or len(values) < 2:
             continue
         sample, population = statistics.stdev(values), statistics.pstdev(values)
@@ -47,8 +47,8 @@ def std_conventions(findings: Sequence[Finding], seeds: Sequence[SeedEvidence]) 
                 sample=sample,
                 population=population,
             )
-            found.setdefault(where, convention)
-    return sorted(found.values(), key=lambda one: not one.where.startswith("README"))
+            conventions.setdefault(where, convention)
+    return sorted(conventions.values(), key=lambda one: not one.where.startswith("README"))
 
 
 def _final(seed: SeedEvidence, name: str) -> float | None:
@@ -73,42 +73,42 @@ def conversions(
     """Differences printed in BPB and in nats per token: their ratio must be that of the record's own logs."""
     if nats_per_bpb is None:
         return []
-    where = next((f"{one.run.file}:{one.final.line}" for one in seeds if one.final and one.final.loss), "")
-    return [_conversion(one, nats_per_bpb, where) for one in printed]
+    where = next((f"{seed.run.file}:{seed.final.line}" for seed in seeds if seed.final and seed.final.loss), "")
+    return [_conversion(conversion, nats_per_bpb, where) for conversion in printed]
 
 
-def _conversion(one: Conversion, ratio: float, where: str) -> Finding:
-    sign = -1 if one.nats.value < 0 else 1
-    measured = sign * abs(one.bpb.value) * Decimal(repr(ratio))
+def _conversion(conversion: Conversion, ratio: float, where: str) -> Finding:
+    sign = -1 if conversion.nats.value < 0 else 1
+    measured = sign * abs(conversion.bpb.value) * Decimal(repr(ratio))
     figure = Figure(
-        file=one.file,
-        line=one.line,
-        item=f"{one.bpb.raw} BPB in nats",
-        number=one.nats,
+        file=conversion.file,
+        line=conversion.line,
+        item=f"{conversion.bpb.raw} BPB in nats",
+        number=conversion.nats,
         quantity="loss",
         statistic="value",
     )
     status, note = Status.MISMATCH, ""
-    if _possible(one, ratio):
+    if _possible(conversion, ratio):
         status = Status.ROUNDED
-    elif _possible(one, math.log(2)):
+    elif _possible(conversion, math.log(2)):
         status, note = Status.ROUNDED, "nats per byte, not per token"
-    elif _possible(one, 1.0):
+    elif _possible(conversion, 1.0):
         note = "BPB under the name of nats"
     else:
         datasets = challenge().datasets.values()
-        others = (dataset.name for dataset in datasets if _possible(one, dataset.nats_per_bpb))
+        others = (dataset.name for dataset in datasets if _possible(conversion, dataset.nats_per_bpb))
         used = next(others, None)
-        note = f"converted with {float(abs(one.nats.value) / abs(one.bpb.value)):.4f} nats per BPB"
+        note = f"converted with {float(abs(conversion.nats.value) / abs(conversion.bpb.value)):.4f} nats per BPB"
         note += f" ({used})" if used else ""
         note += f"; these logs have {ratio:.4f}"
     return Finding(figure=figure, status=status, measured=measured, field="delta_nats", log=where, note=note)
 
 
-def _possible(one: Conversion, ratio: float) -> bool:
+def _possible(conversion: Conversion, ratio: float) -> bool:
     """Whether the ratio lies in the interval that the rounding of both numbers leaves open."""
-    half_bpb, half_nats = (Decimal(1).scaleb(-number.decimals) / 2 for number in (one.bpb, one.nats))
-    bpb, nats = abs(one.bpb.value), abs(one.nats.value)
+    half_bpb, half_nats = (Decimal(1).scaleb(-number.decimals) / 2 for number in (conversion.bpb, conversion.nats))
+    bpb, nats = abs(conversion.bpb.value), abs(conversion.nats.value)
     if bpb <= half_bpb:
         return True
     slack = Decimal("1.0001")  # the ratio itself is known to five digits
@@ -120,41 +120,43 @@ def printed_tests(
     printed: Iterable[PrintedTest], figures: Sequence[Figure], seeds: Sequence[SeedEvidence]
 ) -> list[Finding]:
     """One-sample t tests worked out again: from the logs, else from the printed scores."""
-    measured = [value for one in seeds if (value := _final(one, "bpb")) is not None]
-    values = [float(one.number.value) for one in figures if one.quantity in SCORES and one.statistic == "claim"]
-    by_hand = [float(one.number.value) for one in figures if one.item == "list of scores"]
-    found: list[Finding] = []
-    for one in printed:
+    measured = [value for seed in seeds if (value := _final(seed, "bpb")) is not None]
+    values = [
+        float(figure.number.value) for figure in figures if figure.quantity in SCORES and figure.statistic == "claim"
+    ]
+    by_hand = [float(figure.number.value) for figure in figures if figure.item == "list of scores"]
+    findings: list[Finding] = []
+    for test in printed:
         for sample in (measured, by_hand or values):
-            results = _worked_out(one, sample)
+            results = _worked_out(test, sample)
             if results and not any(result.status is Status.MISMATCH for result in results):
                 break
-            results = results or _worked_out(one, measured)
-        found.extend(results)
-    return found
+            results = results or _worked_out(test, measured)
+        findings.extend(results)
+    return findings
 
 
-def _worked_out(one: PrintedTest, sample: Sequence[float]) -> list[Finding]:
+def _worked_out(test: PrintedTest, sample: Sequence[float]) -> list[Finding]:
     if len(sample) < 2 or not statistics.stdev(sample):
         return []
     error = statistics.stdev(sample) / math.sqrt(len(sample))
-    t = (float(one.against.value) - statistics.mean(sample)) / error
-    found = [_test_figure(one, "t", one.t, [t, -t])] if one.t else []
-    if one.df:
-        found.append(_test_figure(one, "df", one.df, [len(sample) - 1]))
-    if one.p:
+    t = (float(test.against.value) - statistics.mean(sample)) / error
+    findings = [_test_figure(test, "t", test.t, [t, -t])] if test.t else []
+    if test.df:
+        findings.append(_test_figure(test, "df", test.df, [len(sample) - 1]))
+    if test.p:
         from ..statistics.significance import t_upper  # scipy, only where a printed p is there to be checked
 
         p = t_upper(t, len(sample) - 1)
-        found.append(_test_figure(one, "p", one.p, [p, 2 * min(p, 1 - p)]))
-    return found
+        findings.append(_test_figure(test, "p", test.p, [p, 2 * min(p, 1 - p)]))
+    return findings
 
 
-def _test_figure(one: PrintedTest, name: str, number: Printed, values: Sequence[float]) -> Finding:
+def _test_figure(test: PrintedTest, name: str, number: Printed, values: Sequence[float]) -> Finding:
     figure = Figure(
-        file=one.file,
-        line=one.line,
-        item=f"{name} of the t test against {one.against.raw}",
+        file=test.file,
+        line=test.line,
+        item=f"{name} of the t test against {test.against.raw}",
         number=number,
         quantity="score",
         statistic="value",

@@ -37,13 +37,13 @@ def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, aga
         },
         "std_convention": [
             {
-                "where": safe_data(one.where),
-                "printed": one.printed,
-                "ddof": one.ddof,
-                "sample": one.sample,
-                "population": one.population,
+                "where": safe_data(convention.where),
+                "printed": convention.printed,
+                "ddof": convention.ddof,
+                "sample": convention.sample,
+                "population": convention.population,
             }
-            for one in record.std_conventions
+            for convention in record.std_conventions
         ],
         "agreement": {
             "headline": record.headline.status.value if record.headline else None,
@@ -51,32 +51,32 @@ def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, aga
             "rounding_level": len(record.roundings),
             "verdict": record.verdict,
         },
-        "mismatches": [finding_data(one) for one in record.mismatches],
-        "roundings": [finding_data(one) for one in record.roundings],
-        "unsupported": [finding_data(one) for one in record.unsupported],
+        "mismatches": [finding_data(finding) for finding in record.mismatches],
+        "roundings": [finding_data(finding) for finding in record.roundings],
+        "unsupported": [finding_data(finding) for finding in record.unsupported],
         "checked": len(record.checked),
         "verdict": record.verdict,
-        "rules": {one.name: _judgement(one) for one in judgements},
+        "rules": {judgement.name: _judgement(judgement) for judgement in judgements},
         "significance": _significance(claim, against),
         "validation_bytes": [
-            {"file": safe_data(name), "bytes": one.scored_bytes, "margin": one.margin, "reading": one.reading}
-            for name, one in record.bytes
+            {"file": safe_data(name), "bytes": scored.scored_bytes, "margin": scored.margin, "reading": scored.reading}
+            for name, scored in record.bytes
         ],
         "notes": [safe_data(note) for note in record.notes],
     }
 
 
-def finding_data(one: Finding) -> dict[str, Any]:
+def finding_data(finding: Finding) -> dict[str, Any]:
     """A printed number and what the logs have instead."""
     return {
-        "where": safe_data(one.figure.where),
-        "item": safe_data(one.figure.item),
-        "printed": safe_data(one.figure.number.raw),
-        "measured": _number(one.measured),
-        "status": one.status.value,
-        "field": safe_data(one.field),
-        "log": safe_data(one.log),
-        "note": safe_data(one.note),
+        "where": safe_data(finding.figure.where),
+        "item": safe_data(finding.figure.item),
+        "printed": safe_data(finding.figure.number.raw),
+        "measured": _number(finding.measured),
+        "status": finding.status.value,
+        "field": safe_data(finding.field),
+        "log": safe_data(finding.log),
+        "note": safe_data(finding.note),
     }
 
 
@@ -102,12 +102,12 @@ def _number(value: Decimal | None) -> float | int | None:
     return number if math.isfinite(number) else None
 
 
-def _judgement(one: Judgement) -> dict[str, Any]:
+def _judgement(judgement: Judgement) -> dict[str, Any]:
     return {
-        "verdict": one.verdict,
-        "title": one.title,
-        "version": one.version,
-        "source": one.source,
+        "verdict": judgement.verdict,
+        "title": judgement.title,
+        "version": judgement.version,
+        "source": judgement.source,
         "checks": [
             {
                 "rule": check.rule,
@@ -116,7 +116,7 @@ def _judgement(one: Judgement) -> dict[str, Any]:
                 "source": safe_data(check.source),
                 "counts": check.counts,
             }
-            for check in one.checks
+            for check in judgement.checks
         ],
     }
 

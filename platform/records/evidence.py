@@ -43,10 +43,10 @@ class SeedEvidence:
     def evaluations(self, *kinds: str) -> Iterator[tuple[LogRun, Evaluation]]:
         """Evaluations of these kinds, all of them without any; no rougher print of a score beside its exact one."""
         for run in self.logs:
-            exact = {one.name for one in run.evaluations if "_exact" in one.label}
+            exact = {evaluation.name for evaluation in run.evaluations if "_exact" in evaluation.label}
             for evaluation in run.of_kind(*(kinds or (*KINDS, "before quantization"))):
                 twin = evaluation.label == evaluation.name and evaluation.name in exact
-                rough = evaluation.kind == "progress" and any(one.kind == "ttt" for one in run.evaluations)
+                rough = evaluation.kind == "progress" and any(other.kind == "ttt" for other in run.evaluations)
                 if not (twin or rough):
                     yield run, evaluation
 
@@ -55,19 +55,19 @@ class SeedEvidence:
         strictly = strictly and quantity in ("score", "any_bpb", "loss", "any_loss")
         if (quantity, strictly) not in self._known:
             reading = _QUANTITIES.get(quantity)
-            found = _final(self, loss=quantity.endswith("loss")) if strictly else reading(self) if reading else []
-            distinct = list(dict.fromkeys(filter(None, found)))
+            values = _final(self, loss=quantity.endswith("loss")) if strictly else reading(self) if reading else []
+            distinct = list(dict.fromkeys(filter(None, values)))
             self._known[quantity, strictly] = distinct + list(self.files.get(quantity, ()))
         return self._known[quantity, strictly]
 
     def label(self, label: str, loss: bool) -> list[Measured]:
         """The scores under one label of the log."""
-        found = []
+        values = []
         for run in self.logs:
-            for one in run.evaluations:
-                if one.name == label.replace("_exact", ""):
-                    found.extend(_of(run, one, "final_val_loss" if loss else "final_val_bpb", loss))
-        return found
+            for evaluation in run.evaluations:
+                if evaluation.name == label.replace("_exact", ""):
+                    values.extend(_of(run, evaluation, "final_val_loss" if loss else "final_val_bpb", loss))
+        return values
 
 
 Reading = Callable[[SeedEvidence], Iterable[Measured | None]]
@@ -86,12 +86,12 @@ def _final(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
 
 def _claimable(seed: SeedEvidence, loss: bool = False, *, more: bool = False) -> list[Measured]:
     """Every evaluation that a claim may be about, the final one first; ``more``: those too that none may be about."""
-    found = _final(seed, loss)
+    values = _final(seed, loss)
     for run, evaluation in seed.evaluations():
         if evaluation.claimable or more:
             name = f"{evaluation.label or 'report'} {'val_loss' if loss else 'val_bpb'}"
-            found.extend(_of(run, evaluation, name, loss))
-    return found
+            values.extend(_of(run, evaluation, name, loss))
+    return values
 
 
 def _all(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
@@ -100,12 +100,12 @@ def _all(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
 
 
 def _kinds(seed: SeedEvidence, name: str, *kinds: str, loss: bool = False) -> list[Measured]:
-    return [one for run, evaluation in seed.evaluations(*kinds) for one in _of(run, evaluation, name, loss)]
+    return [value for run, evaluation in seed.evaluations(*kinds) for value in _of(run, evaluation, name, loss)]
 
 
 def _roundtrip(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
     name = "quant_roundtrip_val_loss" if loss else "quant_roundtrip_val_bpb"
-    found = [one for run in seed.logs for one in _of(run, run.roundtrip, name, loss)]
+    found = [value for run in seed.logs for value in _of(run, run.roundtrip, name, loss)]
     found += _kinds(seed, name, "roundtrip", loss=loss)
     return found or _final(seed, loss)
 
@@ -144,13 +144,13 @@ def _pre_ttt(seed: SeedEvidence) -> list[Measured]:
 
 def _differences(name: str, later: list[Measured], earlier: list[Measured]) -> list[Measured]:
     """Later minus earlier and, since signs are printed either way, earlier minus later."""
-    found = []
-    for one in later[:2]:
+    differences = []
+    for late in later[:2]:
         for other in earlier:
-            if one.where != other.where:
-                found.append(Measured(name, one.value - other.value, f"{one.where}, {other.where}"))
-                found.append(Measured(name, other.value - one.value, f"{other.where}, {one.where}"))
-    return found
+            if late.where != other.where:
+                differences.append(Measured(name, late.value - other.value, f"{late.where}, {other.where}"))
+                differences.append(Measured(name, other.value - late.value, f"{other.where}, {late.where}"))
+    return differences
 
 
 def _gain(seed: SeedEvidence) -> list[Measured]:
@@ -163,29 +163,29 @@ def _quant_gap(seed: SeedEvidence) -> list[Measured]:
 
 def _step_ms(seed: SeedEvidence) -> list[Measured]:
     names = ("last_train_line_step_avg_ms", "step_avg_ms")
-    found = [fact for name in names if (fact := seed.fact(name))]
+    values = [fact for name in names if (fact := seed.fact(name))]
     time, steps = seed.fact("train_time_ms"), seed.fact("steps_done")
     if time and steps and steps.value:
-        found.append(Measured("train_time_ms / steps_done", time.value / steps.value, f"{time.where}, {steps.where}"))
-    return found
+        values.append(Measured("train_time_ms / steps_done", time.value / steps.value, f"{time.where}, {steps.where}"))
+    return values
 
 
 def _eval_times(seed: SeedEvidence, *kinds: str) -> list[Measured]:
-    found = []
+    times = []
     if seed.final and (ms := seed.run.eval_ms(seed.final)) is not None:
-        found.append(Measured("final_eval_time_ms", ms, f"{seed.run.file}:{seed.final.line}"))
+        times.append(Measured("final_eval_time_ms", ms, f"{seed.run.file}:{seed.final.line}"))
     if total := seed.fact("total_eval_time_s"):
-        found.append(Measured("total_eval_time_s", total.value * 1000, total.where))
+        times.append(Measured("total_eval_time_s", total.value * 1000, total.where))
     spent = Decimal(0)
     places: list[str] = []
     for run, evaluation in seed.evaluations(*kinds):
         if evaluation.eval_ms is not None:
             place = f"{run.file}:{evaluation.line}"
-            found.append(Measured("eval_time_ms", evaluation.eval_ms, place))
+            times.append(Measured("eval_time_ms", evaluation.eval_ms, place))
             spent, places = spent + evaluation.eval_ms, [*places, place]
     if len(places) > 1:
-        found.append(Measured("sum of eval_time_ms", spent, ", ".join(places[:4])))
-    return found
+        times.append(Measured("sum of eval_time_ms", spent, ", ".join(places[:4])))
+    return times
 
 
 def _bytes(seed: SeedEvidence, name: str, megabytes: str) -> list[Measured]:
@@ -220,7 +220,9 @@ def _rest(seed: SeedEvidence, part: str) -> list[Measured]:
 
 def _headroom(seed: SeedEvidence) -> list[Measured]:
     limit = limits().artifact_bytes
-    return [Measured(f"{limit:,} - artifact_total_bytes", limit - one.value, one.where) for one in _total(seed)[:1]]
+    return [
+        Measured(f"{limit:,} - artifact_total_bytes", limit - total.value, total.where) for total in _total(seed)[:1]
+    ]
 
 
 def _peak_memory(seed: SeedEvidence) -> list[Measured]:

@@ -22,7 +22,7 @@ def is_claimed(bpb: Decimal, figures: Iterable[Figure]) -> bool:
 
 
 def any_claimed(evaluations: Iterable[Evaluation], figures: Sequence[Figure]) -> bool:
-    return any(is_claimed(one.bpb.decimal, figures) for one in evaluations)
+    return any(is_claimed(evaluation.bpb.decimal, figures) for evaluation in evaluations)
 
 
 def mean_is_claimed(runs: Sequence[LogRun], scores: Sequence[Figure]) -> bool:
@@ -37,22 +37,27 @@ def by_label(runs: Sequence[LogRun]) -> dict[str, list[Evaluation]]:
 
     Where a run was cut off before the exact line, its rougher twin stands in: a killed log costs no other its digits.
     """
-    found: dict[str, list[Evaluation]] = {}
-    exact = {one.name: one.label for run in runs for one in run.candidates if "_exact" in one.label}
+    lines: dict[str, list[Evaluation]] = {}
+    exact = {
+        evaluation.name: evaluation.label
+        for run in runs
+        for evaluation in run.candidates
+        if "_exact" in evaluation.label
+    }
     for run in runs:
-        own = {one.label for one in run.candidates}
+        own = {evaluation.label for evaluation in run.candidates}
         seen = set()
-        for one in run.candidates:
-            twin = exact.get(one.label, one.label)
-            label = one.label if twin in own else twin
+        for evaluation in run.candidates:
+            twin = exact.get(evaluation.label, evaluation.label)
+            label = evaluation.label if twin in own else twin
             if label not in seen:
                 seen.add(label)
-                found.setdefault(label, []).append(one)
-    return dict(sorted(found.items(), key=lambda item: _likelihood(item[1])))
+                lines.setdefault(label, []).append(evaluation)
+    return dict(sorted(lines.items(), key=lambda item: _likelihood(item[1])))
 
 
 def _likelihood(finals: Sequence[Evaluation]) -> tuple[int, int]:
-    return KINDS.index(finals[0].kind), -max(one.decimals for one in finals)
+    return KINDS.index(finals[0].kind), -max(final.decimals for final in finals)
 
 
 def label_of(runs: Sequence[LogRun], scores: Sequence[Figure]) -> str | None:
@@ -73,12 +78,16 @@ def _supported(finals: Sequence[Evaluation], headlines: Sequence[Figure]) -> boo
 
 
 def _mean(finals: Sequence[Evaluation]) -> Decimal:
-    return sum((one.bpb.decimal for one in finals), Decimal(0)) / len(finals)
+    return sum((final.bpb.decimal for final in finals), Decimal(0)) / len(finals)
 
 
 def final_of(run: LogRun, label: str | None, scores: Sequence[Figure] = ()) -> Evaluation | None:
     """The score of ``run`` under the record's label, the claimed one of several; else its own likeliest line."""
-    own = [one for one in run.candidates if one.label == label]
-    own = own or [one for one in run.candidates if label and one.label == label.replace("_exact", "")]
+    own = [evaluation for evaluation in run.candidates if evaluation.label == label]
+    own = own or [
+        evaluation for evaluation in run.candidates if label and evaluation.label == label.replace("_exact", "")
+    ]
     own = own or list(run.candidates[:1])
-    return next((one for one in own if is_claimed(one.bpb.decimal, scores)), own[0] if own else None)
+    return next(
+        (evaluation for evaluation in own if is_claimed(evaluation.bpb.decimal, scores)), own[0] if own else None
+    )

@@ -76,16 +76,16 @@ def number_in_name(name: str) -> int | None:
 def records_under(folder: Path) -> list[Path]:
     """The record folders at or below ``folder``: ``folder`` itself where no folder below it is one."""
     walked = [(path, names) for path, _, names in _walk(folder)]
-    found: set[Path] = set()
+    records: set[Path] = set()
     for told in (_SUBMISSION_NAMES.match, _named_like_log):  # a submission file makes a record, else a log does
-        above = {parent for path in found for parent in path.parents}
+        above = {parent for path in records for parent in path.parents}
         for path, names in walked:
-            inside = path in found or not found.isdisjoint(path.parents)
+            inside = path in records or not records.isdisjoint(path.parents)
             if not inside and path not in above and any(map(told, names)):
-                found.add(path)
+                records.add(path)
     names_of = dict(walked)
-    found = {_whole_record(path, names_of) for path in found}
-    return [folder] if not found or folder in found else sorted(found)
+    records = {_whole_record(path, names_of) for path in records}
+    return [folder] if not records or folder in records else sorted(records)
 
 
 def _whole_record(path: Path, names_of: dict[Path, list[str]]) -> Path:
@@ -195,7 +195,7 @@ def _special(mode: int) -> str:
 
 
 def _logs(files: RecordFiles, notes: list[str]) -> tuple[tuple[LogFile, ...], dict[str, str]]:
-    found: list[LogFile] = []
+    logs: list[LogFile] = []
     for name in files.logs:
         try:
             log = read_log(files.folder / name, name)
@@ -203,15 +203,15 @@ def _logs(files: RecordFiles, notes: list[str]) -> tuple[tuple[LogFile, ...], di
             notes.append(f"{safe(name)} cannot be read: {error.strerror}")
             continue
         if log.runs:
-            found.append(log)
+            logs.append(log)
     copies: dict[str, str] = {}
     by_content: dict[str, list[LogFile]] = {}
-    for log in found:
+    for log in logs:
         by_content.setdefault(log.sha256, []).append(log)
     for same in by_content.values():
         original = min(same, key=_anonymity)
         copies.update({log.file: original.file for log in same if log is not original})
-    return tuple(found), copies
+    return tuple(logs), copies
 
 
 def _anonymity(log: LogFile) -> tuple[bool, bool, int, str]:
@@ -228,8 +228,8 @@ def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Clai
         parts.append(_read(files, files.readme, lambda text: readme.read(text, files.readme or "", seeds), notes))
     return Claims(
         figures=tuple(_distinct(figure for part in parts for figure in part.figures)),
-        conversions=tuple(one for part in parts for one in part.conversions),
-        tests=tuple(one for part in parts for one in part.tests),
+        conversions=tuple(conversion for part in parts for conversion in part.conversions),
+        tests=tuple(test for part in parts for test in part.tests),
         seeds=next((part.seeds for part in parts if part.seeds), ()),
         notes=tuple(note for part in parts for note in part.notes),
         track=next((part.track for part in parts if part.track), ""),
@@ -245,7 +245,7 @@ def _own_submissions(files: RecordFiles) -> list[str]:
 
 def _is_unread(file: Path, name: str, claims: Claims) -> bool:
     """Whether a submission file, with no score read of it, is broken or gives a score that is no number."""
-    if any(one.file == name and DIMENSIONS[one.quantity] == BPB for one in claims.figures):
+    if any(figure.file == name and DIMENSIONS[figure.quantity] == BPB for figure in claims.figures):
         return False
     try:
         text = small_text(file)

@@ -52,19 +52,19 @@ def _records(given: Path) -> list[Path]:
             f"record of it"
         )
     try:
-        found = record_folder.records_under(given)
+        folders = record_folder.records_under(given)
     except OSError as error:
         raise UserError(f"{safe(str(given))} cannot be read: {error.strerror}") from None
-    if found == [given] and not record_folder.is_record(given):
+    if folders == [given] and not record_folder.is_record(given):
         raise UserError(f"{safe(str(given))} holds no record: no submission.json, no README, no log of a training run")
-    return found
+    return folders
 
 
 def _one(given: Path) -> Examined:
-    found = _records(given)
-    if len(found) != 1:
-        raise UserError(f"--against {safe(str(given))} holds {len(found)} records; name one")
-    record = examine(found[0])
+    folders = _records(given)
+    if len(folders) != 1:
+        raise UserError(f"--against {safe(str(given))} holds {len(folders)} records; name one")
+    record = examine(folders[0])
     if not record.score.bpb:
         raise UserError(f"--against {safe(str(given))}: its logs give no score to beat")
     return record

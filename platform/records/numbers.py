@@ -185,12 +185,12 @@ def agreement(number: Printed, measured: Decimal, *, count: bool = False) -> Sta
 
 
 def _agreement_in_units(number: Printed, measured: Decimal, *, count: bool) -> Status:
-    found = _agreement(number, measured / number.factor, count=count)
-    if found is Status.MISMATCH and number.unit in ("KB", "MB", "GB"):  # some write MB and mean MiB
+    status = _agreement(number, measured / number.factor, count=count)
+    if status is Status.MISMATCH and number.unit in ("KB", "MB", "GB"):  # some write MB and mean MiB
         binary = measured / _UNITS[number.unit[0] + "iB"]
-        found = _agreement(number, binary, count=count)
-        found = found if found.agrees else Status.MISMATCH
-    return found
+        status = _agreement(number, binary, count=count)
+        status = status if status.agrees else Status.MISMATCH
+    return status
 
 
 def _agreement(number: Printed, measured: Decimal, *, count: bool) -> Status:
@@ -206,7 +206,7 @@ def _agreement(number: Printed, measured: Decimal, *, count: bool) -> Status:
     nearest = {measured.quantize(step, how, _CONTEXT) for how in (ROUND_HALF_UP, ROUND_HALF_DOWN)}
     if value in nearest:
         return Status.ROUNDED
-    off = min(abs(value - one) for one in nearest)
+    off = min(abs(value - rounded) for rounded in nearest)
     if whole and (off <= step or abs(value - measured) * 100 <= abs(measured)):
         return Status.ROUNDED
     small = step <= abs(measured) * (SMALL_SHARE_WITH_UNIT if number.unit else SMALL_SHARE)

@@ -18,7 +18,7 @@ def findings(files: RecordFiles) -> list[Finding]:
     if not _is_there(files):
         return []
     try:
-        return [_finding(one) for one in ledger.check(files.folder)]
+        return [_finding(problem) for problem in ledger.check(files.folder)]
     except LedgerError as error:
         return [_finding(Problem(file=LEDGER_FILE, note=str(error)))]
 

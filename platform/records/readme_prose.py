@@ -227,20 +227,20 @@ class _Line:
     def named(self) -> Iterator[Figure]:
         """``- Code size: `47642 bytes` ``; ``- Sliding val_bpb (stride 64): **1.1748**``."""
         match = _NAMED.match(self._block.raw)
-        found = meaning(_bare(match["name"])) if match else None
+        meant = meaning(_bare(match["name"])) if match else None
         text = _bare(match["text"]) if match else ""
-        if match is None or found is None or not re.match(r"[~≈+-]?\d", text):
+        if match is None or meant is None or not re.match(r"[~≈+-]?\d", text):
             return
         number = printed(text, raw=match["text"].strip())
-        number = in_unit(number, found) if number else None
-        dimension = DIMENSIONS[found.quantity]
+        number = in_unit(number, meant) if number else None
+        dimension = DIMENSIONS[meant.quantity]
         if number is None or (dimension == TIME and not number.unit) or _OF_SOMETHING_ELSE.match(text):
             return
         is_score = dimension in (BPB, NATS)
-        if is_score and (found.statistic != "value" or not LOWEST_BPB < number.value < HIGHEST_BPB):
+        if is_score and (meant.statistic != "value" or not LOWEST_BPB < number.value < HIGHEST_BPB):
             return  # a mean or std of scores is read elsewhere
-        statistic = "claim" if found.statistic == "value" else found.statistic
-        yield self._figure(_bare(match["name"]), number, found.quantity, statistic)
+        statistic = "claim" if meant.statistic == "value" else meant.statistic
+        yield self._figure(_bare(match["name"]), number, meant.quantity, statistic)
 
     def keyed(self, known_seeds: frozenset[int]) -> Iterator[Figure]:
         """Numbers with a log's own key: in back quotes, in a bullet or in a block of code."""
@@ -251,15 +251,15 @@ class _Line:
             line = parse(0, piece)
             label = line.label if line and _LOG_LABEL.fullmatch(line.label) else ""
             for match in _KEYED.finditer(piece):
-                found = _KEYS[match["key"]]
+                meant = _KEYS[match["key"]]
                 number = of_match(match, match[0][len(match["key"]) :].lstrip(" :="))
-                fitted = in_unit(number, found) if DIMENSIONS[found.quantity] in (BYTES, TIME) else number
+                fitted = in_unit(number, meant) if DIMENSIONS[meant.quantity] in (BYTES, TIME) else number
                 if fitted is None:
                     continue
                 yield self._figure(
                     f"{label} {match['key']}".strip(),
                     fitted,
-                    found.quantity,
+                    meant.quantity,
                     "claim" if seed is None else "value",
                     seed=seed,
                     label=label,

@@ -131,8 +131,8 @@ def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]
     meanings = [meaning(header) if index != seed_column else None for index, header in enumerate(headers)]
     named = not _SEED_HEADER.match(headers[seed_column])
     if any(OTHER_RUNS.search(header) for header in headers):  # then a difference is one to another run
-        meanings = [None if found and found.quantity == "gain" else found for found in meanings]
-    quantities = [found.quantity for found in meanings if found]
+        meanings = [None if meant and meant.quantity == "gain" else meant for meant in meanings]
+    quantities = [meant.quantity for meant in meanings if meant]
     rows = [row for row in table.rows if seed_column < len(row.cells) and not _is_of_others(row.cells[seed_column])]
     seeds = [seed_of(row.cells[seed_column].plain, known, named=named) for row in rows]
     other, times = _is_other_table(table, seeds, known), Counter(seeds)
@@ -141,14 +141,14 @@ def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]
         statistic = None if seed is not None else row_statistic(name)
         if seed is None and statistic is None:
             continue
-        for index, (cell, found) in enumerate(zip(row.cells, meanings, strict=False)):
-            if found is None:
+        for index, (cell, meant) in enumerate(zip(row.cells, meanings, strict=False)):
+            if meant is None:
                 continue
-            twice = quantities.count(found.quantity) > 1
+            twice = quantities.count(meant.quantity) > 1
             plainly = twice and _PLAIN_SCORE.fullmatch(headers[index]) is not None
             yield from _cell_figures(
                 cell,
-                replace(found, quantity="any_bpb") if plainly else found,
+                replace(meant, quantity="any_bpb") if plainly else meant,
                 file=file,
                 line=row.line,
                 item=f"{'seed ' + str(seed) if seed is not None else name} · {headers[index]}",
@@ -183,8 +183,8 @@ def _header_seeds(headers: list[str], known: frozenset[int]) -> dict[int, int]:
 def _transposed(table: Table, file: str, seeds: dict[int, int], other: bool) -> Iterator[Figure]:
     headers = [cell.plain for cell in table.header.cells]
     for row in table.rows:
-        found = meaning(row.cells[0].plain)
-        if found is None:
+        meant = meaning(row.cells[0].plain)
+        if meant is None:
             continue
         for index, cell in enumerate(row.cells[1:], start=1):
             if index >= len(headers):
@@ -195,7 +195,7 @@ def _transposed(table: Table, file: str, seeds: dict[int, int], other: bool) -> 
                 continue
             yield from _cell_figures(
                 cell,
-                found,
+                meant,
                 file=file,
                 line=row.line,
                 item=f"{row.cells[0].plain} · {headers[index]}",
@@ -215,18 +215,18 @@ def _metric_table(table: Table, file: str, known: frozenset[int]) -> Iterator[Fi
     ]
     for row in table.rows:
         name = row.cells[0].plain
-        found = meaning(name)
-        if found is None or OTHER_RUNS.search(name):
+        meant = meaning(name)
+        if meant is None or OTHER_RUNS.search(name):
             continue
         for index in columns:
             if index >= len(row.cells):
                 continue
             seed = seed_of(name, known, named=True)
             seed = seed_of(headers[index], known, named=True) if seed is None else seed
-            statistic = found.statistic if found.statistic != "value" else row_statistic(headers[index])
+            statistic = meant.statistic if meant.statistic != "value" else row_statistic(headers[index])
             yield from _cell_figures(
                 row.cells[index],
-                found,
+                meant,
                 file=file,
                 line=row.line,
                 item=name if len(headers) == 2 else f"{name} · {headers[index]}",
@@ -244,20 +244,20 @@ def row_statistic(name: str) -> str | None:
     return next((statistic for statistic, pattern in _STATISTIC_ROWS if pattern.search(name)), None)
 
 
-def _cell_figures(cell: Cell, found: Meaning, **place: object) -> Iterator[Figure]:
+def _cell_figures(cell: Cell, meant: Meaning, **place: object) -> Iterator[Figure]:
     number = printed(cell.plain, raw=cell.raw)
     if number is None or not _fits(cell, number):
         return
-    number = in_unit(number, found)
+    number = in_unit(number, meant)
     if number is None:
         return
-    figure = Figure(number=number, quantity=found.quantity, **place)  # type: ignore[arg-type]
-    if found.statistic in ("std", "variance") and figure.statistic == "value":
-        figure = replace(figure, statistic=found.statistic)
-    extremes = figure.statistic in ("range", "max", "min") and DIMENSIONS[found.quantity] in (BPB, NATS)
+    figure = Figure(number=number, quantity=meant.quantity, **place)  # type: ignore[arg-type]
+    if meant.statistic in ("std", "variance") and figure.statistic == "value":
+        figure = replace(figure, statistic=meant.statistic)
+    extremes = figure.statistic in ("range", "max", "min") and DIMENSIONS[meant.quantity] in (BPB, NATS)
     if extremes and _TWO_NUMBERS.match(cell.plain):
         return  # "1.1192 to 1.1196"
-    if not is_plausible(figure, found):
+    if not is_plausible(figure, meant):
         return
     yield figure
     spread = printed_std(cell.plain)

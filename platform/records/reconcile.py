@@ -47,41 +47,44 @@ def reconcile(figures: Sequence[Figure], seeds: Sequence[SeedEvidence], *, missi
         seeds: the logs of the claim.
         missing_seeds: how many seeds of the claim have no log; then no statistic over seeds can be measured.
     """
-    of_seeds = {id(one): _of_seed(one, seeds) for one in figures if one.seed is not None}
+    of_seeds = {id(figure): _of_seed(figure, seeds) for figure in figures if figure.seed is not None}
     of_seeds |= {key: _of_seed(of_seeds[key].figure, seeds, anything=True) for key in _beside_scores(of_seeds)}
     columns = _Columns(figures, of_seeds)
-    found = {id(one): of_seeds.get(id(one)) or _over_seeds(one, seeds, columns, missing_seeds == 0) for one in figures}
-    for key in _beside_scores(found):
-        figure = found[key].figure
+    findings = {
+        id(figure): of_seeds.get(id(figure)) or _over_seeds(figure, seeds, columns, missing_seeds == 0)
+        for figure in figures
+    }
+    for key in _beside_scores(findings):
+        figure = findings[key].figure
         if figure.seed is None and figure.file.lower().startswith("readme") and not figure.item.startswith("headline"):
-            found[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
-    return [_explained(found[id(one)], seeds) for one in figures]
+            findings[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
+    return [_explained(findings[id(figure)], seeds) for figure in figures]
 
 
-def _beside_scores(found: Mapping[int, Finding]) -> list[int]:
+def _beside_scores(findings: Mapping[int, Finding]) -> list[int]:
     """Contradicted scores and losses of which another one in the same file is right: of a seed, or of the record."""
     right = {
-        (one.figure.file, one.figure.seed, DIMENSIONS[one.figure.quantity])
-        for one in found.values()
-        if one.status.agrees and one.figure.quantity in _CLAIMABLE
+        (finding.figure.file, finding.figure.seed, DIMENSIONS[finding.figure.quantity])
+        for finding in findings.values()
+        if finding.status.agrees and finding.figure.quantity in _CLAIMABLE
     }
     return [
         key
-        for key, one in found.items()
-        if one.status is Status.MISMATCH
-        and one.figure.quantity in ANY
-        and (one.figure.file, one.figure.seed, DIMENSIONS[one.figure.quantity]) in right
+        for key, finding in findings.items()
+        if finding.status is Status.MISMATCH
+        and finding.figure.quantity in ANY
+        and (finding.figure.file, finding.figure.seed, DIMENSIONS[finding.figure.quantity]) in right
     ]
 
 
 class _Columns:
     """What the rows of a column turned out to be: which fact they print, and their printed values."""
 
-    def __init__(self, figures: Sequence[Figure], found: dict[int, Finding]) -> None:
+    def __init__(self, figures: Sequence[Figure], findings: dict[int, Finding]) -> None:
         self._rows: dict[str, list[Finding]] = {}
-        for one in figures:
-            if one.seed is not None and one.group and one.statistic == "value":
-                self._rows.setdefault(one.group, []).append(found[id(one)])
+        for figure in figures:
+            if figure.seed is not None and figure.group and figure.statistic == "value":
+                self._rows.setdefault(figure.group, []).append(findings[id(figure)])
 
     def facts(self, figure: Figure) -> set[str]:
         """The facts that the rows of the figure's column agree with."""
@@ -102,11 +105,11 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool = False) -> Finding:
-    of_seed = [one for one in seeds if figure.seed == one.seed]
-    of_seed = of_seed or [one for one in seeds if figure.seed == one.run.seed_logged]
+    of_seed = [seed for seed in seeds if figure.seed == seed.seed]
+    of_seed = of_seed or [seed for seed in seeds if figure.seed == seed.run.seed_logged]
     if not of_seed:
         return Finding(figure=figure, status=Status.NO_LOG, note=f"no log of seed {figure.seed}")
-    return _compared(figure, [value for one in of_seed for value in _values(figure, one, anything=anything)])
+    return _compared(figure, [value for seed in of_seed for value in _values(figure, seed, anything=anything)])
 
 
 def _over_seeds(
@@ -116,10 +119,10 @@ def _over_seeds(
     if figure.quantity == "seeds":
         return _seed_count(figure, seeds)
     statistic = "mean" if figure.statistic in ("claim", "overall") else figure.statistic
-    found = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete, anything))
-    if found.status.agrees or statistic in ("value", "max", "min"):
-        return found
-    measured = complete and found.measured is not None
+    finding = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete, anything))
+    if finding.status.agrees or statistic in ("value", "max", "min"):
+        return finding
+    measured = complete and finding.measured is not None
     for printed in columns.printed(figure):
         for name, value in described(statistic, printed):
             status = agreement(figure.number, value)
@@ -127,31 +130,31 @@ def _over_seeds(
                 continue
             note = f"{name} of the printed values"
             if measured:
-                return replace(found, status=Status.MEAN_OF_ROUNDED, note=note)
+                return replace(finding, status=Status.MEAN_OF_ROUNDED, note=note)
             return Finding(
                 figure=figure, status=Status.NO_LOG, measured=value, note=f"{note}; not every seed has a log"
             )
-        if not measured and found.measured is None and not figure.loose and (values := described(statistic, printed)):
+        if not measured and finding.measured is None and not figure.loose and (values := described(statistic, printed)):
             name, value = values[0]
             return Finding(figure=figure, status=Status.MISMATCH, measured=value, field=f"{name} of the printed values")
-    return found if measured or figure.statistic in ("claim", "overall") else replace(found, status=Status.NO_LOG)
+    return finding if measured or figure.statistic in ("claim", "overall") else replace(finding, status=Status.NO_LOG)
 
 
-def _explained(found: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
+def _explained(finding: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
     """With a note where the printed score is in the logs, on a line that is no score of the model that is shipped."""
-    figure = found.figure
-    if found.status is not Status.MISMATCH or figure.quantity not in ANY:
-        return found
-    anything = [value for one in seeds for value in one.measured(ANY[figure.quantity])]
+    figure = finding.figure
+    if finding.status is not Status.MISMATCH or figure.quantity not in ANY:
+        return finding
+    anything = [value for seed in seeds for value in seed.measured(ANY[figure.quantity])]
     same = _compared(figure, anything)
     if not same.status.agrees:
-        return found
-    return replace(found, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
+        return finding
+    return replace(finding, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
 
 
 def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
     """More logs than seeds is no contradiction; fewer is: of the rest there is no log. ``seeds: 42`` can be a seed."""
-    is_seed = figure.item == "seeds" and any(figure.number.value in (one.seed, one.run.seed_logged) for one in seeds)
+    is_seed = figure.item == "seeds" and any(figure.number.value in (seed.seed, seed.run.seed_logged) for seed in seeds)
     count, enough = Decimal(len(seeds)), is_seed or figure.number.value <= len(seeds)
     status = Status.EXACT if enough else Status.NO_LOG
     note = "" if enough else f"{len(seeds)} of these seeds have a log"
@@ -162,20 +165,20 @@ def _candidates(
     figure: Figure, seeds: Sequence[SeedEvidence], facts: set[str], complete: bool, anything: bool
 ) -> list[Measured]:
     """Values that a figure over all seeds may mean."""
-    single = [value for one in seeds for value in _values(figure, one, anything=anything)]
+    single = [value for seed in seeds for value in _values(figure, seed, anything=anything)]
     if figure.statistic == "claim":
         return (statistics_over(figure, "mean", seeds) if complete else []) + single
     if figure.statistic == "overall":
         total = {"artifact_total_bytes"}  # not the model alone
-        widest = [one for name in ("mean", "max") for one in statistics_over(figure, name, seeds, total)]
+        widest = [value for name in ("mean", "max") for value in statistics_over(figure, name, seeds, total)]
         meant = complete and _compared(figure, widest).status in (Status.EXACT, Status.ROUNDED, Status.TRUNCATED)
         return widest if meant else single
     if not complete:
         return []
-    found = statistics_over(figure, figure.statistic, seeds, facts)
+    values = statistics_over(figure, figure.statistic, seeds, facts)
     if figure.statistic == "mean" and DIMENSIONS[figure.quantity] == BYTES:
-        found += statistics_over(figure, "max", seeds)
-    return found
+        values += statistics_over(figure, "max", seeds)
+    return values
 
 
 def _values(figure: Figure, seed: SeedEvidence, *, strictly: bool = False, anything: bool = False) -> list[Measured]:
@@ -195,16 +198,16 @@ def statistics_over(
 ) -> list[Measured]:
     """The statistic of each fact that every seed has; ``facts``: of these, where it is known what the column prints."""
     columns: dict[tuple[str, int], list[Measured]] = {}
-    for one in seeds:
+    for seed in seeds:
         seen: dict[str, int] = {}
-        for value in _values(figure, one, strictly=not facts, anything=bool(facts)):
+        for value in _values(figure, seed, strictly=not facts, anything=bool(facts)):
             seen[value.field] = seen.get(value.field, 0) + 1
             columns.setdefault((value.field, seen[value.field]), []).append(value)
-    found = []
+    results = []
     for (field, _), values in columns.items():
         if len(values) == len(seeds) and (field in facts or not facts):
-            found.extend(_statistic(statistic, field, values))
-    return found
+            results.extend(_statistic(statistic, field, values))
+    return results
 
 
 def _statistic(statistic: str, field: str, values: Sequence[Measured]) -> list[Measured]:
@@ -277,13 +280,17 @@ def _agreement(number: Printed, value: Measured, values: Sequence[Measured], *, 
     half = Decimal(1).scaleb(-value.digits) / 2
     if abs(number.base - value.value) > half:
         return status
-    finer = any((one.digits or 0) > value.digits and abs(one.value - value.value) <= half for one in values)
+    finer = any((other.digits or 0) > value.digits and abs(other.value - value.value) <= half for other in values)
     return status if finer else Status.ROUNDED
 
 
 def verdict(findings: Iterable[Finding]) -> str:
     """agrees, rounding only or mismatch."""
     found = list(findings)
-    if any(one.contradicts for one in found):
+    if any(finding.contradicts for finding in found):
         return "mismatch"
-    return "rounding only" if any(one.status.is_rounding and not one.figure.loose for one in found) else "agrees"
+    return (
+        "rounding only"
+        if any(finding.status.is_rounding and not finding.figure.loose for finding in found)
+        else "agrees"
+    )

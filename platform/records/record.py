@@ -73,34 +73,40 @@ class Examined:
     @property
     def headline(self) -> Finding | None:
         """How the claimed score stands: that of the submission file, else that of the README."""
-        scores = [one for one in self.findings if one.figure.quantity in SCORES and one.figure.statistic in HEADLINES]
+        scores = [
+            finding
+            for finding in self.findings
+            if finding.figure.quantity in SCORES and finding.figure.statistic in HEADLINES
+        ]
         in_readme = self.read.files.readme
         return min(
-            scores, key=lambda one: (one.figure.file == in_readme, one.figure.statistic != "claim"), default=None
+            scores,
+            key=lambda finding: (finding.figure.file == in_readme, finding.figure.statistic != "claim"),
+            default=None,
         )
 
     @property
     def mismatches(self) -> list[Finding]:
-        return [one for one in self.findings if one.contradicts]
+        return [finding for finding in self.findings if finding.contradicts]
 
     @property
     def roundings(self) -> list[Finding]:
-        return [one for one in self.findings if one.status.is_rounding and not one.figure.loose]
+        return [finding for finding in self.findings if finding.status.is_rounding and not finding.figure.loose]
 
     @property
     def unsupported(self) -> list[Finding]:
         """Printed numbers that no log speaks of."""
-        return [one for one in self.findings if one.status is Status.NO_LOG]
+        return [finding for finding in self.findings if finding.status is Status.NO_LOG]
 
     @property
     def checked(self) -> list[Finding]:
         """Printed numbers that were compared; what is wrong with a whole file is no number."""
         return [
-            one
-            for one in self.findings
-            if one.figure.number.raw
-            and one.status is not Status.NO_LOG
-            and not (one.figure.loose and not one.status.agrees)
+            finding
+            for finding in self.findings
+            if finding.figure.number.raw
+            and finding.status is not Status.NO_LOG
+            and not (finding.figure.loose and not finding.status.agrees)
         ]
 
 
@@ -110,7 +116,7 @@ def examine(path: Path) -> Examined:
     scripts = _scripts(read)
     claimed = choice.choose(read)
     claimed = replace(claimed, seeds=_with_files(claimed.seeds, read, scripts))
-    ratio = nats_per_bpb(one.final for one in claimed.seeds if one.final)
+    ratio = nats_per_bpb(seed.final for seed in claimed.seeds if seed.final)
     findings = _findings(read, claimed, ratio)
     return Examined(
         folder=path,
@@ -155,8 +161,8 @@ def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
 
 
 def _seeds_short(findings: Sequence[Finding], claimed: Claimed) -> int:
-    counts = [one for one in findings if one.figure.quantity == "seeds" and one.status is Status.NO_LOG]
-    return max((int(one.figure.number.value) - len(claimed.seeds) for one in counts), default=0)
+    counts = [finding for finding in findings if finding.figure.quantity == "seeds" and finding.status is Status.NO_LOG]
+    return max((int(finding.figure.number.value) - len(claimed.seeds) for finding in counts), default=0)
 
 
 def _track(path: Path, read: ReadRecord) -> str:
@@ -168,16 +174,16 @@ def _track(path: Path, read: ReadRecord) -> str:
 
 
 def _runs(read: ReadRecord, claimed: Claimed) -> list[dict[str, object]]:
-    finals = {one.run.file: one.final for one in claimed.seeds}
-    claimed_files = {run.file for one in claimed.seeds for run in one.logs}
+    finals = {seed.run.file: seed.final for seed in claimed.seeds}
+    claimed_files = {run.file for seed in claimed.seeds for run in seed.logs}
     scores = [figure for figure in read.claims.figures if figure.quantity in SCORES]
-    found = []
+    runs = []
     for log in read.logs:
         run = log.used
         assert run is not None
         final = finals.get(run.file) or final_of(run, claimed.label, scores)
         fields = described(run, final, seed=seed_of_log(log), runs_in_file=len(log.runs))
-        found.append(
+        runs.append(
             fields
             | {
                 "dialect": run.dialect,
@@ -187,46 +193,48 @@ def _runs(read: ReadRecord, claimed: Claimed) -> list[dict[str, object]]:
                 "sha256": log.sha256,
             }
         )
-    return found
+    return runs
 
 
 def _score(seeds: Sequence[SeedEvidence], ratio: float | None) -> Score:
-    finals = [one.final for one in seeds if one.final]
-    losses = [float(one.loss.text) for one in finals if one.loss]
+    finals = [seed.final for seed in seeds if seed.final]
+    losses = [float(final.loss.text) for final in finals if final.loss]
     return Score(
-        seeds=tuple(one.seed for one in seeds),
-        bpb=tuple(float(one.bpb.text) for one in finals),
+        seeds=tuple(seed.seed for seed in seeds),
+        bpb=tuple(float(final.bpb.text) for final in finals),
         losses=tuple(losses) if len(losses) == len(finals) else (),
         nats_per_bpb=ratio,
-        files=tuple(one.run.file for one in seeds),
+        files=tuple(seed.run.file for seed in seeds),
     )
 
 
 def _scripts(read: ReadRecord) -> tuple[Script, ...]:
     names = [name for name in read.files.others if name.endswith(".py") and "/" not in name]
     main = [name for name in names if "train" in name and "readable" not in name] or names[:1]
-    found = []
+    scripts = []
     for name in sorted(main)[:4]:
         try:
-            found.append(script(read.files.folder / name, name))
+            scripts.append(script(read.files.folder / name, name))
         except OSError:
             continue
-    return tuple(found)
+    return tuple(scripts)
 
 
 def _with_files(seeds: Sequence[SeedEvidence], read: ReadRecord, scripts: Sequence[Script]) -> tuple[SeedEvidence, ...]:
     """The evidence of the logs and, for sizes, of the files that are in the folder."""
-    code = [Measured("bytes of the file", Decimal(one.file_bytes), one.file, 0) for one in scripts]
+    code = [Measured("bytes of the file", Decimal(program.file_bytes), program.file, 0) for program in scripts]
     code += [
-        Measured("bytes of the unpacked file", Decimal(one.unpacked_bytes), one.file, 0)
-        for one in scripts
-        if one.unpacked_bytes is not None
+        Measured("bytes of the unpacked file", Decimal(program.unpacked_bytes), program.file, 0)
+        for program in scripts
+        if program.unpacked_bytes is not None
     ]
     found = []
     for seed in seeds:
         model = seed.fact("artifact_model_bytes")
         total = [
-            Measured("model_bytes + bytes of the file", model.value + one.value, one.where, 0) for one in code if model
+            Measured("model_bytes + bytes of the file", model.value + size.value, size.where, 0)
+            for size in code
+            if model
         ]
         found.append(replace(seed, files={"code_bytes": tuple(code), "total_bytes": tuple(total)}))
     return tuple(found)
@@ -244,14 +252,16 @@ def _bytes(seeds: Sequence[SeedEvidence]) -> list[tuple[str, Bytes]]:
 def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findings: Sequence[Finding]) -> list[str]:
     """What a reviewer should know beside the figures, worded as evidence."""
     notes = [*read.notes, *read.claims.notes, *(safe(note) for note in claimed.notes)]
-    compared = any(one.figure.quantity in SCORES and one.log and not one.figure.loose for one in findings)
+    compared = any(
+        finding.figure.quantity in SCORES and finding.log and not finding.figure.loose for finding in findings
+    )
     if claimed.seeds and not compared:
         notes.append("no printed score was compared with these logs")
     notes += filter(None, [own_ledger.note(read.files)])
     for seed in claimed.missing:
         notes.append(f"seed {seed} is claimed and has no log")
-    for one, original in read.copies.items():
-        notes.append(f"{safe(one)} is a byte copy of {safe(original)}")
+    for copy, original in read.copies.items():
+        notes.append(f"{safe(copy)} is a byte copy of {safe(original)}")
     for log in read.logs:
         if len(log.runs) > 1 and log.used:
             notes.append(f"{safe(log.file)} holds {len(log.runs)} runs; run {log.used.number} counts")
@@ -261,7 +271,7 @@ def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findin
                 notes.append(f"{safe(evidence.run.file)}: {told}")
     for code in scripts:
         notes.extend(_script_notes(code, claimed))
-    if claimed.label and any(one.final and one.final.label != claimed.label for one in claimed.seeds):
+    if claimed.label and any(evidence.final and evidence.final.label != claimed.label for evidence in claimed.seeds):
         notes.append("the seeds are scored under different labels")
     for name, scored in _bytes(claimed.seeds):
         if not scored.usual:
@@ -269,14 +279,14 @@ def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findin
     return list(dict.fromkeys(notes))
 
 
-def _script_notes(one: Script, claimed: Claimed) -> list[str]:
+def _script_notes(program: Script, claimed: Claimed) -> list[str]:
     notes = []
-    if one.problem:
-        notes.append(f"{safe(one.file)}: {safe(one.problem)}")
+    if program.problem:
+        notes.append(f"{safe(program.file)}: {safe(program.problem)}")
     logged = {int(fact.value) for seed in claimed.seeds if (fact := seed.fact("code_bytes"))}
-    if logged and one.file_bytes not in logged:
+    if logged and program.file_bytes not in logged:
         counted = ", ".join(f"{value:,}" for value in sorted(logged))
-        notes.append(f"{safe(one.file)} has {one.file_bytes:,} bytes; the logs counted {counted} bytes of code")
+        notes.append(f"{safe(program.file)} has {program.file_bytes:,} bytes; the logs counted {counted} bytes of code")
     return notes
 
 

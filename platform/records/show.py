@@ -39,7 +39,7 @@ def show(
         console.print(Padding(_findings(record.mismatches, "contradicted by the logs", "red"), (0, 0, 0, 2)))
     if record.roundings:
         console.print(Padding(_findings(record.roundings, "rounding", "cyan"), (0, 0, 0, 2)))
-    unsupported = [one for one in record.unsupported if not one.figure.loose]
+    unsupported = [finding for finding in record.unsupported if not finding.figure.loose]
     if unsupported:
         console.print(Padding(_unsupported(unsupported), (0, 0, 0, 2)))
     console.print(Padding(_rules(judgements, every_check), (0, 0, 0, 2)))
@@ -50,7 +50,7 @@ def show(
 
 def summary(records: Sequence[Examined]) -> Text:
     """``12 records: 4 agree, 2 rounding only, 6 mismatch``"""
-    counts = {verdict: sum(one.verdict == verdict for one in records) for verdict in _COLOURS}
+    counts = {verdict: sum(record.verdict == verdict for record in records) for verdict in _COLOURS}
     parts = [
         f"{count} {'agree' if verdict == AGREES and count > 1 else verdict}"
         for verdict, count in counts.items()
@@ -81,7 +81,7 @@ def _score(record: Examined) -> Text:
     )
     if score.sample_std_bpb is not None:
         text.append(f"  std {score.sample_std_bpb:.8f}", style="")
-        told = {one.ddof for one in record.std_conventions}
+        told = {convention.ddof for convention in record.std_conventions}
         if told:
             text.append(f" (printed: {', '.join(sorted(told))})", style="")
     if score.mean_loss is not None:
@@ -104,15 +104,17 @@ def _findings(findings: Sequence[Finding], title: str, colour: str) -> Table:
     table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style=f"{colour}")
     for name in ("printed", "measured", title, "printed at", "log"):
         table.add_column(name, overflow="fold", no_wrap=False)
-    for one in findings[:MOST_ROWS]:
-        what = safe(one.figure.item, 60)
-        remark = one.note or (one.status.value.replace("_", " ") if one.status is not Status.MISMATCH else "")
+    for finding in findings[:MOST_ROWS]:
+        what = safe(finding.figure.item, 60)
+        remark = finding.note or (
+            finding.status.value.replace("_", " ") if finding.status is not Status.MISMATCH else ""
+        )
         table.add_row(
-            Text(safe(_clean(one.figure.number.raw), 24), style=colour),
-            Text(_measured(one)),
+            Text(safe(_clean(finding.figure.number.raw), 24), style=colour),
+            Text(_measured(finding)),
             Text(f"{what}{' · ' if remark else ''}{safe(remark, 110)}"),
-            Text(safe(one.figure.where, 60)),
-            Text(safe(one.log, 60), style="dim"),
+            Text(safe(finding.figure.where, 60)),
+            Text(safe(finding.log, 60), style="dim"),
         )
     if len(findings) > MOST_ROWS:
         table.add_row(Text(f"… {len(findings) - MOST_ROWS} more in --json", style="dim"))
@@ -123,12 +125,12 @@ def _clean(raw: str) -> str:
     return raw.replace("*", "").replace("`", "").strip()
 
 
-def _measured(one: Finding) -> str:
+def _measured(finding: Finding) -> str:
     """The measured value in the unit that was printed, with the digits that matter."""
-    value, number = one.measured, one.figure.number
+    value, number = finding.measured, finding.figure.number
     if value is None:
         return ""
-    dimension = DIMENSIONS[one.figure.quantity]
+    dimension = DIMENSIONS[finding.figure.quantity]
     if dimension == BYTES:
         return f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
     if dimension == MEMORY:
@@ -146,13 +148,14 @@ def _measured(one: Finding) -> str:
 
 def _unsupported(findings: Sequence[Finding]) -> Text:
     by_reason: dict[str, list[Finding]] = {}
-    for one in findings:
-        by_reason.setdefault(one.note, []).append(one)
+    for finding in findings:
+        by_reason.setdefault(finding.note, []).append(finding)
     text = Text()
-    for note, found in by_reason.items():
-        places = ", ".join(dict.fromkeys(safe(one.figure.where, 40) for one in found[:4]))
+    for note, unchecked in by_reason.items():
+        places = ", ".join(dict.fromkeys(safe(finding.figure.where, 40) for finding in unchecked[:4]))
         text.append(
-            f"{len(found)} not checked: {safe(note)} ({places}{', …' if len(found) > 4 else ''})\n", style="yellow"
+            f"{len(unchecked)} not checked: {safe(note)} ({places}{', …' if len(unchecked) > 4 else ''})\n",
+            style="yellow",
         )
     text.rstrip()
     return text

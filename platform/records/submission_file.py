@@ -83,7 +83,7 @@ class _Walk:
             if not _SEEDS.fullmatch(key):
                 continue
             if isinstance(value, list):
-                self.seeds += [seed for one in value if (seed := _seed(one)) is not None]
+                self.seeds += [seed for item in value if (seed := _seed(item)) is not None]
             elif isinstance(value, Leaf) and (value.kind == "string" or not re.search("seeds", key, re.I)):
                 self.seeds += map(int, re.findall(r"\d{1,9}", value.text[:200]))  # seeds: 3 is how many
 
@@ -107,9 +107,9 @@ class _Walk:
             for name, value in node.items():
                 self._member(name, value, key, seed, path)
         elif isinstance(node, list):
-            if _SEEDS.fullmatch(key) and all(isinstance(one, Leaf) for one in node):
+            if _SEEDS.fullmatch(key) and all(isinstance(leaf, Leaf) for leaf in node):
                 return
-            numbers = [one for one in node if isinstance(one, Leaf)]
+            numbers = [leaf for leaf in node if isinstance(leaf, Leaf)]
             aligned = bool(numbers) and len(numbers) == len(node) == len(self.seeds)
             if aligned and meaning(key) is None and _SCORES_OF_SEEDS.fullmatch(key) and _are_scores(numbers):
                 key = "val_bpb"
@@ -192,8 +192,8 @@ def _seed(node: Node | None) -> int | None:
 def _are_scores(leaves: list[Leaf]) -> bool:
     """Whether numbers without a name can be scores: of their size, and with more decimals than settings have."""
     numbers = [_number(leaf) for leaf in leaves]
-    return all(one and LOWEST_BPB < one.value < HIGHEST_BPB for one in numbers) and any(
-        one and one.decimals >= 3 for one in numbers
+    return all(number and LOWEST_BPB < number.value < HIGHEST_BPB for number in numbers) and any(
+        number and number.decimals >= 3 for number in numbers
     )
 
 

@@ -38,7 +38,7 @@ class ToBeat:
 
     @property
     def mean_bpb(self) -> float:
-        return fmean(one.val_bpb for one in self.scores)
+        return fmean(score.val_bpb for score in self.scores)
 
     def require_same_text(self, scored_bytes: int) -> None:
         """Raises UserError where the scores are of another text: bits per byte of two texts say nothing together."""
@@ -50,7 +50,7 @@ class ToBeat:
             )
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "scores": [asdict(one) for one in self.scores]}
+        return {"name": self.name, "scores": [asdict(score) for score in self.scores]}
 
 
 def read(path: Path, arm: str) -> ToBeat:
@@ -67,19 +67,19 @@ def read(path: Path, arm: str) -> ToBeat:
     sha256 = {log.file: log.sha256 for log in record.read.logs}
     scores = tuple(
         Score(
-            seed=one.seed,
-            val_bpb=float(one.final.bpb.text),
-            val_loss=float(one.final.loss.text) if one.final.loss else None,
-            file=one.run.file,
-            line=one.final.line,
-            sha256=sha256.get(one.run.file, ""),
+            seed=seed.seed,
+            val_bpb=float(seed.final.bpb.text),
+            val_loss=float(seed.final.loss.text) if seed.final.loss else None,
+            file=seed.run.file,
+            line=seed.final.line,
+            sha256=sha256.get(seed.run.file, ""),
         )
-        for one in record.claimed.seeds
-        if one.final
+        for seed in record.claimed.seeds
+        if seed.final
     )
     if not scores:
         raise UserError(f"{shown(path)}: there is neither a run nor a record whose logs give a score")
-    scored = next((one.scored_bytes for _, one in record.bytes), None)
+    scored = next((counted.scored_bytes for _, counted in record.bytes), None)
     return ToBeat(name=path.resolve().name, scores=scores, scored_bytes=scored)
 
 
@@ -89,13 +89,13 @@ def _of_run(run: Run, arm: str) -> ToBeat:
         raise UserError(f"{shown(run.path)}: no arm {arm}; {possible}; --against-arm says which")
     arm = arm if arm in run.arms else next(iter(run.arms))
     scores = []
-    for seed, one in run.arms[arm].items():
+    for seed, result in run.arms[arm].items():
         path = run.plan.paths.seed(seed).arm(arm).result
         scores.append(
             Score(
                 seed=seed,
-                val_bpb=one.val_bpb,
-                val_loss=one.val_loss_nats,
+                val_bpb=result.val_bpb,
+                val_loss=result.val_loss_nats,
                 file=path.relative_to(run.path).as_posix(),
                 line=None,
                 sha256=file_sha256(path),
