@@ -132,9 +132,11 @@ def _embedded_made_from() -> dict[str, Any]:
 
 def _embedded_documents() -> Iterator[str]:
     """Shuffled, so that a training run of a minute meets every part of the library."""
-    documents = [one.strip() for block in standard_library.blocks() for one in gathered(block, DOCUMENT_BYTES)]
+    documents = [
+        document.strip() for block in standard_library.blocks() for document in gathered(block, DOCUMENT_BYTES)
+    ]
     random.Random(0).shuffle(documents)
-    yield from (one for one in documents if len(one.encode()) >= SHORTEST_BYTES)
+    yield from (document for document in documents if len(document.encode()) >= SHORTEST_BYTES)
 
 
 def _folder(data_root: Path, name: str, made_from: dict[str, Any]) -> Path:

@@ -61,10 +61,10 @@ def build(
         counted_bytes += widths.total(tokens) if part == "val" else 0
         if time.monotonic() > said + 5:
             said = time.monotonic()
-            _say(f"{name}: {sum(one.total for one in shards.values()):,} tokens")
-    for one in shards.values():
-        one.close()
-    _say(f"{name}: {sum(one.total for one in shards.values()):,} tokens in all")
+            _say(f"{name}: {sum(writer.total for writer in shards.values()):,} tokens")
+    for writer in shards.values():
+        writer.close()
+    _say(f"{name}: {sum(writer.total for writer in shards.values()):,} tokens in all")
     assert tokenizer or counted_bytes == parts.text_bytes["val"], f"{counted_bytes} bytes counted, {parts.text_bytes}"
     data_sha256(folder)  # reads every header back
 
@@ -77,7 +77,7 @@ def build(
             vocabulary=pieces.piece_size(),
             documents=parts.documents,
             text_bytes=parts.text_bytes,
-            tokens={part: one.total for part, one in shards.items()},
+            tokens={part: writer.total for part, writer in shards.items()},
             val_counted_bytes=counted_bytes,
             files_sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         ),

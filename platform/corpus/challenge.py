@@ -118,7 +118,7 @@ def _listed(folder: Path, tokenizer: Path, train_shards: int, remote: Remote) ->
         api, revision = HfApi(endpoint=remote.endpoint), remote.revision
         tree = list(api.list_repo_tree(remote.repo, REMOTE_DATASET, revision=revision, repo_type="dataset"))
         tree += api.get_paths_info(remote.repo, [REMOTE_TOKENIZER], revision=revision, repo_type="dataset")
-    sizes = {one.path: one.size for one in tree if isinstance(one, RepoFile)}
+    sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
     finals = {REMOTE_TOKENIZER: tokenizer}
     finals |= {f"{REMOTE_DATASET}/{path.name}": path for path in _train_files(folder, train_shards)}
     val = sorted(path for path in sizes if Path(path).match(VAL_SHARDS))
@@ -134,47 +134,47 @@ def _listed(folder: Path, tokenizer: Path, train_shards: int, remote: Remote) ->
 
 
 def _fetch_missing(files: list[RemoteFile], part: Path, remote: Remote) -> None:
-    wanted = [one for one in files if not _is_whole(one)]
-    needed, free = sum(one.size for one in wanted), shutil.disk_usage(part).free
+    wanted = [file for file in files if not _is_whole(file)]
+    needed, free = sum(file.size for file in wanted), shutil.disk_usage(part).free
     if needed > free:
         raise UserError(
             f"{part.parent}: {needed / 1e9:,.1f} GB to fetch, {free / 1e9:,.1f} GB free; "
             "make room, name another disk with --into, or ask for fewer --train-shards"
         )
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = {pool.submit(_fetch_one, one, part, remote): one for one in wanted}
+        futures = {pool.submit(_fetch_one, file, part, remote): file for file in wanted}
         try:
             for number, future in enumerate(as_completed(futures), 1):
                 future.result()
-                one = futures[future]
-                _say(f"{number} of {len(wanted)}: {one.final.name}, {one.size / 1e6:,.1f} MB")
+                file = futures[future]
+                _say(f"{number} of {len(wanted)}: {file.final.name}, {file.size / 1e6:,.1f} MB")
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _is_whole(one: RemoteFile) -> bool:
+def _is_whole(file: RemoteFile) -> bool:
     try:
-        _check(one.final)
-        return one.final.stat().st_size == one.size
+        _check(file.final)
+        return file.final.stat().st_size == file.size
     except RunFailed:
         return False
 
 
-def _fetch_one(one: RemoteFile, part: Path, remote: Remote) -> None:
+def _fetch_one(file: RemoteFile, part: Path, remote: Remote) -> None:
     from huggingface_hub import hf_hub_download
 
     with _explained(remote):
         fetched = hf_hub_download(
             remote.repo,
-            one.path,
+            file.path,
             repo_type="dataset",
             revision=remote.revision,
             endpoint=remote.endpoint,
             local_dir=part,
         )
     _check(Path(fetched))
-    one.final.parent.mkdir(parents=True, exist_ok=True)
-    Path(fetched).replace(one.final)
+    file.final.parent.mkdir(parents=True, exist_ok=True)
+    Path(fetched).replace(file.final)
 
 
 def _check(path: Path) -> None:
@@ -236,7 +236,7 @@ def _write_manifest(folder: Path, files: list[RemoteFile], remote: Remote) -> No
         "repo": remote.repo,
         "commit": remote.revision,
         "endpoint": _endpoint(remote),
-        "bytes": {one.final.name: one.size for one in files},
+        "bytes": {file.final.name: file.size for file in files},
     }
     part = folder / f"{MANIFEST_FILE}.part"
     part.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")

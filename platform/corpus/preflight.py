@@ -19,22 +19,22 @@ def missing(data_path: Path, tokenizer_path: Path) -> str | None:
 
     Reads every shard's header and size, one MiB of tokens and the tokenizer's list of pieces; imports nothing heavy.
     """
-    found = _wrong_with_shards(data_path)
+    problems = _wrong_with_shards(data_path)
     pieces: int | None = None
     try:
         pieces = vocabulary(tokenizer_path)
     except ValueError as error:
-        found.append(str(error))
-    if not found and pieces is not None:
+        problems.append(str(error))
+    if not problems and pieces is not None:
         largest = _largest_token(min(data_path.glob(VAL_SHARDS)))
         if largest >= pieces:
-            found.append(
+            problems.append(
                 f"{shown(data_path)} holds token {largest}, {shown(tokenizer_path)} has {pieces} pieces: "
                 "they do not belong together"
             )
-    if not found:
+    if not problems:
         return None
-    return "\n".join(["the corpus cannot be read:", *(f"  {one}" for one in found), _remedy(data_path)])
+    return "\n".join(["the corpus cannot be read:", *(f"  {problem}" for problem in problems), _remedy(data_path)])
 
 
 def vocabulary(tokenizer_path: Path) -> int:

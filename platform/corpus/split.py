@@ -39,7 +39,7 @@ class Split:
 
     def sample(self, documents: Iterable[str]) -> list[str]:
         """Some SAMPLE_BYTES of the training documents, in their order."""
-        return [one for one in self.once(documents) if self.val_hash < _hash(one) <= self.sample_hash]
+        return [document for document in self.once(documents) if self.val_hash < _hash(document) <= self.sample_hash]
 
 
 def split(documents: Iterable[str], *, val_bytes: int, val_share: float | None) -> Split:

@@ -28,22 +28,24 @@ def sources() -> dict[str, str]:
         UserError: this Python came without the sources of its library.
     """
     library = _library()
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for folder, folders, files in os.walk(library):
         folders[:] = sorted(
-            one for one in folders if one not in PACKAGED_APART | NOT_THE_LIBRARY and not one.startswith("config-")
+            child
+            for child in folders
+            if child not in PACKAGED_APART | NOT_THE_LIBRARY and not child.startswith("config-")
         )
         for name in sorted(files):
             path = Path(folder, name)
             if name.endswith(".py") and not name.startswith(GENERATED):
-                found[path.relative_to(library).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-    if TOPICS.as_posix() not in found:
+                hashes[path.relative_to(library).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if TOPICS.as_posix() not in hashes:
         raise UserError(
             f"{library / TOPICS} is not there: this Python came without the text that the embedded corpus is made of.\n"
             "Use a full CPython (python.org, pyenv, uv, or your distribution's python3 with its libpython3-stdlib), "
             "or make a corpus of your own text: python -m platform.corpus text FILE..."
         )
-    return found
+    return hashes
 
 
 def blocks() -> Iterator[list[str]]:
@@ -59,7 +61,7 @@ def blocks() -> Iterator[list[str]]:
         tree = ast.parse((library / name).read_bytes())
         for texts in _topics(tree) if name == TOPICS.as_posix() else [_docstrings(tree)]:
             fresh = []
-            for paragraph in (one for text in texts for one in text.split("\n\n")):
+            for paragraph in (paragraph for text in texts for paragraph in text.split("\n\n")):
                 words = " ".join(paragraph.split())
                 if words and words not in seen:
                     seen.add(words)
@@ -74,10 +76,10 @@ def _library() -> Path:
 
 def _docstrings(tree: ast.Module) -> list[str]:
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [(node, ast.get_docstring(node)) for node in ast.walk(tree) if isinstance(node, kinds)]
+    docstrings = [(node, ast.get_docstring(node)) for node in ast.walk(tree) if isinstance(node, kinds)]
     # ast.walk goes level by level; a reader goes line by line.
-    found.sort(key=lambda pair: getattr(pair[0], "lineno", 0))
-    return [text for _, text in found if text]
+    docstrings.sort(key=lambda pair: getattr(pair[0], "lineno", 0))
+    return [text for _, text in docstrings if text]
 
 
 def _topics(tree: ast.Module) -> Iterator[list[str]]:

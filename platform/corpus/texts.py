@@ -34,12 +34,12 @@ def documents(files: Sequence[Path]) -> Iterator[str]:
     """
     for path in files:
         if path.suffix.lower() in JSON_SUFFIXES:
-            found = _json_lines(path)
+            texts = _json_lines(path)
         elif path.suffix.lower() == ".parquet":
-            found = _parquet(path)
+            texts = _parquet(path)
         else:
-            found = _plain(path)
-        yield from (text for one in found if (text := one.strip()))
+            texts = _plain(path)
+        yield from (text for raw in texts if (text := raw.strip()))
 
 
 def gathered(paragraphs: Iterable[str], document_bytes: int) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _plain(path: Path) -> Iterator[str]:
 
 
 def _paragraphs(path: Path) -> Iterator[str]:
-    return (text for one in _parts(path, "\n\n") if (text := one.strip("\n")).strip())
+    return (text for raw in _parts(path, "\n\n") if (text := raw.strip("\n")).strip())
 
 
 def _parts(path: Path, separator: str) -> Iterator[str]:

@@ -81,7 +81,7 @@ def tokenized(pieces: Any, documents: Iterable[str]) -> Iterator[tuple[str, list
     literal = _literal_space(pieces)
     for batch in _batches(documents):
         parts = [text.split(SPACE) if literal else [text] for text in batch]
-        flat = iter(pieces.encode([one for some in parts for one in some], num_threads=os.cpu_count() or 1))
+        flat = iter(pieces.encode([segment for some in parts for segment in some], num_threads=os.cpu_count() or 1))
         for text, some in zip(batch, parts, strict=True):
             tokens = [pieces.bos_id(), *next(flat)]
             for _ in some[1:]:
@@ -143,4 +143,4 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _size(texts: list[str]) -> int:
-    return sum(len(one.encode()) for one in texts)
+    return sum(len(text.encode()) for text in texts)

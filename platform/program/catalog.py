@@ -174,7 +174,7 @@ def read(root: Path = ROOT) -> Catalog:
             field_ = _field(name, annotation, names, path, node.lineno)
             default = _default(field_, node, tree, path)
             fields[name] = replace(field_, default=default)
-    if "arms" not in fields or [one.name for one in fields.values() if one.takes == "named"] != ["arms"]:
+    if "arms" not in fields or [declared.name for declared in fields.values() if declared.takes == "named"] != ["arms"]:
         raise UserError(f"{shown(path)}: Recipe has one field of type dict[str, family], and its name is arms")
     by_use = sorted(families.values(), key=lambda family: _use(family.name, fields))
     return Catalog(
@@ -183,14 +183,14 @@ def read(root: Path = ROOT) -> Catalog:
         scales=tuple(sorted(file.stem for file in (root / SCALES).glob("*.yaml"))),
         sections=sections,
         fields=fields,
-        families={one.name: one for one in by_use},
+        families={family.name: family for family in by_use},
         kinds={**numbers, **{protocol: Nested(family) for protocol, family in names.items()}},
     )
 
 
 def _use(family: str, fields: Mapping[str, Field]) -> int:
     """The place of the family's first field in Recipe; families that are only knobs come last."""
-    return next((at for at, one in enumerate(fields.values()) if one.family == family), len(fields))
+    return next((at for at, declared in enumerate(fields.values()) if declared.family == family), len(fields))
 
 
 def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: Path, line: int) -> Field:
@@ -218,8 +218,8 @@ def _field(name: str, annotation: ast.expr, families: Mapping[str, str], path: P
 
 def _attribute(node: ast.ClassDef, name: str, path: Path) -> Node | None:
     """The literal that ``name = ...`` in the body of a class is."""
-    for one in node.body:
-        match one:
+    for statement in node.body:
+        match statement:
             case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
                 return literal(value, path, f"{node.name}.{name}")
             case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
@@ -234,7 +234,7 @@ def _default(field_: Field, node: ast.AnnAssign, tree: ast.Module, path: Path) -
     prefix = f"jobs.techniques.{field_.family}."
     match = re.fullmatch(r"field\(default_factory=(\w+)\)", ast.unparse(node.value))
     for statement in tree.body if match else ():
-        if isinstance(statement, ast.ImportFrom) and match and match[1] in [one.name for one in statement.names]:
+        if isinstance(statement, ast.ImportFrom) and match and match[1] in [alias.name for alias in statement.names]:
             module = statement.module or ""
             if module.startswith(prefix):
                 return module.removeprefix(prefix)
@@ -245,10 +245,12 @@ def _default(field_: Field, node: ast.AnnAssign, tree: ast.Module, path: Path) -
 
 
 def _is_frozen_dataclass(node: ast.ClassDef) -> bool:
-    for one in node.decorator_list:
-        if isinstance(one, ast.Call) and ast.unparse(one.func) in ("dataclass", "dataclasses.dataclass"):
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in ("dataclass", "dataclasses.dataclass"):
             given = {
-                word.arg for word in one.keywords if isinstance(word.value, ast.Constant) and word.value.value is True
+                word.arg
+                for word in decorator.keywords
+                if isinstance(word.value, ast.Constant) and word.value.value is True
             }
             return {"frozen", "kw_only"} <= given
     return False

@@ -119,16 +119,16 @@ def literal(value: ast.expr, path: Path, key: str) -> Node:
     match value:
         case ast.Dict(keys=keys, values=values):
             entries: dict[str, Node] = {}
-            for name, one in zip(keys, values, strict=True):
+            for name, content in zip(keys, values, strict=True):
                 if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
                     raise here.error(f"found the key {ast.unparse(name) if name else '**'}, a key is a text")
-                entry = replace(literal(one, path, f"{key}.{name.value}"), line=name.lineno)
+                entry = replace(literal(content, path, f"{key}.{name.value}"), line=name.lineno)
                 if name.value in entries:
                     raise entry.error(f"given twice, first in line {entries[name.value].line}; keep one")
                 entries[name.value] = entry
             return replace(here, value=entries)
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            return replace(here, value=[literal(one, path, f"{key}[{at}]") for at, one in enumerate(items)])
+            return replace(here, value=[literal(item, path, f"{key}[{at}]") for at, item in enumerate(items)])
     try:
         plain = ast.literal_eval(value)
     except ValueError:

@@ -45,7 +45,7 @@ def trunk_text(choices: Choices) -> str:
 
 def _statements(choices: Choices, skip: tuple[str, ...], main: str = "jobs.train") -> str:
     """Imports, one ``Recipe(...)`` without the fields ``skip``, one call of ``main``."""
-    fields = [one for one in _fields(choices) if one.label.rstrip("=") not in skip]
+    fields = [field for field in _fields(choices) if field.label.rstrip("=") not in skip]
     called, _, function = main.partition(":")
     function = function or "main"
     modules: dict[str, set[str]] = {"jobs.recipe": {"Recipe"}, called: {function}}
@@ -110,9 +110,9 @@ def _part(value: Value, label: str = "") -> "_Part":
                 f"{technique.class_name}(", changed, ")", label, imported=(technique.module, technique.class_name)
             )
         case tuple():
-            return _Part("(", [_part(one) for one in value], ",)" if len(value) == 1 else ")", label)
+            return _Part("(", [_part(item) for item in value], ",)" if len(value) == 1 else ")", label)
         case dict():
-            return _Part("{", [_part(one, f"{_literal(name)}: ") for name, one in value.items()], "}", label)
+            return _Part("{", [_part(item, f"{_literal(name)}: ") for name, item in value.items()], "}", label)
     return _Part(_literal(value), label=label)
 
 

@@ -59,10 +59,11 @@ def inline(entry: str, root: Path) -> str:
     docstring = [main.tree.body[0]] if ast.get_docstring(main.tree, clean=False) is not None else []
     top = [ast.get_source_segment(main.text, node) or "" for node in docstring]
     pasted = [
-        f"# {'-' * 20} {one.name} {'-' * 20}\n\n{_without(one, [*one.imports, *(docstring if one is main else [])])}"
-        for one in modules.values()
+        f"# {'-' * 20} {module.name} {'-' * 20}\n\n"
+        f"{_without(module, [*module.imports, *(docstring if module is main else [])])}"
+        for module in modules.values()
     ]
-    imports = "\n".join(_shared_imports([node for one in modules.values() for node in one.imports]))
+    imports = "\n".join(_shared_imports([node for module in modules.values() for node in module.imports]))
     return "\n\n".join(filter(None, [*top, imports])) + "\n\n\n" + "\n\n\n".join(pasted)
 
 

@@ -57,9 +57,11 @@ class OneOf:
     def checked(self, value: Any) -> Any:
         if value == "none" and None in self.values:
             return None
-        if not any(type(value) is type(one) and value == one for one in self.values):
+        if not any(type(value) is type(allowed) and value == allowed for allowed in self.values):
             close = (
-                nearest(value, [one for one in self.values if isinstance(one, str)]) if isinstance(value, str) else ""
+                nearest(value, [allowed for allowed in self.values if isinstance(allowed, str)])
+                if isinstance(value, str)
+                else ""
             )
             raise _mismatch(value, self, close)
         return value
@@ -81,7 +83,7 @@ class Several:
         if not isinstance(value, tuple) or not (self.any_length or len(value) == len(self.items)):
             raise _mismatch(value, self)
         kinds = self.items * len(value) if self.any_length else self.items
-        return tuple(kind.checked(one) for kind, one in zip(kinds, value, strict=True))
+        return tuple(kind.checked(item) for kind, item in zip(kinds, value, strict=True))
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Table:
     def checked(self, value: Any) -> Any:
         if not isinstance(value, dict):
             raise _mismatch(value, self)
-        return {name: self.item.checked(one) for name, one in value.items()}
+        return {name: self.item.checked(item) for name, item in value.items()}
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def kind_of(annotation: ast.expr, names: Mapping[str, Kind]) -> Kind:
             return Table(kind_of(item, names))
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             kinds = (kind_of(left, names), kind_of(right, names))
-            return AnyOf(tuple(one for kind in kinds for one in (kind.kinds if isinstance(kind, AnyOf) else (kind,))))
+            return AnyOf(
+                tuple(inner for kind in kinds for inner in (kind.kinds if isinstance(kind, AnyOf) else (kind,)))
+            )
     words = ast.unparse(annotation)
     numbers = [name for name, kind in names.items() if isinstance(kind, Scalar)]
     raise ValueError(
@@ -276,9 +280,9 @@ def _default(value: ast.expr, kind: Kind) -> Any:
 
 def annotated(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
     """The fields of a dataclass."""
-    for one in node.body:
-        if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation):
-            yield one
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and "ClassVar" not in ast.unparse(statement.annotation):
+            yield statement
 
 
 def nested_family(kind: Kind) -> str | None:
@@ -286,7 +290,7 @@ def nested_family(kind: Kind) -> str | None:
     if isinstance(kind, Nested):
         return kind.family
     inside = kind.items if isinstance(kind, Several) else kind.kinds if isinstance(kind, AnyOf) else ()
-    return next((family for one in inside if (family := nested_family(one))), None)
+    return next((family for inner in inside if (family := nested_family(inner))), None)
 
 
 def takes_several(kind: Kind) -> bool:

@@ -14,7 +14,7 @@ TAKES = {"one": "one", "optional": "one or none", "several": "a list", "named": 
 
 def as_json(catalog: Catalog, names: Sequence[str] = ()) -> dict[str, Any]:
     """The catalog, or the families and techniques of these names, as JSON has it."""
-    fields = {one.family: one for one in catalog.fields.values()}
+    fields = {field.family: field for field in catalog.fields.values()}
     families = {}
     for family, techniques in _selected(catalog, names):
         families[family.name] = {
@@ -23,16 +23,16 @@ def as_json(catalog: Catalog, names: Sequence[str] = ()) -> dict[str, Any]:
             "default": fields[family.name].default if family.name in fields else None,
             "summary": family.summary,
             "techniques": {
-                one.name: {
-                    "summary": one.summary,
-                    "source": one.source,
-                    "module": one.module,
-                    "knobs": _json(one.knobs),
+                technique.name: {
+                    "summary": technique.summary,
+                    "source": technique.source,
+                    "module": technique.module,
+                    "knobs": _json(technique.knobs),
                 }
-                for one in techniques
+                for technique in techniques
             },
         }
-    sections = {name: _json(one.knobs) for name, one in catalog.sections.items() if not names or name in names}
+    sections = {name: _json(section.knobs) for name, section in catalog.sections.items() if not names or name in names}
     return {"sections": sections, "families": families}
 
 
@@ -57,8 +57,8 @@ def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
             console.print(Padding(table, (0, 0, 0, 4), expand=False))
 
     uses = {
-        one.family: TAKES[one.takes] + (f", {one.default} where none is named" if one.default else "")
-        for one in catalog.fields.values()
+        field.family: TAKES[field.takes] + (f", {field.default} where none is named" if field.default else "")
+        for field in catalog.fields.values()
     }
     for name, section in catalog.sections.items():
         if not names or name in names:
@@ -67,19 +67,21 @@ def print_catalog(catalog: Catalog, names: Sequence[str] = ()) -> None:
     for family, techniques in _selected(catalog, names):
         use = f"  ({uses.get(family.name, 'knob of other techniques')})"
         console.print(Text.assemble("\n", (family.name, "bold"), f"  {family.summary}", (use, "dim")))
-        for one in techniques:
+        for technique in techniques:
             console.print(
-                Padding(Text.assemble((one.name, "bold green"), f"  {one.summary}"), (0, 0, 0, 2), expand=False)
+                Padding(
+                    Text.assemble((technique.name, "bold green"), f"  {technique.summary}"), (0, 0, 0, 2), expand=False
+                )
             )
-            if one.source:
-                console.print(Padding(Text(f"Source: {one.source}", "dim"), (0, 0, 0, 4), expand=False))
-            print_knobs(one.knobs)
+            if technique.source:
+                console.print(Padding(Text(f"Source: {technique.source}", "dim"), (0, 0, 0, 4), expand=False))
+            print_knobs(technique.knobs)
 
 
 def _type(knob: Knob) -> str:
     if isinstance(knob.kind, OneOf):
         return " | ".join(map(str, knob.kind.values))
-    bounds = next((str(one.bounds) for one in _kinds(knob.kind) if isinstance(one, Scalar)), "")
+    bounds = next((str(kind.bounds) for kind in _kinds(knob.kind) if isinstance(kind, Scalar)), "")
     return f"{knob.annotation}, {bounds}" if bounds else knob.annotation
 
 

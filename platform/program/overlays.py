@@ -97,11 +97,11 @@ class Layer:
     def _set_techniques(self, value: Value) -> Value:
         """``value`` with the knobs that ``techniques`` sets, in every technique inside it."""
         if isinstance(value, tuple):
-            return tuple(self._set_techniques(one) for one in value)
+            return tuple(self._set_techniques(item) for item in value)
         if not isinstance(value, Pick):
             return value
         technique = value.technique
-        knobs = {name: self._set_techniques(one) for name, one in value.knobs.items()}
+        knobs = {name: self._set_techniques(item) for name, item in value.knobs.items()}
         own = self.techniques.get((technique.family, technique.name), {})
         return replace(value, knobs=_merged(knobs, own, technique.knobs))
 
@@ -136,7 +136,7 @@ def _merged(below: Mapping[str, Value], above: Mapping[str, Value], knobs: Mappi
 def _over(below: Value, above: Value) -> Value:
     """``above`` with what it leaves open taken from ``below``, and with its multiplications done."""
     if isinstance(above, tuple):
-        return tuple(_over(None, one) for one in above)
+        return tuple(_over(None, item) for item in above)
     if not isinstance(above, Pick):
         return above
     same = isinstance(below, Pick) and below.technique == above.technique
@@ -191,7 +191,9 @@ class Reader:
                 raise node.error(f"every recipe needs one; possible: {self._names(field.family)}")
             return () if field.takes == "several" else None
         if field.takes == "several":
-            picks = [self._pick(one, field.family) for one in (node.value if isinstance(node.value, list) else [node])]
+            picks = [
+                self._pick(item, field.family) for item in (node.value if isinstance(node.value, list) else [node])
+            ]
             if any(pick in picks[:at] for at, pick in enumerate(picks)):
                 raise node.error("the same technique twice, with the same knobs; keep one")
             return tuple(picks)
@@ -201,10 +203,10 @@ class Reader:
         entries = node.entries(f"names of arms, each with {self._names('adaptation')}")
         if not entries:
             raise node.error("a recipe has at least one arm, a name and an adaptation")
-        for name, one in entries.items():
+        for name, entry in entries.items():
             if not ARM_NAME.fullmatch(name):
-                raise one.error("an arm's name is small letters, digits and underscores, a letter first")
-        return {name: self._pick(one, self.catalog.fields["arms"].family) for name, one in entries.items()}
+                raise entry.error("an arm's name is small letters, digits and underscores, a letter first")
+        return {name: self._pick(entry, self.catalog.fields["arms"].family) for name, entry in entries.items()}
 
     def _pick(self, node: Node, family: str) -> Pick:
         """``technique`` or ``technique: {knob: value}``."""
@@ -230,10 +232,10 @@ class Reader:
             UserError: as ``recipe_layer`` does.
         """
         values = {}
-        for name, one in node.entries(f"knobs: {', '.join(knobs) or 'there are none'}").items():
+        for name, entry in node.entries(f"knobs: {', '.join(knobs) or 'there are none'}").items():
             if name not in knobs:
-                raise one.unknown(knobs, "knob")
-            values[name] = self._value(one, knobs[name])
+                raise entry.unknown(knobs, "knob")
+            values[name] = self._value(entry, knobs[name])
         return values
 
     def _value(self, node: Node, knob: Knob) -> Value:
@@ -243,7 +245,7 @@ class Reader:
         if family and node.value in (None, "none") and takes_none(knob.kind):
             return None
         if family and isinstance(node.value, list) and takes_several(knob.kind):
-            return tuple(self._pick(one, family) for one in node.value)
+            return tuple(self._pick(item, family) for item in node.value)
         if family:
             return self._pick(node, family)
         try:
@@ -263,17 +265,17 @@ class Reader:
     def _techniques(self, node: Node) -> dict[tuple[str, str], dict[str, Value]]:
         """Knobs by technique; the name may have its family in front, where two families have the name."""
         layer: dict[tuple[str, str], dict[str, Value]] = {}
-        for name, one in node.entries("techniques, each with its knobs").items():
+        for name, entry in node.entries("techniques, each with its knobs").items():
             family, _, technique = name.rpartition(".")
             families = [found for found in self.catalog.families_of(technique) if family in ("", found)]
             if not families:
                 every = [known for family in self.catalog.families.values() for known in family.techniques]
-                raise one.unknown(sorted(set(every)), "technique")
+                raise entry.unknown(sorted(set(every)), "technique")
             if len(families) > 1:
-                raise one.error(
+                raise entry.error(
                     f"a technique of several families; write {' or '.join(f'{f}.{technique}' for f in families)}"
                 )
-            layer[families[0], technique] = self.knobs(one, self.catalog.technique(families[0], technique).knobs)
+            layer[families[0], technique] = self.knobs(entry, self.catalog.technique(families[0], technique).knobs)
         return layer
 
     def _sizes(self, node: Node) -> str:
@@ -287,15 +289,15 @@ class Reader:
 
     def _machine(self, node: Node) -> dict[str, Any]:
         machine = {}
-        for name, one in node.entries(f"{', '.join(MACHINE_KEYS)}").items():
+        for name, entry in node.entries(f"{', '.join(MACHINE_KEYS)}").items():
             if name not in MACHINE_KEYS:
-                raise one.unknown(MACHINE_KEYS, "entry of machine")
+                raise entry.unknown(MACHINE_KEYS, "entry of machine")
             try:
-                machine[name] = MACHINE_KEYS[name].checked(one.plain())
+                machine[name] = MACHINE_KEYS[name].checked(entry.plain())
             except ValueError as error:
-                raise one.error(str(error)) from None
+                raise entry.error(str(error)) from None
             if isinstance(machine[name], int) and machine[name] < (0 if name == "gpus" else 1):
-                raise one.error(f"found {machine[name]}, a job has at least {0 if name == 'gpus' else 1}")
+                raise entry.error(f"found {machine[name]}, a job has at least {0 if name == 'gpus' else 1}")
         return machine
 
     def _names(self, family: str) -> str:

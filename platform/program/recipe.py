@@ -60,10 +60,12 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     if scale not in files:
         raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
     reader = Reader(known, multiplies=True)
-    chosen = _merged((one.layer for one in family), NOTHING, known)
+    chosen = _merged((document.layer for document in family), NOTHING, known)
     overlay = reader.scale_layer(read(files[scale]).entries("entries"), may_choose=False)
     overlay = with_sizes(overlay, scale, chosen, reader)
-    final = _merged((overlay, *(one.scales[scale] for one in family if scale in one.scales)), chosen, known)
+    final = _merged(
+        (overlay, *(document.scales[scale] for document in family if scale in document.scales)), chosen, known
+    )
     final = _with_defaults(final, known)
     _refuse_gaps(final, known, path)
     assert final.arms is not None, "refused as a gap"
@@ -126,8 +128,8 @@ def _plain(value: Value) -> Any:
         knobs = {name: _plain(value.value(name)) for name in value.technique.knobs}
         return {value.name: knobs} if knobs else value.name
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,7 @@ def _with_bases(path: Path, root: Path) -> list[Node]:
         if not RECIPE_NAME.fullmatch(path.stem):
             raise UserError(f"{shown(path)}: a recipe's name is letters, digits, _ and -: it names a folder of results")
         if asked and path.resolve() in seen:
-            names = [one.stem for one in [*seen[seen.index(path.resolve()) :], path]]
+            names = [file.stem for file in [*seen[seen.index(path.resolve()) :], path]]
             raise asked.error(f"a cycle, {' -> '.join(names)}; one of them must have no base or another")
         seen.append(path.resolve())
         files.insert(0, top := read(path))
@@ -266,11 +268,11 @@ def _settings(final: Layer, catalog: Catalog) -> Iterator[tuple[str, Mapping[str
     def inside(where: str, value: Value) -> Iterator[tuple[str, Mapping[str, Knob], Mapping[str, Value]]]:
         if isinstance(value, Pick):
             yield f"{where}.{value.name}", value.technique.knobs, value.knobs
-            for name, one in value.knobs.items():
-                yield from inside(f"{where}.{value.name}.{name}", one)
+            for name, setting in value.knobs.items():
+                yield from inside(f"{where}.{value.name}.{name}", setting)
         elif isinstance(value, tuple):
-            for at, one in enumerate(value):
-                yield from inside(f"{where}[{at}]", one)
+            for at, item in enumerate(value):
+                yield from inside(f"{where}[{at}]", item)
 
     for name, section in catalog.sections.items():
         yield name, section.knobs, final.sections.get(name, {})

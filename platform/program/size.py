@@ -71,7 +71,7 @@ def estimate(choices: Choices, *, code_bytes: int, processes: int) -> Size:
     for _, elements, bits, limit in counted["tensors"]:
         per_weight = _bits_per_weight(bits, limit)
         low, likely, high = (
-            total + elements * one / 8 for total, one in zip((low, likely, high), per_weight, strict=True)
+            total + elements * width / 8 for total, width in zip((low, likely, high), per_weight, strict=True)
         )
     return Size(
         parameters=counted["parameters"],

@@ -80,4 +80,4 @@ def _refuse_wrong_audit(technique: Technique, reader: Reader) -> None:
 
 def _is_count(kind: Kind) -> bool:
     kinds = kind.kinds if isinstance(kind, AnyOf) else (kind,)
-    return any(isinstance(one, Scalar) and one.name == "int" for one in kinds)
+    return any(isinstance(inner, Scalar) and inner.name == "int" for inner in kinds)

@@ -114,15 +114,15 @@ class _Stripper(ast.NodeTransformer):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         if "dataclass" in map(_called, node.decorator_list):
-            node.body = [one for one in node.body if not self._is_unread(one)] or [ast.Pass()]
+            node.body = [statement for statement in node.body if not self._is_unread(statement)] or [ast.Pass()]
         return self._inside(node)
 
     def visit_FunctionDef(self, node: Function) -> ast.AST:
-        if not self._annotations and all(_called(one) in BLIND_DECORATORS for one in node.decorator_list):
+        if not self._annotations and all(_called(decorator) in BLIND_DECORATORS for decorator in node.decorator_list):
             node.returns = None
-            for one in ast.walk(node.args):
-                if isinstance(one, ast.arg):
-                    one.annotation = None
+            for argument in ast.walk(node.args):
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
         return self._inside(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -142,15 +142,19 @@ class _Stripper(ast.NodeTransformer):
         self._owners.append(node)
         self.generic_visit(node)
         self._owners.pop()
-        rest = [one for one in node.body[len(title) :] if not (self._says_nothing(one) or isinstance(one, ast.Pass))]
+        rest = [
+            statement
+            for statement in node.body[len(title) :]
+            if not (self._says_nothing(statement) or isinstance(statement, ast.Pass))
+        ]
         node.body = title + rest or [ast.Pass()]
         return node
 
     def _is_unread(self, node: ast.stmt) -> bool:
         """Whether it is a constant of a class, such as the sizes at other scales, that nothing asks for."""
-        if not (isinstance(node, ast.Assign) and all(isinstance(one, ast.Name) for one in node.targets)):
+        if not (isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)):
             return False
-        is_literal = not any(isinstance(one, ast.Call | ast.Name) for one in ast.walk(node.value))
+        is_literal = not any(isinstance(part, ast.Call | ast.Name) for part in ast.walk(node.value))
         return is_literal and not any(name in self._read or name.startswith("__") for name in _assigned(node))
 
     def _says_nothing(self, node: ast.stmt) -> bool:
@@ -162,8 +166,8 @@ def _read_by_name(tree: ast.AST) -> set[str]:
     """What may be read of an object: attributes, texts that may name one, and the names of bodies of classes."""
     read = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     read |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    for node in (one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)):
-        read |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    for node in (part for part in ast.walk(tree) if isinstance(part, ast.ClassDef)):
+        read |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
     return read
 
 
@@ -173,9 +177,9 @@ def _is_blind(node: ast.ClassDef) -> bool:
 
 
 def _assigned(node: ast.AST) -> set[str]:
-    targets = {id(one.target) for one in ast.walk(node) if isinstance(one, ast.AnnAssign) and one.value is None}
-    names = (one for one in ast.walk(node) if isinstance(one, ast.Name) and id(one) not in targets)
-    return {one.id for one in names if isinstance(one.ctx, ast.Store)}
+    targets = {id(part.target) for part in ast.walk(node) if isinstance(part, ast.AnnAssign) and part.value is None}
+    names = (part for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in targets)
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
 # --- what nothing uses ------------------------------------------------------------------------------------------------
@@ -194,50 +198,52 @@ class _Statement:
 def _needed(body: Sequence[ast.stmt]) -> list[ast.stmt]:
     """``body`` without the definitions, constants and imports that nothing else uses."""
     protocols = {
-        one.name for one in body if isinstance(one, ast.ClassDef) and "Protocol" in map(ast.unparse, one.bases)
+        statement.name
+        for statement in body
+        if isinstance(statement, ast.ClassDef) and "Protocol" in map(ast.unparse, statement.bases)
     }
-    apart = [one for node in body for one in (_names_apart(node) if isinstance(node, Import) else [node])]
+    apart = [statement for node in body for statement in (_names_apart(node) if isinstance(node, Import) else [node])]
     statements = [_statement(node, protocols) for node in apart]
     needed: set[_Statement] = set()
-    ahead = [one for one in statements if not one.only_makes]
+    ahead = [statement for statement in statements if not statement.only_makes]
     while ahead:
-        if (one := ahead.pop()) not in needed:
-            needed.add(one)
-            ahead += [other for other in statements if other.makes & one.uses]
-    packages = {_package(one.node) for one in needed}
-    for one in statements:  # what another package does when it is imported, it goes on doing
-        if isinstance(one.node, Import) and _package(one.node) not in packages | sys.stdlib_module_names:
-            needed.add(one)
-    there = set().union(*(one.makes for one in needed))
-    for one in statements:
-        for field in _fields(one.node):
+        if (statement := ahead.pop()) not in needed:
+            needed.add(statement)
+            ahead += [other for other in statements if other.makes & statement.uses]
+    packages = {_package(statement.node) for statement in needed}
+    for statement in statements:  # what another package does when it is imported, it goes on doing
+        if isinstance(statement.node, Import) and _package(statement.node) not in packages | sys.stdlib_module_names:
+            needed.add(statement)
+    there = set().union(*(statement.makes for statement in needed))
+    for statement in statements:
+        for field in _fields(statement.node):
             if _names(field.annotation) & protocols - there:
                 field.annotation = ast.Name(id="object", ctx=ast.Load())
-    return _names_together([one.node for one in statements if one in needed])
+    return _names_together([statement.node for statement in statements if statement in needed])
 
 
 def _statement(node: ast.stmt, protocols: set[str]) -> _Statement:
     if isinstance(node, Import):
-        return _Statement(node, {(one.asname or one.name).partition(".")[0] for one in node.names}, set(), True)
+        return _Statement(node, {(alias.asname or alias.name).partition(".")[0] for alias in node.names}, set(), True)
     types = set().union(*(_names(field.annotation) & protocols for field in _fields(node)))
-    for_types = {id(one) for field in _fields(node) for one in ast.walk(field.annotation)}
-    uses = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and id(one) not in for_types}
+    for_types = {id(part) for field in _fields(node) for part in ast.walk(field.annotation)}
+    uses = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in for_types}
     uses |= {name for field in _fields(node) for name in _names(field.annotation)} - types
     if isinstance(node, Definition):
-        harmless = all(_called(one) in HARMLESS_DECORATORS for one in node.decorator_list)
+        harmless = all(_called(decorator) in HARMLESS_DECORATORS for decorator in node.decorator_list)
         return _Statement(node, {node.name}, uses, harmless)
-    plain = isinstance(node, ast.Assign) and not any(isinstance(one, ast.Call) for one in ast.walk(node.value))
+    plain = isinstance(node, ast.Assign) and not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
     return _Statement(node, _assigned(node), uses, plain)
 
 
 def _fields(node: ast.AST) -> list[ast.AnnAssign]:
     """The fields of a dataclass; none where ``node`` is something else."""
     is_one = isinstance(node, ast.ClassDef) and "dataclass" in map(_called, node.decorator_list)
-    return [one for one in node.body if isinstance(one, ast.AnnAssign)] if is_one else []  # type: ignore[attr-defined]
+    return [field for field in node.body if isinstance(field, ast.AnnAssign)] if is_one else []  # type: ignore[attr-defined]
 
 
 def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 def _package(node: ast.stmt) -> str | None:
@@ -247,19 +253,19 @@ def _package(node: ast.stmt) -> str | None:
 
 def _names_apart(node: Import) -> list[ast.stmt]:
     if isinstance(node, ast.Import):
-        return [ast.Import(names=[one]) for one in node.names]
-    return [ast.ImportFrom(module=node.module, names=[one], level=node.level) for one in node.names]
+        return [ast.Import(names=[alias]) for alias in node.names]
+    return [ast.ImportFrom(module=node.module, names=[alias], level=node.level) for alias in node.names]
 
 
 def _names_together(nodes: Sequence[ast.stmt]) -> list[ast.stmt]:
-    found: list[ast.stmt] = []
+    together: list[ast.stmt] = []
     for node in nodes:
-        last = found[-1] if found else None
+        last = together[-1] if together else None
         if isinstance(node, ast.ImportFrom) and isinstance(last, ast.ImportFrom) and node.module == last.module:
             last.names += node.names
         else:
-            found.append(node)
-    return found
+            together.append(node)
+    return together
 
 
 def _called(decorator: ast.expr) -> str:
@@ -293,7 +299,7 @@ def _lines(node: ast.stmt) -> Iterator[str]:
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and len(text) > LINE_LENGTH:
         head = ast.Assign(targets=node.targets, value=node.value.func)
         yield f"{ast.unparse(ast.fix_missing_locations(head))}("
-        yield from (f"    {ast.unparse(one)}," for one in (*node.value.args, *node.value.keywords))
+        yield from (f"    {ast.unparse(argument)}," for argument in (*node.value.args, *node.value.keywords))
         yield ")"
         return
     joined = _joined([line for line in text.split("\n") if line.strip()])
