@@ -20,6 +20,7 @@ from .rules.challenge import dataset, limits
 from .statistics.futility import SIGMA
 from .statistics.power import MINUTES, MINUTES_SOURCE, USD, USD_SOURCE
 
+CAPS = limits()
 POSITIVE = Number(min=0, min_open=True)
 
 
@@ -30,19 +31,11 @@ POSITIVE = Number(min=0, min_open=True)
 @click.option("--paired-sigma", type=POSITIVE, help="Std of paired gains, BPB.")
 @click.option("--gain", type=Number(), help="The true gain that you hope for, BPB.")
 @click.option(
-    "--margin-nats",
-    type=Number(min=0),
-    default=limits().margin_nats,
-    show_default=True,
-    help="Margin to beat, nats per token.",
+    "--margin-nats", type=Number(0), default=CAPS.margin_nats, show_default=True, help="Nats per token to beat."
 )
 @click.option("--nats-per-bpb", type=POSITIVE, help=f"[default: {dataset(power.DATASET).nats_per_bpb}, SP1024]")
 @click.option(
-    "--alpha",
-    type=Number(0, 0.5, min_open=True),
-    default=limits().alpha,
-    show_default=True,
-    help="One-sided level.",
+    "--alpha", type=Number(0, 0.5, min_open=True), default=CAPS.alpha, show_default=True, help="One-sided level."
 )
 @click.option("--power", type=Number(0.05, 0.999), default=0.8, show_default=True, help="Chance to pass.")
 @click.option("--against-seeds", type=click.IntRange(2, 10_000), help="Seeds of the other side.  [default: as many]")

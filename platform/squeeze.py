@@ -25,7 +25,7 @@ def main(program: Path, packed: bool) -> None:
         raise UserError(f"{shown(program)}: cannot be read as text: {error}") from None
     smaller = (Form.PACKED if packed else Form.SQUEEZED).of(text)
     print(smaller, end="")
-    sizes = (f"{len(one.encode()):,} bytes in {one.count(chr(10)):,} lines" for one in (text, smaller))
+    sizes = (f"{len(program.encode()):,} bytes in {program.count(chr(10)):,} lines" for program in (text, smaller))
     print(" to ".join(sizes), file=sys.stderr)
 
 

@@ -44,7 +44,7 @@ def main(as_json: bool, **wanted: Any) -> None:
         print(json.dumps({"folder": folder, **numbers, "reasons": done.reasons}))
         sys.exit(EXIT_WRONG_INPUT if done.reasons else 0)
     if done.folder is None:
-        listed = "".join(f"\n  - {one}" for one in done.reasons)
+        listed = "".join(f"\n  - {reason}" for reason in done.reasons)
         where = f"{shown(wanted['run_dir'])}, arm {wanted['arm']},"
         raise UserError(f"{where} cannot be submitted:{listed}{done.hint}")
     for what in done.unknown:

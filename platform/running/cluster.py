@@ -277,7 +277,7 @@ def _gpus(visible: str | None) -> int:
     found = found or len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     if visible is None:
         return found
-    chosen = [one for one in visible.split(",") if one.strip()]
+    chosen = [device for device in visible.split(",") if device.strip()]
     return min(found, chosen.index("-1") if "-1" in chosen else len(chosen))
 
 

@@ -155,10 +155,10 @@ def _connected(address: str | None, cpus: int, name: str, stop: Stop) -> Iterato
 
 
 def _tell(outcome: Outcome, seconds: float) -> None:
-    ran = sum(one.ran for one in outcome.trials)
+    ran = sum(trial.ran for trial in outcome.trials)
     if ran:
         _note(f"{counted(ran, 'trial')} in {int(seconds) // 60}:{int(seconds) % 60:02} min")
-    elif all(one.state == "done" for one in outcome.trials):
+    elif all(trial.state == "done" for trial in outcome.trials):
         _note("all trials are done: nothing to run")
 
 

@@ -56,10 +56,10 @@ def _decided(run: Run, bar: ToBeat) -> GivenUp | None:
         return None
     bar.require_same_text(next(run.results).scored_bytes)
     scored = [arm for arm in run.arms if run.arms[arm]]
-    claimable = [arm for arm in scored if all(one.claimable for one in run.arms[arm].values())]
+    claimable = [arm for arm in scored if all(result.claimable for result in run.arms[arm].values())]
     chances = [_chance(run, arm, bar, unit) for arm in claimable or scored]
     best = max(chances, key=lambda one: one.chance)
-    return best if best.chance < LEAST_CHANCE and any(one.scored < one.planned for one in chances) else None
+    return best if best.chance < LEAST_CHANCE and any(chance.scored < chance.planned for chance in chances) else None
 
 
 def _chance(run: Run, arm: str, bar: ToBeat, unit: NatsPerToken) -> GivenUp:
@@ -67,7 +67,7 @@ def _chance(run: Run, arm: str, bar: ToBeat, unit: NatsPerToken) -> GivenUp:
     scores = run.scores(arm)
     assert scores is not None
     test = claims.test_of(claims.load(claims.CHALLENGE))
-    failed = {one.seed for one in run.failures if arm in one.arms}
+    failed = {failure.seed for failure in run.failures if arm in failure.arms}
     rule = StoppingRule(
         test=test["test"],
         planned=len(set(run.plan.seeds) - failed),

@@ -13,28 +13,28 @@ from .experiment import Experiment
 
 def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None) -> None:
     """Print it on standard output; nothing of a run is written and nothing heavy imported."""
-    for one in experiments:
-        _show_one(one, seeds)
-    trials = [trial for one in experiments for trial in one.trials(seeds)]
+    for experiment in experiments:
+        _show_one(experiment, seeds)
+    trials = [trial for experiment in experiments for trial in experiment.trials(seeds)]
     todo = [trial for trial in trials if not trial.done]
     needs = sorted({_needs(trial) for trial in todo})
     where = f"the Ray cluster at {cluster}" if cluster else "this machine"
     print(f"{counted(len(trials), 'trial')}, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
     for need in needs:
         print(f"each needs {need}")
-    for missing in dict.fromkeys(one.missing for one in experiments if one.missing):
+    for missing in dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing):
         print(f"before it can run: {missing}")
     print("dry run: no trial was started, nothing of a run was written")
 
 
-def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
-    draft = plan.preview(one.draft, seeds, one.arms)
-    size = one.measured_size()
-    print(f"{draft.recipe} at scale {draft.scale}: {one.question}")
-    print(f"  program  {draft.program_sha256[:12]}, {len(one.program.encode()):,} bytes")
+def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:
+    draft = plan.preview(experiment.draft, seeds, experiment.arms)
+    size = experiment.measured_size()
+    print(f"{draft.recipe} at scale {draft.scale}: {experiment.question}")
+    print(f"  program  {draft.program_sha256[:12]}, {len(experiment.program.encode()):,} bytes")
     if size is not None:
         print(f"  size     {size.line()}{'' if size.fits else ': cannot fit, needs --force'}")
-    for line in one.remarks:
+    for line in experiment.remarks:
         print(f"  scale    at {draft.scale}, {line}")
     print(f"  data     {shown(draft.data_path)}")
     print(f"  run      {shown(draft.run_path)}")
@@ -43,7 +43,7 @@ def _show_one(one: Experiment, seeds: tuple[int, ...]) -> None:
     print(f"  trunks   {shown(trunks)}")
     if earlier := [seed for seed in draft.seeds if seed not in seeds]:
         print(f"  planned earlier, not asked for now: {', '.join(map(str, earlier))}")
-    for trial in one.trials(seeds):
+    for trial in experiment.trials(seeds):
         print(f"  seed {trial.seed:<10} {_state(trial)}")
 
 

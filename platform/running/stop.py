@@ -17,25 +17,25 @@ class Stop:
         """``note`` is told at once which signal came."""
         self.number = signal.SIGINT  # the signal that came
         self._note = note
-        self._before = {one: signal.getsignal(one) for one in STOP_SIGNALS}
-        self._heeded = [one for one, handler in self._before.items() if handler is not signal.SIG_IGN]
+        self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+        self._heeded = [number for number, handler in self._before.items() if handler is not signal.SIG_IGN]
 
     def __enter__(self) -> "Stop":
         self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def listen(self) -> None:
         """Put our handlers in place, also after somebody has put others there."""
-        for one in self._heeded:
-            signal.signal(one, self._on_signal)
+        for number in self._heeded:
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        for one in self._heeded:
-            signal.signal(one, signal.SIG_IGN)  # an impatient second Ctrl-C would cut the end short
+        for heeded in self._heeded:
+            signal.signal(heeded, signal.SIG_IGN)  # an impatient second Ctrl-C would cut the end short
         self.number = signal.Signals(number)
         self._note(f"{self.number.name}: ending the jobs, some seconds")
         raise KeyboardInterrupt
