@@ -217,8 +217,8 @@ def _say_what_next(reports: Sequence[Report], seeds: tuple[int, ...]) -> None:
             track = "" if found.gpus == RECORD_PROCESSES else " --non-record"
             print(f"submit:    python -m platform.submit {where} --arm {found.arms[0]}{track}")
     if left := [seed for seed in plan.SEEDS if seed not in seeds]:
-        counted = seeds == plan.SEEDS[: len(seeds)]
-        more = str(len(seeds) + 1) if counted else ",".join(map(str, (*seeds, left[0])))
+        in_order = seeds == plan.SEEDS[: len(seeds)]
+        more = str(len(seeds) + 1) if in_order else ",".join(map(str, (*seeds, left[0])))
         print(f"more:      {_command(seeds=more)}")
 
 

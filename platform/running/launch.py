@@ -1,6 +1,6 @@
 """A launch as a function: experiments and seeds in, what became of each trial out.
 
-    outcome = launch(experiments, seeds, cluster=lambda cpus: connected(None, cpus=cpus, launch=name), observers=[...])
+    outcome = launch(experiments, seeds, connect=lambda cpus: connected(None, cpus=cpus, launch=name), observers=[...])
 
 What runs is written down first (plan.json), what is done already is not run again, what was interrupted continues.
 Before the first trial every arm is audited. Whoever looks on is an observer; ``Launch`` is the same with trials that
