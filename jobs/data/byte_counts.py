@@ -32,7 +32,9 @@ class ByteCounts:
             first, size = of_bytes
             _require_room(path, size, vocab_size)
             is_byte_V = (torch.arange(vocab_size) >= first) & (torch.arange(vocab_size) < size)
-            return ByteCounts(base_V=is_byte_V.long(), leading_space_V=torch.zeros_like(is_byte_V), boundary_V=~is_byte_V)
+            return ByteCounts(
+                base_V=is_byte_V.long(), leading_space_V=torch.zeros_like(is_byte_V), boundary_V=~is_byte_V
+            )
         if not path.is_file():
             raise Refused(f"{path}: no such tokenizer; python -m platform.corpus makes or fetches one")
         try:

@@ -44,7 +44,7 @@ class SequentialLoader:
 
 
 def micro_batches(*, batch_tokens: int, sequence_length: int, max_micro_batch_tokens: int, world: World) -> list[int]:
-    """How many sequences each forward pass of one optimizer step takes on this rank; equal sizes, the same on all ranks.
+    """Sequences in each forward pass of a step on this rank: equal, the same on all ranks.
 
     Raises:
         Refused: the batch is not a whole number of sequences for every rank.

@@ -14,8 +14,8 @@ from jobs.contract.assignment import RESULT_FILE
 from jobs.contract.files import write_record, write_text
 
 from ..errors import UserError
-from ..paths import shown
 from ..locks import held
+from ..paths import shown
 from .paths import RunPaths, TrialPaths, TrunkPaths
 from .reading import read_record, read_result
 
@@ -230,7 +230,7 @@ class Plan:
         )
 
     def with_seeds(self, seeds: tuple[int, ...], time: str, arms: tuple[str, ...] = ()) -> "Plan":
-        """This plan with those of ``seeds`` added that it does not have yet with all these ``arms``; none named: all."""
+        """This plan and those of ``seeds`` that it does not have yet with all these ``arms``; none named: all."""
         wanted = set(arms or self.arms)
         new = tuple(seed for seed in seeds if not wanted <= set(self.asked(seed)))
         return replace(self, planned=(*self.planned, Planned(time=time, seeds=new, arms=arms))) if new else self

@@ -15,8 +15,8 @@ from jobs.contract.records import ArmResult, TrunkRecord
 from ..errors import UserError
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 from . import plan as plans
-from .reading import completed, read_result, read_trunk
 from .plan import Failure, GivenUp, Plan, Stored, Trial
+from .reading import completed, read_result, read_trunk
 
 TRUNK_COLUMNS = ("trunk_sha256", "parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
 
@@ -66,7 +66,9 @@ class Run:
         results = list(self.arms[arm].values())
         if not results:
             return None
-        return Scores(tuple(result.val_bpb for result in results), BPB, trunks=tuple(result.trunk_sha256 for result in results))
+        return Scores(
+            tuple(result.val_bpb for result in results), BPB, trunks=tuple(result.trunk_sha256 for result in results)
+        )
 
     def nats_per_token(self) -> NatsPerToken | None:
         """The unit of this run's losses: its tokenizer and how many nats per token one BPB makes on its text."""

@@ -1,10 +1,12 @@
 """The house: rooms import downwards only, on few levels, without circles; the commands on top are thin."""
 
+import subprocess
+import sys
 import tomllib
 
 import pytest
 
-from tests.structure import BASE, COMMANDS, PLATFORM, cycle, imports, levels, main, room_of, rooms
+from tests.structure import BASE, COMMANDS, PLATFORM, ROOT, cycle, imports, levels, main, room_of, rooms
 
 MOST_LEVELS = 8
 MOST_LINES = 60  # of a command: its options, one call, printing
@@ -32,6 +34,20 @@ def test_what_a_room_does_not_import_it_may_not(room: str) -> None:
     assert {"torch", "jobs.train"} <= banned
     used = {other for other in rooms(GRAPH)[room] if other in ROOMS}
     assert {f"platform.{other}" for other in ROOMS if other != room} - banned == {f"platform.{one}" for one in used}
+
+
+def test_the_linter_passes_over_no_file() -> None:
+    """A pattern that leaves out ``runs`` would leave out ``platform/runs`` as well."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--show-files", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
+    ).stdout.split("\n")
+    there = {str(path) for top in ("platform", "jobs", "tests") for path in (ROOT / top).rglob("*.py")}
+    assert not there - set(listed)
 
 
 @pytest.mark.parametrize("path", COMMAND_FILES, ids=lambda path: path.stem)

@@ -48,7 +48,9 @@ def test_a_file_that_a_kill_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) ->
     path = tmp_path / "metrics.jsonl"
     assert list(read(path, StepDone)) == []
     arm = to_line(ArmChange(arm="sgd", state="start")).encode()
-    path.write_bytes(to_line(STEP).encode() + b'[1]\n\xff\xfe{\n{"event": "step", "step": "x"}\n' + arm + b'{"event": "st')
+    path.write_bytes(
+        to_line(STEP).encode() + b'[1]\n\xff\xfe{\n{"event": "step", "step": "x"}\n' + arm + b'{"event": "st'
+    )
     assert list(read(path, StepDone)) == [STEP]
     reader = Reader(path, JOB_EVENTS)
     assert [type(event) for event in reader.new()] == [StepDone, ArmChange] and reader.passed_over == 3
