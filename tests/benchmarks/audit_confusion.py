@@ -1,4 +1,4 @@
-"""Which detector of the audit catches what: every evaluation of ``tests.jobs.audit_cases`` under all of them.
+"""Which detector of the audit catches what: every evaluation of ``tests.jobs.audit.audit_cases`` under all of them.
 
 python -m tests.benchmarks.audit_confusion    prints the matrix; exits with 1 where it is not as it should be
 """
@@ -16,7 +16,7 @@ from jobs.audit.detectors import Examination, Finding
 from jobs.audit.ranks import Partner, accompany
 from jobs.audit.toy import evaluation_of
 from jobs.contract.records import SCORE_FIRST
-from tests.jobs.audit_cases import AuditCase, cases
+from tests.jobs.audit.audit_cases import AuditCase, cases
 
 DETECTORS = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D13")
 Findings = Mapping[str, Finding]

@@ -7,7 +7,7 @@ import torch
 
 from jobs.audit.toy import VOCABULARY
 from tests.benchmarks.audit_confusion import DETECTORS, Findings, confusion, flaws
-from tests.jobs.audit_cases import AuditCase, cases
+from tests.jobs.audit.audit_cases import AuditCase, cases
 
 
 @pytest.fixture(scope="module")

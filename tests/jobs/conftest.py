@@ -1,12 +1,7 @@
-"""What the tests of jobs/ share: one thread, a small corpus with a real tokenizer, and two processes of gloo."""
+"""What the tests of jobs/ share: one thread, and a small corpus with a real tokenizer."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -51,21 +46,3 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> TextCorpus:
         val_tokens=validation,
         val_bytes=sum(len(text.encode()) for text in val_texts),
     )
-
-
-@pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two gloo processes found out in ``two_ranks.py``, by rank."""
-    folder = tmp_path_factory.mktemp("two ranks")
-    script = Path(__file__).with_name("two_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(
-        [*command, str(folder)],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1)]

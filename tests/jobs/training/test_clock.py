@@ -8,10 +8,8 @@ import pytest
 
 from jobs import loop
 from jobs.clock import StepClock
-from tests.jobs.test_loop import data_path as data_path  # a fixture
-from tests.jobs.test_loop import run as run  # a fixture
-from tests.jobs.test_loop import same
 from tests.jobs.tiny import ALONE, small, technique
+from tests.jobs.training.test_loop import same
 
 STEP = 0.25  # seconds, which floats hold exactly
 

@@ -1,6 +1,5 @@
 """The training loop: what a run is made of, what it counts as time, and that nothing else decides its weights."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,48 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from jobs.data.loader import SequentialLoader
-from jobs.log import Log
-from jobs.loop import Trained, take_step, train
+from jobs.loop import Trained, take_step
 from jobs.model import Transformer
-from jobs.recipe import Recipe
 from tests.jobs import tiny
 from tests.jobs.tiny import ALONE, BUDGET, LENGTH, Case, every, model_of, noisy, small, state_of, technique
 
-
-@pytest.fixture(scope="module")
-def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokens")
-    tiny.write_shard(folder / "some_train_000000.bin", tiny.stream(1000).tolist())
-    return folder
-
-
 Run = Callable[..., tuple[Transformer, Trained, list[dict[str, Any]], str]]
-
-
-@pytest.fixture
-def run(data_path: Path, tmp_path: Path) -> Run:
-    """Train a tiny model; gives it, what the run cost, its events and its log."""
-    runs = 0
-
-    def trained(
-        recipe: Recipe | None = None,
-        *,
-        seed: int = 1337,
-        validate: Callable[[Transformer], tuple[float, float]] = lambda model: (1.0, 2.0),
-        now: Callable[[], float] = time.perf_counter,
-        **budget: Any,
-    ) -> tuple[Transformer, Trained, list[dict[str, Any]], str]:
-        nonlocal runs
-        runs += 1
-        recipe = recipe or small()
-        recipe = replace(recipe, budget=replace(recipe.budget, **budget))
-        model = model_of(recipe, seed=seed)
-        log = Log(tmp_path / f"run {runs}", writes=True)
-        found = train(recipe, model, data_path, world=ALONE, log=log, validate=lambda: validate(model), now=now)
-        events = [json.loads(line) for line in (log.folder / "metrics.jsonl").read_text().splitlines()]
-        return model, found, events, (log.folder / "train.log").read_text()
-
-    return trained
 
 
 def same(model: Transformer, other: Transformer) -> bool:

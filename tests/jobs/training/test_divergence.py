@@ -16,8 +16,6 @@ from jobs.divergence import FLAT_STEPS, LossWatch
 from jobs.packing import Packer
 from jobs.recipe import Recipe
 from tests.jobs import tiny
-from tests.jobs.test_loop import data_path as data_path  # a fixture
-from tests.jobs.test_loop import run as run  # a fixture
 from tests.jobs.tiny import VOCABULARY, small
 
 CHANCE = math.log(VOCABULARY)

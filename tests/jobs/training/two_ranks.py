@@ -16,7 +16,7 @@ from torch import Tensor
 
 import platform
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT))
 platform.__path__ = [str(ROOT / "platform")]  # what conftest.py does for pytest
 

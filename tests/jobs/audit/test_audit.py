@@ -30,7 +30,7 @@ from jobs.techniques.evaluation.sliding import Sliding
 from jobs.world import World
 from platform.program.sizes import AUDITED
 from tests.benchmarks.audit_confusion import DETECTORS, Findings
-from tests.jobs.audit_cases import cases
+from tests.jobs.audit.audit_cases import cases
 from tests.jobs.tiny import ROOT, Case, catalog, every
 
 PASSED = Finding(passed=True, figure=0.0, threshold=0.0, about="")
@@ -166,7 +166,7 @@ def test_a_rank_that_dies_is_a_finding(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import os; from pathlib import Path\n"
         "from jobs.audit.ranks import accompany\n"
-        "from tests.jobs.audit_cases import cases\n"
+        "from tests.jobs.audit.audit_cases import cases\n"
         "case = cases()['aligned']\n"
         "trunk = case.trunks(Path(sys.argv[1]))[0]\n"
         "dies = lambda *given: case.evaluate(*given) if given[2].world.is_main else os._exit(1)\n"
