@@ -25,7 +25,7 @@ demo: $(STAMP)              ## the main job on this machine, no GPU needed: thre
 	$(RUN) -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
 
 test: $(STAMP)              ## all tests but the slow ones
-	$(RUN) -m pytest -m "not soak" -n 2 --dist loadfile
+	$(RUN) -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder
 
 soak: $(STAMP)              ## the slow tests too
 	$(RUN) -m pytest

@@ -6,7 +6,7 @@ A folder is one record, or a tree of them. Every number in the README and in the
 logs; what disagrees is printed first, with file and line of both sides. Nothing of a record is executed.
 
 Exit status: 0 every number agrees, rounding aside; 1 some number does not, or there is no log of the claim; 2 a folder
-cannot be read. How the rules decide does not change it.
+cannot be read; 3 nothing is claimed. How the rules decide does not change it.
 """
 
 import sys
@@ -36,7 +36,7 @@ def main(folders: tuple[Path, ...], as_json: bool, against: Path | None, rules: 
         print(dumps([judge.data_of(record, to_beat, rules) for record in records]))
     else:
         judge.print_all(records, to_beat, rules)
-    sys.exit(0 if judge.agree(records) else 1)
+    sys.exit(judge.exit_status(records))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.contract.labels import SCORE_FIRST_WORDS
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
@@ -44,6 +42,7 @@ BASELINE = Dialect(
         ),  # with a format; raw has no label "model"
         Reader(label="Total submission size", facts={"*": "artifact_total_bytes"}),
         Reader(label="Code", facts={"size": "code_bytes"}),
+        Reader(label="", facts={"model": "artifact_model_bytes", "total": "artifact_total_bytes"}),
         Reader(label="peak memory", facts={"allocated": "peak_memory_mib"}),
         Reader(label="peak", facts={"memory": "peak_memory_mib"}),
     ),
@@ -87,33 +86,17 @@ DIALECTS = (COMPACT, SPACED, OTHER, BASELINE)
 MEGABYTES = re.compile(r"(?P<model>\d+\.\d+)MB model \+ (?P<code>\d+\.\d+)MB code = (?P<total>\d+\.\d+)/")
 TORCH = re.compile(r"(?:Running )?PyTorch (?:version:? )?(?P<version>\d[\w.+-]{0,40})")
 
-# What a log says it did, in words. The first line of each is kept as evidence.
-MARKERS = {
-    **{word: f"{word}:".encode() for word in SCORE_FIRST_WORDS},
-    "ttt_phased": b"ttt_phased:",
-    "ttt_epoch": b"ttt_epoch:",  # several passes over the validation text before it is scored
-    "ttt:phase_": b"ttt:phase_",
-    "ttt_phase1": b"ttt:phase1",
-    "ttt_chunk": b"  ttt_chunk",
-    "ttt": b"ttt:",
-    "sliding_mode": b"final_eval_mode:sliding",
-    "ema": b"ema:",
-    "swa": b"swa:",
-}
+SLIDING_MODE = b"final_eval_mode:sliding"  # the scores that follow are of sliding windows, whatever their labels say
 
 # A line that can hold a fact starts with one of these, or has `val_bpb` in it; everything else is skipped unparsed.
 STARTS = (
     b"step:",
     b"stopping_early",
     b"seed",
-    b"  seed",
     b"world_size",
-    b"  world_size",
     b"train_batch_tokens",
     b"iterations",
-    b"  iterations",
     b"max_wallclock",
-    b"  max_wallclock",
     b"val_loader",
     b"val_tokens",
     b"model_params",
@@ -129,8 +112,8 @@ STARTS = (
     b"budget",
     b"total_eval_time",
     b"INT",
-    b"  INT",
-    *MARKERS.values(),
+    b"final_eval_mode",
+    b"model:",
 )
 
 # The first line of a run's configuration: after training steps or a score it begins the next run of the file.

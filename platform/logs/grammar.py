@@ -13,11 +13,6 @@ import re
 from decimal import Decimal
 from typing import NamedTuple
 
-_CLOCK = re.compile(
-    r"(?:\d{10}(?:\.\d+)?[ \t]+"
-    r"|\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\]?[ \t]+"
-    r"|\[(?:default|rank)?\d+\]:[ \t]*)+"
-)
 LONGEST_LINE = 6000  # characters; a line of hyperparameters has some 4,000
 
 _THOUSANDS = r"(?:,\d{3}){1,5}(?!,?\d)"  # of 15,990,006
@@ -53,14 +48,6 @@ class Line(NamedTuple):
     label: str  # what stands before the first pair
     values: dict[str, Number]  # the first of each key
     text: str
-
-
-def without_clock(content: bytes) -> bytes:
-    """The line without the time or rank that a logger put in front."""
-    if not content or not (48 <= content[0] <= 57 or content[0] == 91):  # a digit or [
-        return content
-    match = _CLOCK.match(content[:120].decode("latin-1"))
-    return content[match.end() :] if match else content
 
 
 def parse(number: int, text: str) -> Line | None:

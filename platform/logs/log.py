@@ -9,10 +9,23 @@ import hashlib
 import re
 from collections import deque
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from .dialects import CODE_STARTS, COMPACT, DIALECTS, MARKERS, MEGABYTES, RULE, RUN_STARTS, STARTS, TORCH
-from .grammar import Line, Number, cut_off, parse, without_clock
+from .dialects import CODE_STARTS, COMPACT, DIALECTS, MEGABYTES, RULE, RUN_STARTS, SLIDING_MODE, STARTS, TORCH
+from .grammar import Line, Number, cut_off, parse
+from .learning import (
+    MOST_BLOCKS,
+    UNKNOWN,
+    Learning,
+    hints,
+    is_setting,
+    names_learning,
+    order_in,
+    seconds_in,
+    switches_on,
+)
+from .prefix import Prefix, prefix_in
 from .runs import Evaluation, Fact, LogRun, kind_of
 from .text import RawLine, raw_lines, safe_data
 
@@ -22,6 +35,26 @@ HIGHEST_BPB = 1000  # no score; a diverged run has a few dozen
 MOST_PENDING = 20_000  # lines of use that wait for the end of what may be a script dump; the last are kept
 LEAST_CODE = 3  # lines that begin as code in a dump; fewer are a warning that quotes its line
 
+_SCORES = (
+    "val_bpb",
+    "bpb",
+    "BPB",
+    "val/bpb",
+    "final_bpb",
+    "test_bpb",
+    "eval_bpb",
+    "bits_per_byte",
+    "val_bits_per_byte",
+)
+_SCORE_KEYS = (b"bpb", b"BPB", b"bits_per_byte", b"val_loss")
+_NO_SCORE = re.compile(r"^(?:diagnostic|debug)|checkpoint|resum|loaded|restor|initial|untrained", re.I)
+_PROGRESS = re.compile(
+    r"\[ *\d+ */ *\d+ *\]|\d+ */ *\d+ *(?:\||chunk|window|batch|doc|seq|tok|step|it\b)|\d+(?:\.\d+)?% *[\]|(]"
+    r"|\brunning|cumul|so far|\beta[ :=]|\bchunk[ :=#]*\d"
+    r"|\b(?:chunk|batch|doc|epoch|iter)\w*[ :=#\[]*\d+ *(?:/|of) *\d+",
+    re.I,
+)
+_DIGITS = re.compile(r"[\d.]+")
 _HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
 _TRAINING_KEYS = ("train_loss", "loss", "fitness")
@@ -48,18 +81,25 @@ class LogFile:
     used: LogRun | None  # the last complete run, else the last one that trained
 
     @property
-    def trained_alone(self) -> LogRun | None:
-        """The training run that an evaluation in the same file belongs to, where the used run did not train itself."""
-        if self.used is None or self.used.trained:
+    def counted(self) -> tuple[LogRun, ...]:
+        """The runs of the file that are runs of their own: of several seeds the last complete one each."""
+        of_seeds = {run.seed_logged: run for run in self.runs if run.complete and run.seed_logged is not None}
+        if len(of_seeds) > 1:
+            return tuple(of_seeds.values())
+        return () if self.used is None else (self.used,)
+
+    def trained_for(self, run: LogRun) -> LogRun | None:
+        """The training run that an evaluation in the same file belongs to, where ``run`` did not train itself."""
+        if run.trained:
             return None
-        earlier = [run for run in self.runs if run.trained and run.number < self.used.number]
-        return next((run for run in reversed(earlier) if run.seed_logged == self.used.seed_logged), None)
+        earlier = [other for other in self.runs if other.trained and other.number < run.number]
+        return next((other for other in reversed(earlier) if other.seed_logged == run.seed_logged), None)
 
 
 def read_log(path: Path, name: str) -> LogFile:
     """Read the log at ``path``; ``name`` is what it is called in the record."""
     digest = hashlib.sha256()
-    reader = _FileReader(name)
+    reader = _FileReader(name, prefix_in(path))
     count = 0
     for line in raw_lines(path, digest):
         reader.feed(line)
@@ -72,8 +112,9 @@ def read_log(path: Path, name: str) -> LogFile:
 
 
 class _FileReader:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: Prefix) -> None:
         self._name = name
+        self._prefix = prefix
         self._done: list[LogRun] = []
         self._run = _RunReader()
         self._pending: deque[tuple[int, bytes, bool]] | None = None  # lines of what may be a script dump
@@ -81,18 +122,28 @@ class _FileReader:
         self._hyperparameters_next = False
 
     def feed(self, raw: RawLine) -> None:
-        line = without_clock(raw.content)
-        if not line:
+        line = self._prefix.off(raw.content)
+        bare = line.strip()
+        if not bare:
             return
-        wanted = line.startswith(STARTS) or 48 <= line[0] <= 57 or b"val_bpb" in line or self._hyperparameters_next
+        wanted = (
+            bare.startswith(STARTS)
+            or 48 <= bare[0] <= 57
+            or any(key in bare for key in _SCORE_KEYS)
+            or self._hyperparameters_next
+        )
         if not wanted and not line.startswith(RUN_STARTS):
-            if line[0] == 61 and RULE.match(line):
+            if bare[0] == 61 and RULE.match(bare):
                 self._end_dump()
-            elif self._code < LEAST_CODE and CODE_STARTS.match(line):
+                return
+            if self._code < LEAST_CODE and CODE_STARTS.match(line):
                 self._code += 1
                 if self._pending is None:
                     self._pending = deque(maxlen=MOST_PENDING)
-            return
+                return
+            if not hints(bare):
+                self._run.last = bare
+                return
         self._hyperparameters_next = line.startswith(b"--- Hyperparameters")
         if self._pending is None:
             self._take(raw.number, line, raw.ended)
@@ -116,10 +167,11 @@ class _FileReader:
         if line.startswith(RUN_STARTS) and self._run.has_results:
             self._close()
         self._run.tell_dialect(line)
-        for marker, start in MARKERS.items():
-            if line.startswith(start):
-                self._run.markers.setdefault(marker, number)
-        text = line.decode("utf-8", errors="replace")
+        bare = line.strip()
+        self._run.last = bare
+        if bare.startswith(SLIDING_MODE):
+            self._run.slides = True
+        text = bare.decode("utf-8", errors="replace")
         if match := TORCH.match(text):
             self._run.facts["torch_version"] = Fact(safe_data(match["version"]), number)
         elif match := MEGABYTES.search(text):
@@ -130,7 +182,9 @@ class _FileReader:
                 parsed = parsed._replace(label="")
             if self._run.restarts(parsed):
                 self._close()
-            self._run.take(parsed)
+            if self._run.take(parsed):
+                return
+        self._run.learn(number, text)
 
     def _close(self) -> None:
         if self._run.has_results and len(self._done) < MOST_RUNS:
@@ -143,8 +197,12 @@ class _RunReader:
 
     def __init__(self) -> None:
         self.facts: dict[str, Fact] = {}
-        self.markers: dict[str, int] = {}
+        self.slides = False  # the log said that its evaluator slides
+        self.last = b""
         self._evaluations: list[Evaluation] = []
+        self._learning: dict[tuple[int, str], Learning] = {}  # by the number of evaluations before, and its form
+        self._switches: dict[str, int] = {}
+        self._trained_until = 0
         self._dialect: str | None = None
         self._last_step: tuple[int, int | None] | None = None
 
@@ -165,18 +223,53 @@ class _RunReader:
         done, of = self._last_step
         return step.of == of and int(step.decimal) <= 1 < done
 
-    def take(self, line: Line) -> None:
+    def take(self, line: Line) -> bool:
+        """Take the facts of a line; whether it is one of training, which is all that it can be."""
         step, values = line.values.get("step"), line.values
+        trains = step is not None and step.of is not None and any(key in values for key in _TRAINING_KEYS)
         if line.label.startswith("stopping_early"):
             self._stop(line)
-        elif step and step.of and ("val_bpb" in values or "val_loss" in values):
+        elif step and step.of and ("val_bpb" in values or "val_loss" in values) and self._is_of_training(line, step):
             self._validation(line, step)
-        elif step and step.of and any(key in values for key in _TRAINING_KEYS):
+        elif step and trains:
+            if not self._is_of_training(line, step):
+                return False
             self._training(line, step)
-        elif "val_bpb" in values and not step:
-            self._evaluation(line)
-        elif len(line.label) < 200:
-            self._facts_of(line)
+        elif step is None and (key := next((key for key in _SCORES if key in values), None)):
+            if not _is_progress(line):
+                self._evaluation(line, key)
+            return False
+        else:
+            if len(line.label) < 200:
+                self._facts_of(line)
+            return False
+        self._trained_until = line.number
+        return True
+
+    def _is_of_training(self, line: Line, step: Number) -> bool:
+        """Whether a step is one of the training: with no other label in front, and of as many as its first."""
+        known = self.facts.get("iterations")
+        return not line.label and (known is None or self._last_step is None or int(known.text) == step.of)
+
+    def learn(self, number: int, text: str) -> None:
+        """Take what a line says of learning after the training."""
+        if is_setting(text):
+            if switches_on(text):
+                self._switches.setdefault(text.strip(), number)
+            order = UNKNOWN if self._trained_until and names_learning(text) else None
+        else:
+            order = order_in(text)
+        if order is None:
+            return
+        seconds = seconds_in(text)
+        form = (len(self._evaluations), _DIGITS.sub("", text))
+        block = self._learning.get(form)
+        if block is not None:
+            block.goes_on(number, seconds)
+        elif len(self._learning) < MOST_BLOCKS:
+            self._learning[form] = Learning(
+                order=order, text=safe_data(text, 160), first_line=number, last_line=number, seconds=seconds
+            )
 
     def _stop(self, line: Line) -> None:
         if step := line.values.get("step"):
@@ -210,20 +303,19 @@ class _RunReader:
             ):  # minutes with one decimal are no time
                 self.facts["train_time_ms"] = Fact(_milliseconds(number), line.number)
 
-    def _evaluation(self, line: Line) -> None:
-        bpb, loss = line.values["val_bpb"], line.values.get("val_loss")
+    def _evaluation(self, line: Line, key: str) -> None:
+        bpb, loss = line.values[key], line.values.get("val_loss")
         if len(self._evaluations) >= MOST_EVALUATIONS or not _is_score(bpb) or (loss and not _is_score(loss)):
             return
-        time = line.values.get("eval_time") or line.values.get("time") or line.values.get("elapsed")
-        label = safe_data(line.label, 120)
+        label = safe_data(line.label if key == "val_bpb" else f"{line.label} {key}".strip(), 120)
         self._evaluations.append(
             Evaluation(
                 label=label,
-                kind=kind_of(label, "sliding_mode" in self.markers),
-                diagnostic=label.lower().startswith(("diagnostic", "debug")),
+                kind=kind_of(label, self.slides) if key == "val_bpb" else "report",
+                diagnostic=_NO_SCORE.search(label) is not None,
                 bpb=Fact(bpb.text, line.number),
                 loss=Fact(loss.text, line.number) if loss else None,
-                eval_ms=Number(_milliseconds(time), "", None).decimal if time and time.unit else None,
+                eval_ms=_time_of(line),
                 line=line.number,
             )
         )
@@ -257,8 +349,28 @@ class _RunReader:
             dialect=self._dialect or "other",
             facts=self.facts,
             evaluations=tuple(self._evaluations),
-            markers=self.markers,
+            learning=tuple(self._learning.values()),
+            switches=self._switches,
+            trained_until=self._trained_until,
+            last=safe_data(self.last.decode("utf-8", errors="replace"), 160),
         )
+
+
+def _is_progress(line: Line) -> bool:
+    """Whether a score is that of a part: of so many chunks, of so much per cent, a running mean."""
+    return _PROGRESS.search(line.text) is not None
+
+
+def _time_of(line: Line) -> Decimal | None:
+    """How long the evaluation of a line took, in milliseconds."""
+    for key in ("eval_time", "time", "elapsed"):
+        time = line.values.get(key)
+        if time and time.unit:
+            return Decimal(_milliseconds(time))
+        for unit in ("ms", "s"):
+            if time := line.values.get(f"{key}_{unit}"):
+                return Decimal(_milliseconds(time._replace(unit=unit)))
+    return None
 
 
 def _is_score(number: Number) -> bool:

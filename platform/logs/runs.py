@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from jobs.contract.labels import ADAPTED, BEFORE_QUANTIZATION, EXACT, OTHER, ROUNDTRIP, SLIDING, meaning_of
 
+from .learning import Learning
+
 IN_TRAINING_LABEL = "step:N/M val_loss (last in-training validation)"
 
 _BEFORE_QUANTIZATION = re.compile(r"pre[-_ ]?quant|post[-_ ]?(?:ema|swa)|(?:ema|swa)[-_ ]only|unquantized", re.I)
 _TTT = re.compile(r"(?<!pre)(?<!pre[-_])(?<!no[-_])ttt", re.I)
 _SLIDING = re.compile(r"sliding|(?:^|_)s\d{2,4}(?:_|$)", re.I)
-_ROUNDTRIP = re.compile(r"round_?trip|quantized|int\d|ternary|binary|xnor", re.I)
+_ROUNDTRIP = re.compile(r"round_?trip|(?:^|[ _])quantized$|^final_(?:int\d|ternary|binary|xnor)\w?$", re.I)
 _OWN_SLIDING = re.compile(r"(?:final_(?:int\d_)?|quantized_)sliding_window(?:_exact)?$", re.I)
 
 SAME_BPB = Decimal("0.00006")  # two lines this close print one score, with four and with eight decimals
@@ -98,7 +100,10 @@ class LogRun:
     dialect: str
     facts: dict[str, Fact]
     evaluations: tuple[Evaluation, ...]
-    markers: dict[str, int] = field(default_factory=dict)  # words of use (a TTT phase, an averaging): first line
+    learning: tuple[Learning, ...] = ()  # what the log says of learning after the training
+    switches: dict[str, int] = field(default_factory=dict)  # settings that switch such a thing on: line
+    trained_until: int = 0  # the line of the last training step; 0 without any
+    last: str = ""  # the last line that says something
 
     def number_of(self, name: str) -> Decimal | None:
         fact = self.facts.get(name)
@@ -127,6 +132,13 @@ class LogRun:
         return tuple(claimable)
 
     @property
+    def last_loss(self) -> Fact | None:
+        """The loss of the last validation of a trained model, in a log that gives no bits per byte at all."""
+        if self.evaluations or "prequant_val_bpb" in self.facts or not self.whole("steps_done"):
+            return None
+        return self.facts.get("prequant_val_loss")
+
+    @property
     def in_training(self) -> Evaluation | None:
         """The last validation between training steps: before averaging and quantization."""
         bpb = self.facts.get("prequant_val_bpb")
@@ -142,6 +154,10 @@ class LogRun:
             eval_ms=None,
             line=bpb.line,
         )
+
+    def learning_before(self, line: int) -> list[Learning]:
+        """What was learned between the last training step and ``line``."""
+        return [block for block in self.learning if block.first_line < line and block.last_line > self.trained_until]
 
     @property
     def complete(self) -> bool:

@@ -1,20 +1,28 @@
 """Foreign text: read line by line with bounded memory, and shown without its power over a terminal or a page."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 1 << 16  # of a longer line the rest is skipped; the longest line with a figure of use has some 4,000
 SMALL_FILE_BYTES = 1 << 20  # of a longer README or submission file the rest is not read
 SHOWN_CHARACTERS = 160
+MOST_UNPACKED_BYTES = 1 << 31  # of a packed log; what follows is not read
+
+PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # how a packed log is opened, by its name's end
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_COLOUR = re.compile(rb"\x1b\[[0-9;]{0,12}m")
+_COLOUR = re.compile(rb"\x1b\[[0-9;?]{0,12}[A-Za-z]")  # and a terminal's other orders: erase the line, go up
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # byte-order marks
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "`": "'", "|": "¦", "&": "＆"})
 
 
@@ -25,36 +33,75 @@ class RawLine(NamedTuple):
 
 
 def raw_lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[RawLine]:
-    """Every line of a file of any size; ``digest`` is updated with all bytes on the way.
+    """Every line of a file of any size, packed or not; ``digest`` is updated with all bytes of the text on the way.
 
-    NULs are left out, which also reads UTF-16 text that is ASCII, and so are colours. Of a line that a progress bar
-    has overwritten with carriage returns, the last state counts.
+    NULs are left out, which also reads UTF-16 text that is ASCII, and so are colours and byte-order marks. What a
+    carriage return parts (the states of a progress bar) comes line by line under one number; in a file without any
+    line feed it ends the lines.
+
+    Raises:
+        OSError: the file cannot be read, or its packed content is broken.
     """
-    number, carry = 0, b""
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+    number, carry, ends_with_return = 0, b"", None
+    with open_log(path) as file:
+        for chunk in _chunks(file):
             if digest is not None:
                 digest.update(chunk)
+            if ends_with_return is None:
+                chunk = next((chunk.removeprefix(mark) for mark in _MARKS if chunk.startswith(mark)), chunk)
+                ends_with_return = b"\r" in chunk and b"\n" not in chunk
             if b"\0" in chunk:
                 chunk = chunk.replace(b"\0", b"")
+            if ends_with_return:
+                chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             pieces = chunk.split(b"\n")
             pieces[0] = carry + pieces[0]
-            carry = pieces.pop()[:LINE_BYTES]
+            carry = pieces.pop()
+            if len(carry) > LINE_BYTES:
+                states, _, last = carry.rpartition(b"\r")
+                for state in _states(states):
+                    yield RawLine(number + 1, state, True)
+                carry = last[:LINE_BYTES]
             for piece in pieces:
                 number += 1
-                yield RawLine(number, _visible(piece), True)
+                if b"\r" in piece:
+                    for state in _states(piece):
+                        yield RawLine(number, state, True)
+                else:
+                    yield RawLine(number, _visible(piece), True)
+    *states, last = _states(carry) or [b""]
+    for state in states:
+        yield RawLine(number + 1, state, True)
     if carry:
-        yield RawLine(number + 1, _visible(carry), False)
+        yield RawLine(number + 1, last, False)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """The text of a log, unpacked where its name says that it is packed."""
+    return PACKED.get(path.suffix.lower(), open)(path, "rb")  # type: ignore[return-value]
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """A file piece by piece. Raises OSError where its packed content is broken."""
+    size = 0
+    try:
+        while (chunk := file.read(CHUNK_BYTES)) and size < MOST_UNPACKED_BYTES:
+            size += len(chunk)
+            yield chunk
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        if not size:
+            raise OSError(0, f"its packed content is broken: {error}") from None
+
+
+def _states(piece: bytes) -> list[bytes]:
+    """What stood on a line one after the other."""
+    return [_visible(state) for state in piece.split(b"\r") if state]
 
 
 def _visible(piece: bytes) -> bytes:
     if len(piece) > LINE_BYTES:
         piece = piece[:LINE_BYTES]
-    if b"\x1b" in piece:
-        piece = _COLOUR.sub(b"", piece)
-    if b"\r" not in piece:
-        return piece
-    return piece.rstrip(b"\r").rpartition(b"\r")[2]
+    return _COLOUR.sub(b"", piece) if b"\x1b" in piece else piece
 
 
 def small_text(path: Path) -> str:

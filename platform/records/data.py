@@ -53,6 +53,8 @@ def as_data(record: Examined, judgements: Sequence[Judgement], claim: Claim, aga
         },
         "mismatches": [finding_data(finding) for finding in record.mismatches],
         "roundings": [finding_data(finding) for finding in record.roundings],
+        "explained": [finding_data(finding) for finding in record.explained],
+        "logs": dict(zip(("read", "with_a_score", "used"), record.counts, strict=True)),
         "unsupported": [finding_data(finding) for finding in record.unsupported],
         "checked": len(record.checked),
         "verdict": record.verdict,

@@ -1,11 +1,13 @@
 """What the logs measured of one seed, by quantity: every value that a printed figure may mean, the likeliest first."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from ..logs.runs import KINDS, Evaluation, LogRun
+from ..logs.learning import Learning
+from ..logs.runs import KINDS, Evaluation, Fact, LogRun
 from ..rules.challenge import limits
 
 
@@ -32,6 +34,28 @@ class SeedEvidence:
     @property
     def logs(self) -> tuple[LogRun, ...]:
         return (self.run,) if self.training is None else (self.run, self.training)
+
+    @property
+    def loss(self) -> Fact | None:
+        """Nats per token of the score; of a log without bits per byte, its last validation loss."""
+        if self.final is None:
+            return self.run.last_loss
+        return self.final.loss
+
+    @property
+    def learning(self) -> Iterator[tuple[LogRun, Learning]]:
+        """What was learned after the training and before the score, in the log of the training first."""
+        if self.training is not None and self.training is not self.run:
+            for block in self.training.learning_before(sys.maxsize):
+                yield self.training, block
+        if self.final is not None:
+            for block in self.run.learning_before(self.final.line):
+                yield self.run, block
+
+    @property
+    def learning_seconds(self) -> Decimal | None:
+        """How long that took at least: the largest time that one of its lines tells."""
+        return max((block.seconds for _, block in self.learning if block.seconds is not None), default=None)
 
     def fact(self, name: str) -> Measured | None:
         """A fact of the log, as a number."""
@@ -60,12 +84,18 @@ class SeedEvidence:
             self._known[quantity, strictly] = distinct + list(self.files.get(quantity, ()))
         return self._known[quantity, strictly]
 
-    def label(self, label: str, loss: bool) -> list[Measured]:
-        """The scores under one label of the log."""
+    def label(self, label: str, quantity: str) -> list[Measured]:
+        """What the lines of one label of the log say of a quantity: scores, losses, or the time that they took."""
+        name = label.replace("_exact", "")
         values = []
         for run in self.logs:
             for evaluation in run.evaluations:
-                if evaluation.name == label.replace("_exact", ""):
+                if evaluation.name != name:
+                    continue
+                if quantity == "eval_time" and evaluation.eval_ms is not None:
+                    values.append(Measured("eval_time_ms", evaluation.eval_ms, f"{run.file}:{evaluation.line}"))
+                elif quantity in ("any_loss", "any_bpb"):
+                    loss = quantity == "any_loss"
                     values.extend(_of(run, evaluation, "final_val_loss" if loss else "final_val_bpb", loss))
         return values
 
@@ -81,6 +111,10 @@ def _of(run: LogRun, evaluation: Evaluation | None, name: str, loss: bool = Fals
 
 
 def _final(seed: SeedEvidence, loss: bool = False) -> list[Measured]:
+    if loss and seed.final is None and (fact := seed.loss):
+        return [
+            Measured("final_val_loss", fact.decimal, f"{seed.run.file}:{fact.line}", len(fact.text.partition(".")[2]))
+        ]
     return _of(seed.run, seed.final, "final_val_loss" if loss else "final_val_bpb", loss)
 
 
@@ -188,6 +222,17 @@ def _eval_times(seed: SeedEvidence, *kinds: str) -> list[Measured]:
     return times
 
 
+def _ttt_times(seed: SeedEvidence) -> list[Measured]:
+    """What learning took by its own lines, and what evaluations with it took."""
+    told = [
+        Measured("time of learning", block.seconds * 1000, f"{run.file}:{block.last_line}")
+        for run, block in seed.learning
+        if block.seconds is not None
+    ]
+    adapted = seed.final is not None and seed.final.kind in ("ttt", "progress")
+    return _eval_times(seed, "ttt", "progress") + told if adapted or not told else told[::-1]
+
+
 def _bytes(seed: SeedEvidence, name: str, megabytes: str) -> list[Measured]:
     found = [fact] if (fact := seed.fact(name)) else []
     if not found and (rough := seed.fact(megabytes)):
@@ -258,7 +303,7 @@ _QUANTITIES: dict[str, Reading] = {
     "step_ms": _step_ms,
     "train_time": _fact("train_time_ms"),
     "eval_time": lambda seed: _eval_times(seed, "ttt", "sliding", "roundtrip", "other"),
-    "ttt_time": lambda seed: _eval_times(seed, "ttt", "progress"),
+    "ttt_time": _ttt_times,
     "total_bytes": _total,
     "model_bytes": _model,
     "compressed": lambda seed: _model(seed) + _total(seed),

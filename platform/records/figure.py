@@ -16,6 +16,7 @@ class Figure:
             spread; claim: a mean or one seed's; overall: the mean or the maximum, else one seed's.
         seed: whose value it is; None where it is not one seed's.
         group: figures of one column or key; a mean may have been worked out from the printed values of its group.
+        log: the figure is of this log's run.
         loose: it stands among numbers of other runs (an ablation, a code block): no match is no contradiction.
     """
 
@@ -29,6 +30,7 @@ class Figure:
     group: str = ""
     loose: bool = False
     label: str = field(default="")
+    log: str = ""
 
     @property
     def where(self) -> str:
@@ -77,3 +79,4 @@ class Claims:
     notes: tuple[str, ...] = ()
     track: str = ""
     unread: int = 0  # numbers of a submission file whose key says nothing that a log has
+    unread_cells: int = 0  # numbers in tables of a README whose rows say of no run what they are

@@ -5,6 +5,7 @@ likeliest kind of line counts (TTT, then sliding, then round trip; eight decimal
 claims is another line.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -67,10 +68,23 @@ def label_of(runs: Sequence[LogRun], scores: Sequence[Figure]) -> str | None:
         return None
     most = max(len(finals) for finals in labels.values())
     likeliest = next(label for label, finals in labels.items() if len(finals) == most)
-    headlines = [figure for figure in scores if figure.statistic in HEADLINES]
-    if not headlines or _supported(labels[likeliest], headlines):
-        return likeliest
-    return next((label for label, finals in labels.items() if _supported(finals, headlines)), likeliest)
+    for claimed in headlines(scores):
+        found = next((label for label, finals in labels.items() if _supported(finals, claimed)), None)
+        if found is not None:
+            return found
+    return likeliest
+
+
+def headlines(scores: Sequence[Figure]) -> list[list[Figure]]:
+    """What the record claims as its score, what says so most plainly first.
+
+    The ``val_bpb`` of the submission file; the README's headline; whatever is printed of all seeds.
+    """
+    claims = [figure for figure in scores if figure.statistic in HEADLINES]
+    in_file = [figure for figure in claims if figure.file.endswith(".json")]
+    top = [figure for figure in in_file if re.fullmatch(r"val_bpb(?:_mean)?|mean_val_bpb|bpb", figure.item)]
+    groups = [top, in_file, [figure for figure in claims if figure.item.startswith("headline")], claims]
+    return [group for group in groups if group]
 
 
 def _supported(finals: Sequence[Evaluation], headlines: Sequence[Figure]) -> bool:

@@ -3,12 +3,12 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..logs.log import LogFile, read_log
-from ..logs.text import safe, small_text
+from ..logs.text import PACKED, safe, small_text
 from . import json_lines, readme, submission_file
 from .figure import Claims, Figure
 from .quantities import BPB, DIMENSIONS
@@ -106,8 +106,9 @@ def read(folder: Path) -> ReadRecord:
     files = _files(folder)
     notes = list(files.notes)
     logs, copies = _logs(files, notes)
-    seeds = [seed_in_name(log.file) for log in logs] + [log.used.seed_logged for log in logs if log.used]
-    claims = _claims(files, frozenset(seed for seed in seeds if seed is not None), notes)
+    seeds = [seed_in_name(log.file) for log in logs] + [run.seed_logged for log in logs for run in log.counted]
+    names = [log.file for log in logs if log.file not in copies]
+    claims = _claims(files, frozenset(seed for seed in seeds if seed is not None), names, notes)
     unread = tuple(name for name in _own_submissions(files) if _is_unread(files.folder / name, name, claims))
     return ReadRecord(files=files, logs=logs, copies=copies, claims=claims, notes=tuple(notes), unread=unread)
 
@@ -128,7 +129,13 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def _named_like_log(name: str) -> bool:
+    name = _unpacked_name(name)
     return bool(_LOG_NAMES.match(name)) and not _NO_LOG_NAMES.match(name) and not name.endswith((".py", ".json", ".md"))
+
+
+def _unpacked_name(name: str) -> str:
+    """``train.log`` of ``train.log.gz``."""
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in PACKED else name
 
 
 def _files(folder: Path) -> RecordFiles:
@@ -220,12 +227,12 @@ def _anonymity(log: LogFile) -> tuple[bool, bool, int, str]:
     return seed_in_name(name) is None, number_in_name(name) is None, name.count("/"), name
 
 
-def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Claims:
+def _claims(files: RecordFiles, seeds: frozenset[int], logs: Sequence[str], notes: list[str]) -> Claims:
     parts: list[Claims] = []
     for name in _own_submissions(files):
         parts.append(_read(files, name, lambda text, name=name: submission_file.read(text, name), notes))
     if files.readme:
-        parts.append(_read(files, files.readme, lambda text: readme.read(text, files.readme or "", seeds), notes))
+        parts.append(_read(files, files.readme, lambda text: readme.read(text, files.readme or "", seeds, logs), notes))
     return Claims(
         figures=tuple(_distinct(figure for part in parts for figure in part.figures)),
         conversions=tuple(conversion for part in parts for conversion in part.conversions),
@@ -234,6 +241,7 @@ def _claims(files: RecordFiles, seeds: frozenset[int], notes: list[str]) -> Clai
         notes=tuple(note for part in parts for note in part.notes),
         track=next((part.track for part in parts if part.track), ""),
         unread=sum(part.unread for part in parts),
+        unread_cells=sum(part.unread_cells for part in parts),
     )
 
 

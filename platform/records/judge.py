@@ -1,7 +1,9 @@
 """From the folders that somebody names to judged records, on a terminal or as data."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from ..errors import UserError
 from ..logs.text import safe
@@ -11,10 +13,13 @@ from ..runs.paths import RunPaths
 from . import folder as record_folder
 from .claim import claim_of
 from .data import as_data
-from .record import AGREES, ROUNDING_ONLY, Examined, examine
+from .record import AGREES, NOTHING_CLAIMED, ROUNDING_ONLY, Examined, examine
 from .show import show, summary
 
 WIDTH_WITHOUT_TERMINAL = 140
+LETTERS = str.maketrans(
+    dict(zip("✓✗·‹›⟦⟧¦＆±", ("+", "x", "-", "<", ">", "[", "]", "|", "&", "+-"), strict=True)) | {"…": "..", "≤": "<="}
+)
 
 
 def examined(folders: Sequence[Path]) -> list[Examined]:
@@ -26,9 +31,11 @@ def examined(folders: Sequence[Path]) -> list[Examined]:
     return [examine(path) for given in folders for path in _records(given)]
 
 
-def agree(records: Sequence[Examined]) -> bool:
-    """Whether every number of every record agrees with its logs, rounding aside."""
-    return all(record.verdict in (AGREES, ROUNDING_ONLY) for record in records)
+def exit_status(records: Sequence[Examined]) -> int:
+    """0 where every number of every record agrees with its logs, rounding aside; 3 where nothing else is wrong than
+    that some record claims nothing; else 1."""
+    verdicts = {record.verdict for record in records} - {AGREES, ROUNDING_ONLY}
+    return 0 if not verdicts else 3 if verdicts == {NOTHING_CLAIMED} else 1
 
 
 def claim_to_beat(given: Path) -> Claim:
@@ -75,13 +82,36 @@ def data_of(record: Examined, to_beat: Claim | None, rules: tuple[str, ...]) -> 
     return as_data(record, claims.judge_all(claim, to_beat, rules), claim, to_beat)
 
 
+class _InLetters:
+    """A stream that cannot write our signs, given others for them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        encoding = self._stream.encoding or "ascii"
+        written = text.translate(LETTERS).encode(encoding, errors="replace").decode(encoding)
+        return self._stream.write(written)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _writable(stream: TextIO) -> TextIO:
+    try:
+        "".join(map(chr, LETTERS)).encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return cast(TextIO, _InLetters(stream))
+    return stream
+
+
 def print_all(records: Sequence[Examined], to_beat: Claim | None, rules: Sequence[str]) -> None:
     """Print what was found of each record, and a summary where there are several."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=WIDTH_WITHOUT_TERMINAL)
+    plain = Console(highlight=False, markup=False, emoji=False)
+    width = None if plain.is_terminal else WIDTH_WITHOUT_TERMINAL
+    console = Console(file=_writable(sys.stdout), highlight=False, markup=False, emoji=False, width=width)
     for record in records:
         judgements = claims.judge_all(claim_of(record), to_beat, rules)
         show(record, judgements, console, against=to_beat, every_check=bool(rules))

@@ -9,7 +9,7 @@ to the digits that are printed, or one off in the last of them where that digit 
 import html
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_HALF_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
@@ -23,6 +23,7 @@ class Status(StrEnum):
     TRUNCATED = "truncated"
     OFF_BY_ONE = "one off in the last digit"
     MEAN_OF_ROUNDED = "mean_of_rounded"  # worked out from printed numbers instead of measured ones
+    EXPLAINED = "explained"  # measured, but of something else than its name says: the log of another run, the sum
     NO_LOG = "no log"
     MISMATCH = "mismatch"
 
@@ -90,11 +91,12 @@ _DIMENSIONS = {
 }
 
 NUMBER = r"[-+]?(?:\d{1,3}(?:[,_]\d{3}){1,6}(?:\.\d{1,18})?|\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,2})?"
-PRINTED_NUMBER = rf"(?P<about>[~≈])?\s*(?<![\w.,#])(?P<number>{NUMBER})(?P<open>x\b)?"
+PRINTED_NUMBER = rf"(?P<about>[~≈≤≥<>]=?)?\s*(?<![\w.,#])(?P<number>{NUMBER})(?P<open>x\b)?"
 _PRINTED = re.compile(
     rf"{PRINTED_NUMBER}"
     r"(?:\s*(?P<unit>ms|msecs?|milliseconds?|secs?|seconds?|minutes?|mins?|hours?|hrs?|bytes?|[KMG]i?B|kB|mb|kb|s|m|h|B|M|K|k|%)(?![\w]))?"
 )
+_BOUNDS = {"≤": "at most", "<": "at most", "≥": "at least", ">": "at least"}
 _MINUTES_SECONDS = re.compile(
     r"(?P<about>[~≈])?\s*(?P<minutes>\d{1,4})\s*m(?:in)?\s*(?P<seconds>\d{1,2}(?:\.\d+)?)\s*s\b"
 )
@@ -117,6 +119,7 @@ class Printed:
     value: Decimal  # in its own unit
     unit: str = ""  # of _UNITS; "" where none was printed
     approximate: bool = False
+    bound: str = ""  # "at most" or "at least" where it says so of itself
 
     @cached_property
     def decimals(self) -> int:
@@ -137,7 +140,7 @@ class Printed:
         return self.value * self.factor
 
     def with_unit(self, unit: str) -> "Printed":
-        return Printed(raw=self.raw, value=self.value, unit=unit, approximate=self.approximate)
+        return replace(self, unit=unit)
 
 
 def plain(cell: str) -> str:
@@ -160,7 +163,14 @@ def of_match(match: re.Match[str], raw: str) -> Printed:
     digits = match["number"].replace(",", "").replace("_", "")
     unit = match["unit"] or ""
     unit = unit if unit in ("M", "K") else {"B": "bytes"}.get(unit, _SPELLINGS.get(unit.lower(), ""))
-    return Printed(raw=raw, value=Decimal(digits), unit=unit, approximate=bool(match["about"] or match["open"]))
+    about = (match["about"] or "")[:1]
+    return Printed(
+        raw=raw,
+        value=Decimal(digits),
+        unit=unit,
+        approximate=bool(about and about in "~≈") or bool(match["open"]),
+        bound=_BOUNDS.get(about, ""),
+    )
 
 
 def printed_std(text: str, *, raw: str | None = None) -> Printed | None:
@@ -185,6 +195,9 @@ def agreement(number: Printed, measured: Decimal, *, count: bool = False) -> Sta
 
 
 def _agreement_in_units(number: Printed, measured: Decimal, *, count: bool) -> Status:
+    if number.bound:
+        holds = measured <= number.base if number.bound == "at most" else measured >= number.base
+        return Status.ROUNDED if holds else Status.MISMATCH
     status = _agreement(number, measured / number.factor, count=count)
     if status is Status.MISMATCH and number.unit in ("KB", "MB", "GB"):  # some write MB and mean MiB
         binary = measured / _UNITS[number.unit[0] + "iB"]

@@ -154,7 +154,12 @@ def meaning(name: str) -> Meaning | None:
     statistic = next((name for name, pattern in _STATISTICS if pattern.search(text)), "value")
     if statistic == "mean" and re.search(r"step[- ]?(?:avg|average)|(?:avg|average) (?:step|ms)", text):
         statistic = "mean" if "mean" in text else "value"  # "step avg" is a figure of one run
+    of_scores = _SAYS_UNIT.search(text) is not None
+    if of_scores:  # "train-time val BPB" is no time
+        text = re.sub(r"\btrain(?:ing)?[- ]time\b", "in-training", text)
     for quantity, pattern in _NAMES:
+        if of_scores and DIMENSIONS.get(quantity) == TIME:
+            continue
         if pattern.search(text):
             named = _UNIT_NAMES.get(unit["unit"], unit["unit"]) if unit else ""
             return Meaning(quantity, statistic, named, bool(_SAYS_UNIT.search(text))) if quantity else None

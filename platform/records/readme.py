@@ -1,13 +1,13 @@
 """What a README claims: its tables, its prose, and what it works out (conversions, tests)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .figure import Claims, Conversion, Figure, PrintedTest
 from .markdown import Prose, Table, blocks
 from .numbers import NUMBER, Printed, printed
 from .readme_prose import prose_figures
-from .readme_tables import HIGHEST_BPB, LOWEST_BPB, table_figures
+from .readme_tables import HIGHEST_BPB, LOWEST_BPB, is_about_others, table_figures, unread_cells
 
 LARGEST_DIFFERENCE_NATS = 1
 
@@ -23,21 +23,28 @@ _TEST = re.compile(
 _P_BELOW = re.compile(rf"p-?value\s*<\s*(?P<against>{NUMBER})\s*:\s*(?P<p>{NUMBER})", re.I)
 
 
-def read(text: str, file: str, known_seeds: frozenset[int]) -> Claims:
-    """The claims of the README ``text``; ``known_seeds``: of the logs, to tell a seed from another whole number."""
+def read(text: str, file: str, known_seeds: frozenset[int], logs: Sequence[str] = ()) -> Claims:
+    """The claims of the README ``text``.
+
+    Args:
+        known_seeds: of the logs, to tell a seed from another whole number.
+        logs: their names, after which rows of tables may be called.
+    """
     figures: list[Figure] = []
     conversions: list[Conversion] = []
     tests: list[PrintedTest] = []
-    lines = 0
+    lines = unread = 0
     for block in blocks(text):
         if isinstance(block, Table):
-            figures.extend(table_figures(block, file, known_seeds))
+            found = list(table_figures(block, file, known_seeds, logs))
+            unread += 0 if is_about_others(block.heading) else unread_cells(block, found)
+            figures.extend(found)
             continue
         figures.extend(prose_figures(block, file, lines, known_seeds))
         conversions.extend(_conversions(block, file))
         tests.extend(_tests(block, file))
         lines += 1
-    return Claims(figures=tuple(figures), conversions=tuple(conversions), tests=tuple(tests))
+    return Claims(figures=tuple(figures), conversions=tuple(conversions), tests=tuple(tests), unread_cells=unread)
 
 
 def _conversions(block: Prose, file: str) -> Iterator[Conversion]:

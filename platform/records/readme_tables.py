@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -56,6 +56,7 @@ _STATISTIC_ROWS = (
     ("min", re.compile(r"min\b|minimum|best", re.I)),
 )
 _TWO_NUMBERS = re.compile(rf"\W*{NUMBER}\s*(?:/|-|,|to|\.\.+)\s*{NUMBER}", re.I)
+_OF_EVERY_LOG = re.compile(r"train(?:ing)?|logs?|runs?|seed|eval|txt|out|final|results?|the|of|and|with|no|\d")
 _PLAIN_SCORE = re.compile(
     r"(?:val[ _]?)?bp[bp](?:\s*[↓]|\s*\((?:exact|rounded|full|\d+ d(?:igits|ecimals|p)).*\))?", re.I
 )
@@ -90,8 +91,8 @@ def _is_telling(match: re.Match[str], known: frozenset[int]) -> bool:
     return seed in known and seed >= SMALLEST_TELLING
 
 
-def table_figures(table: Table, file: str, known_seeds: frozenset[int]) -> Iterator[Figure]:
-    """Every figure of ``table`` whose column or row names something that a log has."""
+def table_figures(table: Table, file: str, known_seeds: frozenset[int], logs: Sequence[str] = ()) -> Iterator[Figure]:
+    """Every figure of ``table`` whose column or row names something that a log has; ``logs``: their names."""
     headers = [cell.plain for cell in table.header.cells]
     seeds = _header_seeds(headers, known_seeds)
     if (column := _seed_column(table, known_seeds)) is not None:
@@ -100,6 +101,58 @@ def table_figures(table: Table, file: str, known_seeds: frozenset[int]) -> Itera
         yield from _transposed(table, file, seeds, _is_other_table(table, seeds.values(), known_seeds))
     elif headers and headers[0].lower() in SEEDLESS_HEADERS and len(headers) >= 2:
         yield from _metric_table(table, file, known_seeds)
+    else:
+        yield from _named_table(table, file, logs)
+
+
+def unread_cells(table: Table, figures: Sequence[Figure]) -> int:
+    """How many cells of a table are numbers that were not read, in columns that name something that a log has."""
+    meant = [index for index, cell in enumerate(table.header.cells) if meaning(cell.plain)]
+    numbers = sum(
+        1 for row in table.rows for index in meant if index < len(row.cells) and printed(row.cells[index].plain)
+    )
+    return max(0, numbers - len({(figure.line, figure.item) for figure in figures}))
+
+
+def _named_table(table: Table, file: str, logs: Sequence[str]) -> Iterator[Figure]:
+    """Rows that are called after their logs: ``alpha_d704`` of ``train_alpha.log``."""
+    headers = [cell.plain for cell in table.header.cells]
+    meanings = [meaning(header) for header in headers]
+    name_column = next((index for index, meant in enumerate(meanings) if meant is None), None)
+    if name_column is None or sum(meant is not None for meant in meanings) < 2:
+        return
+    for row in table.rows:
+        if name_column >= len(row.cells) or len(row.cells) < 2:
+            continue
+        log = log_called(row.cells[name_column].plain, logs)
+        if log is None:
+            continue
+        for index, (cell, meant) in enumerate(zip(row.cells, meanings, strict=False)):
+            if meant is None or index == name_column:
+                continue
+            yield from _cell_figures(
+                cell,
+                meant,
+                file=file,
+                line=row.line,
+                item=f"{row.cells[name_column].plain} · {headers[index]}",
+                log=log,
+                loose=is_about_others(table.heading),
+            )
+
+
+def log_called(name: str, logs: Sequence[str]) -> str | None:
+    """The one log whose name has the most words of a row's name; None where none has one, or several have as many."""
+    words = set(_words(name))
+    shared = {log: len(words & set(_words(log.rpartition("/")[2].partition(".")[0]))) for log in logs}
+    most = max(shared.values(), default=0)
+    best = [log for log, count in shared.items() if count == most]
+    return best[0] if most and len(best) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    """What tells a name from others: its words and numbers, without those that every log has in its name."""
+    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word and not _OF_EVERY_LOG.fullmatch(word)]
 
 
 def _seed_column(table: Table, known: frozenset[int]) -> int | None:

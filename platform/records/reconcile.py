@@ -10,7 +10,7 @@ from ..rules.challenge import limits
 from .evidence import Measured, SeedEvidence
 from .figure import Figure
 from .numbers import Printed, Status, agreement
-from .quantities import BYTES, COUNTED, DIMENSIONS, TIME
+from .quantities import BPB, BYTES, COUNTED, DIMENSIONS, NATS, TIME
 
 SCORES = ("score", "ttt", "sliding", "either", "any_bpb")
 LOSSES = ("loss", "any_loss")
@@ -19,6 +19,10 @@ LOSSES = ("loss", "any_loss")
 ANY = {"score": "any_bpb", "loss": "any_loss"}
 _CLAIMABLE = ("score", "ttt", "sliding", "either", "loss")
 _OF_TRAINING = re.compile(r"train|step|raw|diag|\bpre", re.I)
+
+SPREADS = ("std", "sem", "variance", "range", "spread")
+SAME = (Status.EXACT, Status.ROUNDED, Status.TRUNCATED)
+LEAST_DIGITS = 4  # of a number that is looked for under other names
 
 _ORDER = {status: rank for rank, status in enumerate(Status)}
 
@@ -40,14 +44,29 @@ class Finding:
         return self.status is Status.MISMATCH and not self.figure.loose
 
 
-def reconcile(figures: Sequence[Figure], seeds: Sequence[SeedEvidence], *, missing_seeds: int = 0) -> list[Finding]:
+def reconcile(
+    figures: Sequence[Figure],
+    seeds: Sequence[SeedEvidence],
+    *,
+    missing_seeds: int = 0,
+    unscored: Sequence[SeedEvidence] = (),
+    aside: Sequence[SeedEvidence] = (),
+) -> list[Finding]:
     """One finding for each figure, in their order.
+
+    A figure is contradicted by a measured value of the same quantity alone, and only where no log of the folder has it.
 
     Args:
         seeds: the logs of the claim.
         missing_seeds: how many seeds of the claim have no log; then no statistic over seeds can be measured.
+        unscored: logs of the claim that end before the score; what else they say counts.
+        aside: the other logs of the folder.
     """
-    of_seeds = {id(figure): _of_seed(figure, seeds) for figure in figures if figure.seed is not None}
+    of_seeds = {
+        id(figure): _of_seed(figure, (*seeds, *aside) if figure.log else seeds)
+        for figure in figures
+        if figure.seed is not None or figure.log
+    }
     of_seeds |= {key: _of_seed(of_seeds[key].figure, seeds, anything=True) for key in _beside_scores(of_seeds)}
     columns = _Columns(figures, of_seeds)
     findings = {
@@ -58,7 +77,9 @@ def reconcile(figures: Sequence[Figure], seeds: Sequence[SeedEvidence], *, missi
         figure = findings[key].figure
         if figure.seed is None and figure.file.lower().startswith("readme") and not figure.item.startswith("headline"):
             findings[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
-    return [_explained(findings[id(figure)], seeds) for figure in figures]
+    others = (*unscored, *aside)
+    columns.learn(findings)
+    return [_explained(_of_the_rest(findings[id(figure)], unscored), seeds, others, columns) for figure in figures]
 
 
 def _beside_scores(findings: Mapping[int, Finding]) -> list[int]:
@@ -82,6 +103,7 @@ class _Columns:
 
     def __init__(self, figures: Sequence[Figure], findings: dict[int, Finding]) -> None:
         self._rows: dict[str, list[Finding]] = {}
+        self._of_seeds: list[Figure] = []
         for figure in figures:
             if figure.seed is not None and figure.group and figure.statistic == "value":
                 self._rows.setdefault(figure.group, []).append(findings[id(figure)])
@@ -90,6 +112,18 @@ class _Columns:
         """The facts that the rows of the figure's column agree with."""
         rows = self._rows.get(figure.group, []) if figure.group else []
         return {row.field for row in rows if row.status.agrees and row.field}
+
+    def learn(self, findings: Mapping[int, Finding]) -> None:
+        """Know the figures of seeds that no log speaks of as well."""
+        self._of_seeds = [finding.figure for finding in findings.values() if finding.figure.seed is not None]
+
+    def seed_that_prints(self, figure: Figure) -> int | None:
+        """The seed for which a file prints the same number with fewer or as many digits."""
+        for row in self._of_seeds:
+            alike = row.statistic == "value" and _alike(row.quantity, figure.quantity) and _can_tell(row)
+            if alike and agreement(row.number, figure.number.base) in SAME:
+                return row.seed
+        return None
 
     def printed(self, figure: Figure) -> list[list[Decimal]]:
         """Printed values that the figure may have been worked out from: its column, else any of its quantity."""
@@ -105,6 +139,9 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _of_seed(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool = False) -> Finding:
+    if figure.log:
+        of_log = [seed for seed in seeds if figure.log in (run.file for run in seed.logs)]
+        return _compared(figure, [value for seed in of_log for value in _values(figure, seed, anything=anything)])
     of_seed = [seed for seed in seeds if figure.seed == seed.seed]
     of_seed = of_seed or [seed for seed in seeds if figure.seed == seed.run.seed_logged]
     if not of_seed:
@@ -123,6 +160,7 @@ def _over_seeds(
     if finding.status.agrees or statistic in ("value", "max", "min"):
         return finding
     measured = complete and finding.measured is not None
+    told = finding if measured or figure.statistic in ("claim", "overall") else replace(finding, status=Status.NO_LOG)
     for printed in columns.printed(figure):
         for name, value in described(statistic, printed):
             status = agreement(figure.number, value)
@@ -134,22 +172,80 @@ def _over_seeds(
             return Finding(
                 figure=figure, status=Status.NO_LOG, measured=value, note=f"{note}; not every seed has a log"
             )
-        if not measured and finding.measured is None and not figure.loose and (values := described(statistic, printed)):
-            name, value = values[0]
-            return Finding(figure=figure, status=Status.MISMATCH, measured=value, field=f"{name} of the printed values")
-    return finding if measured or figure.statistic in ("claim", "overall") else replace(finding, status=Status.NO_LOG)
+    return told
 
 
-def _explained(finding: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
-    """With a note where the printed score is in the logs, on a line that is no score of the model that is shipped."""
+def _of_the_rest(finding: Finding, unscored: Sequence[SeedEvidence]) -> Finding:
+    """What a log that ends before its score says of steps and bytes."""
+    if finding.status is not Status.NO_LOG or finding.figure.seed is None or not unscored:
+        return finding
+    if DIMENSIONS[finding.figure.quantity] in (BPB, NATS):
+        of_seed = [seed for seed in unscored if finding.figure.seed in (seed.seed, seed.run.seed_logged)]
+        return replace(finding, note=f"its log ends before the score: {of_seed[0].run.file}") if of_seed else finding
+    found = _of_seed(finding.figure, unscored)
+    return finding if found.status is Status.NO_LOG and found.note.startswith("no log") else found
+
+
+def _explained(
+    finding: Finding, seeds: Sequence[SeedEvidence], others: Sequence[SeedEvidence], columns: "_Columns"
+) -> Finding:
+    """With what a contradicted number is instead, where a log of the folder has it; else with what it looks like."""
     figure = finding.figure
-    if finding.status is not Status.MISMATCH or figure.quantity not in ANY:
+    if finding.status is Status.NO_LOG and finding.measured is None and DIMENSIONS[figure.quantity] in (BPB, NATS):
+        quantity = "any_bpb" if DIMENSIONS[figure.quantity] == BPB else "any_loss"
+        if figure.seed is None and (same := _elsewhere(replace(figure, quantity=quantity), seeds)):
+            return replace(same, figure=figure)
+    if finding.status is Status.NO_LOG and figure.statistic == "claim" and finding.measured is None:
+        seed = columns.seed_that_prints(figure)
+        return replace(finding, note=f"{finding.note}; printed for seed {seed} too") if seed is not None else finding
+    if finding.status is not Status.MISMATCH:
         return finding
-    anything = [value for seed in seeds for value in seed.measured(ANY[figure.quantity])]
-    same = _compared(figure, anything)
-    if not same.status.agrees:
-        return finding
-    return replace(finding, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
+    if found := _of_another_run(figure, others):
+        return replace(found, status=Status.EXPLAINED, note=f"of another run: {found.log}")
+    if (
+        figure.seed is None
+        and not figure.log
+        and figure.statistic not in SPREADS
+        and (same := _elsewhere(figure, seeds))
+    ):
+        return replace(same, status=Status.EXPLAINED, note=f"{same.field} ({same.log})")
+    if figure.quantity in ANY and (same := _elsewhere(figure, seeds, anything=True)):
+        return replace(finding, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
+    return finding
+
+
+def _of_another_run(figure: Figure, others: Sequence[SeedEvidence]) -> Finding | None:
+    """The figure in the other logs of the folder: those of its seed, those of every seed where it is of none."""
+    if figure.statistic in SPREADS or not _can_tell(figure):
+        if figure.statistic not in SPREADS or len(others) < 2:
+            return None
+        found = _compared(figure, statistics_over(figure, figure.statistic, others))
+        return found if found.status.agrees else None
+    if figure.log:
+        return None
+    fitting = [seed for seed in others if figure.seed is None or figure.seed in (seed.seed, seed.run.seed_logged)]
+    values = [value for seed in fitting for value in _values(figure, seed, anything=True)]
+    if figure.seed is None and len(fitting) > 1:
+        values += [value for name in ("mean", "max", "min") for value in statistics_over(figure, name, fitting)]
+    found = _compared(figure, values)
+    return found if found.status in SAME else None
+
+
+def _elsewhere(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool = False) -> Finding | None:
+    """The figure among everything that the logs of the claim have of its quantity: one seed's, the largest, the sum."""
+    if not _can_tell(figure):
+        return None
+    values = [value for seed in seeds for value in _values(figure, seed, anything=anything)]
+    if figure.seed is None and len(seeds) > 1:
+        for name in ("max", "min", "mean", "sum"):
+            values += statistics_over(figure, name, seeds)
+    found = _compared(figure, values)
+    return found if found.status in SAME else None
+
+
+def _can_tell(figure: Figure) -> bool:
+    """Whether the number has digits enough to be recognised."""
+    return len(figure.number.value.normalize().as_tuple().digits) >= LEAST_DIGITS
 
 
 def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:
@@ -183,8 +279,8 @@ def _candidates(
 
 def _values(figure: Figure, seed: SeedEvidence, *, strictly: bool = False, anything: bool = False) -> list[Measured]:
     """Values of a seed that the figure may mean; ``anything``: a score may be any evaluation of the logs."""
-    labelled = seed.label(figure.label, loss=figure.quantity == "any_loss") if figure.label else []
     quantity = figure.quantity
+    labelled = seed.label(figure.label, quantity) if figure.label else []
     if quantity in ANY and (anything or _OF_TRAINING.search(figure.item)):
         quantity = ANY[quantity]
     return labelled or seed.measured(quantity, strictly=strictly)
@@ -221,6 +317,8 @@ def described(statistic: str, numbers: Sequence[Decimal]) -> list[tuple[str, Dec
     """The readings of a statistic: a std divides by n - 1 or by n; a "spread" may be any of three things."""
     if statistic == "mean":
         return [("mean", sum(numbers, Decimal(0)) / len(numbers))]
+    if statistic == "sum":
+        return [("sum", sum(numbers, Decimal(0)))]
     if statistic in ("max", "min"):
         return [(statistic, max(numbers) if statistic == "max" else min(numbers))]
     if len(numbers) < 2:
@@ -253,7 +351,7 @@ def _compared(figure: Figure, values: Sequence[Measured]) -> Finding:
         if best is not None and best[0] is Status.EXACT:
             break
     if best is None:
-        return Finding(figure=figure, status=Status.NO_LOG, note="the logs do not say")
+        return Finding(figure=figure, status=Status.NO_LOG, note="not measured: the logs do not say")
     status, _, nearest = best
     if status is Status.MISMATCH and DIMENSIONS[figure.quantity] == TIME and _is_a_limit(figure.number):
         return Finding(figure=figure, status=Status.NO_LOG, note="the limit, not a measurement")

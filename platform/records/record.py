@@ -10,8 +10,9 @@ from ..logs import forensics
 from ..logs.forensics import Bytes
 from ..logs.runs import described, nats_per_bpb
 from ..logs.text import safe
+from ..rules.challenge import limits
 from . import choice, conventions, folder, own_ledger
-from .choice import Claimed, seed_of_log
+from .choice import Claimed, seed_of_run
 from .conventions import StdConvention
 from .evidence import Measured, SeedEvidence
 from .figure import Figure
@@ -22,6 +23,8 @@ from .reconcile import LOSSES, SCORES, Finding, reconcile, verdict
 from .unpack import Script, script
 
 AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"
+NOTHING_CLAIMED = "nothing claimed"
+VERDICTS = (AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG, NOTHING_CLAIMED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,18 @@ class Examined:
         return [finding for finding in self.findings if finding.status.is_rounding and not finding.figure.loose]
 
     @property
+    def explained(self) -> list[Finding]:
+        """Numbers that the folder's logs have, of something else than their names say."""
+        return [finding for finding in self.findings if finding.status is Status.EXPLAINED]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Logs read, those with a score, those used."""
+        scored = [log for log in self.read.logs if any(run.complete for run in log.runs)]
+        used = {run.file for seed in (*self.claimed.seeds, *self.claimed.unscored) for run in seed.logs}
+        return len(self.read.logs), len(scored), len(used)
+
+    @property
     def unsupported(self) -> list[Finding]:
         """Printed numbers that no log speaks of."""
         return [finding for finding in self.findings if finding.status is Status.NO_LOG]
@@ -120,7 +135,7 @@ def examine(path: Path) -> Examined:
     findings = _findings(read, claimed, ratio)
     return Examined(
         folder=path,
-        name=path.name,
+        name=path.resolve().name,
         track=_track(path, read),
         read=read,
         claimed=claimed,
@@ -130,7 +145,7 @@ def examine(path: Path) -> Examined:
         std_conventions=tuple(conventions.std_conventions(findings, claimed.seeds)),
         bytes=tuple(_bytes(claimed.seeds)),
         scripts=scripts,
-        verdict=_verdict(findings, claimed),
+        verdict=_verdict(read, findings, claimed),
         seeds_short=_seeds_short(findings, claimed),
         notes=tuple(_notes(read, claimed, scripts, findings)),
     )
@@ -138,13 +153,47 @@ def examine(path: Path) -> Examined:
 
 def _findings(read: ReadRecord, claimed: Claimed, ratio: float | None) -> list[Finding]:
     """Everything that is held against the logs, or against the ledger of a record of ours."""
-    return [
-        *reconcile(read.claims.figures, claimed.seeds, missing_seeds=len(claimed.missing)),
+    findings = [
+        *reconcile(
+            read.claims.figures,
+            claimed.seeds,
+            missing_seeds=len(claimed.missing),
+            unscored=claimed.unscored,
+            aside=claimed.aside,
+        ),
         *conventions.conversions(read.claims.conversions, ratio, claimed.seeds),
         *conventions.printed_tests(read.claims.tests, read.claims.figures, claimed.seeds),
         *own_ledger.findings(read.files),
         *(_unread(name) for name in read.unread),
     ]
+    if not read.logs:
+        return [_untold(finding) for finding in findings]
+    return [_with_the_code(finding, claimed.seeds) for finding in findings]
+
+
+def _with_the_code(finding: Finding, seeds: Sequence[SeedEvidence]) -> Finding:
+    """A number called the artifact that is the model alone hides a broken limit where the code makes it too large."""
+    figure = finding.figure
+    if figure.quantity != "total_bytes" or not finding.field.endswith("artifact_model_bytes"):
+        return finding
+    over = [
+        (total.value, total.where)
+        for seed in seeds
+        if (total := seed.fact("artifact_total_bytes")) and total.value > limits().artifact_bytes
+        if figure.seed in (None, seed.seed, seed.run.seed_logged)
+    ]
+    if not over:
+        return finding
+    value, where = max(over)
+    note = f"the model without the code; with it {value:,.0f} bytes, over the limit"
+    return replace(finding, status=Status.MISMATCH, measured=value, log=where, note=note)
+
+
+def _untold(finding: Finding) -> Finding:
+    """Without a log nothing is measured, so nothing is contradicted."""
+    if finding.status is not Status.MISMATCH:
+        return finding
+    return replace(finding, status=Status.NO_LOG, note=finding.note or "not measured: there is no log")
 
 
 def _unread(name: str) -> Finding:
@@ -153,8 +202,11 @@ def _unread(name: str) -> Finding:
     return Finding(figure=score, status=Status.MISMATCH, note="its score cannot be read")
 
 
-def _verdict(findings: Sequence[Finding], claimed: Claimed) -> str:
+def _verdict(read: ReadRecord, findings: Sequence[Finding], claimed: Claimed) -> str:
     """That of the numbers; a claim with fewer logs than seeds agrees with nothing, though its numbers may."""
+    scores = (*SCORES, *LOSSES)
+    if not any(finding.figure.quantity in scores and not finding.figure.loose for finding in findings):
+        return NOTHING_CLAIMED
     found = verdict(findings)
     complete = claimed.seeds and not claimed.missing and not _seeds_short(findings, claimed)
     return found if complete or (claimed.seeds and found == MISMATCH) else NO_LOG
@@ -174,20 +226,18 @@ def _track(path: Path, read: ReadRecord) -> str:
 
 
 def _runs(read: ReadRecord, claimed: Claimed) -> list[dict[str, object]]:
-    finals = {seed.run.file: seed.final for seed in claimed.seeds}
-    claimed_files = {run.file for seed in claimed.seeds for run in seed.logs}
+    finals = {(seed.run.file, seed.run.number): seed.final for seed in claimed.seeds}
+    claimed_runs = {(run.file, run.number) for seed in claimed.seeds for run in seed.logs}
     scores = [figure for figure in read.claims.figures if figure.quantity in SCORES]
     runs = []
-    for log in read.logs:
-        run = log.used
-        assert run is not None
-        final = finals.get(run.file) or final_of(run, claimed.label, scores)
-        fields = described(run, final, seed=seed_of_log(log), runs_in_file=len(log.runs))
+    for log, run in ((file, run) for file in read.logs for run in file.counted):
+        final = finals.get((run.file, run.number)) or final_of(run, claimed.label, scores)
+        fields = described(run, final, seed=seed_of_run(log, run), runs_in_file=len(log.runs))
         runs.append(
             fields
             | {
                 "dialect": run.dialect,
-                "claimed": run.file in claimed_files,
+                "claimed": (run.file, run.number) in claimed_runs,
                 "copy_of": read.copies.get(run.file),
                 "final_line": final.line if final else None,
                 "sha256": log.sha256,
@@ -197,12 +247,11 @@ def _runs(read: ReadRecord, claimed: Claimed) -> list[dict[str, object]]:
 
 
 def _score(seeds: Sequence[SeedEvidence], ratio: float | None) -> Score:
-    finals = [seed.final for seed in seeds if seed.final]
-    losses = [float(final.loss.text) for final in finals if final.loss]
+    losses = [float(loss.text) for seed in seeds if (loss := seed.loss)]
     return Score(
         seeds=tuple(seed.seed for seed in seeds),
-        bpb=tuple(float(final.bpb.text) for final in finals),
-        losses=tuple(losses) if len(losses) == len(finals) else (),
+        bpb=tuple(float(seed.final.bpb.text) for seed in seeds if seed.final),
+        losses=tuple(losses) if len(losses) == len(seeds) else (),
         nats_per_bpb=ratio,
         files=tuple(seed.run.file for seed in seeds),
     )
@@ -253,22 +302,31 @@ def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findin
     """What a reviewer should know beside the figures, worded as evidence."""
     notes = [*read.notes, *read.claims.notes, *(safe(note) for note in claimed.notes)]
     compared = any(
-        finding.figure.quantity in SCORES and finding.log and not finding.figure.loose for finding in findings
+        finding.figure.quantity in (*SCORES, *LOSSES) and finding.log and not finding.figure.loose
+        for finding in findings
     )
     if claimed.seeds and not compared:
         notes.append("no printed score was compared with these logs")
     notes += filter(None, [own_ledger.note(read.files)])
-    for seed in claimed.missing:
+    if read.claims.unread_cells:
+        notes.append(
+            f"{read.claims.unread_cells} numbers in tables were not read: their rows do not say of which run they are"
+        )
+    unscored = {seed for one in claimed.unscored for seed in (one.seed, one.run.seed_logged)}
+    for seed in (seed for seed in claimed.missing if seed not in unscored):
         notes.append(f"seed {seed} is claimed and has no log")
     for copy, original in read.copies.items():
         notes.append(f"{safe(copy)} is a byte copy of {safe(original)}")
     for log in read.logs:
         if len(log.runs) > 1 and log.used:
-            notes.append(f"{safe(log.file)} holds {len(log.runs)} runs; run {log.used.number} counts")
+            numbers = [str(run.number) for run in log.counted]
+            counts = f"run {numbers[0]} counts" if len(numbers) == 1 else f"runs {', '.join(numbers)} count"
+            notes.append(f"{safe(log.file)} holds {len(log.runs)} runs; {counts}")
     for evidence in claimed.seeds:
-        for told in (forensics.memorised(evidence.run), forensics.sums(evidence.run)):
-            if told:
-                notes.append(f"{safe(evidence.run.file)}: {told}")
+        final = evidence.final
+        told = [forensics.memorised(evidence.run), forensics.sums(evidence.run)]
+        told += [*forensics.gains(evidence.run, final), forensics.later(evidence.run, final)] if final else []
+        notes += [f"{safe(evidence.run.file)}: {safe(one, 200)}" for one in told if one]
     for code in scripts:
         notes.extend(_script_notes(code, claimed))
     if claimed.label and any(evidence.final and evidence.final.label != claimed.label for evidence in claimed.seeds):

@@ -11,13 +11,14 @@ from rich.text import Text
 
 from ..logs.text import safe
 from ..rules.claims import CANNOT_TELL, FAIL, NEEDS_AGAINST, PASS, Check, Claim, Judgement
+from ..words import counted
 from .numbers import Status
 from .quantities import BYTES, COUNT, DIMENSIONS, MEMORY, TIME
 from .reconcile import Finding
-from .record import AGREES, MISMATCH, NO_LOG, ROUNDING_ONLY, Examined, Score
+from .record import AGREES, MISMATCH, NO_LOG, NOTHING_CLAIMED, ROUNDING_ONLY, Examined, Score
 
 MOST_ROWS = 14  # of one kind; --json has all
-_COLOURS = {AGREES: "green", ROUNDING_ONLY: "cyan", MISMATCH: "red", NO_LOG: "yellow"}
+_COLOURS = {AGREES: "green", ROUNDING_ONLY: "cyan", MISMATCH: "red", NO_LOG: "yellow", NOTHING_CLAIMED: "yellow"}
 _MARKS = {PASS: "✓", FAIL: "✗", CANNOT_TELL: "?"}
 _RULE_COLOURS = {PASS: "green", FAIL: "red", CANNOT_TELL: "yellow"}
 
@@ -32,6 +33,7 @@ def show(
 ) -> None:
     """Print ``record``; ``every_check``: each line of the rules, not only what decides."""
     console.print(_title(record))
+    console.print(Padding(_counts(record), (0, 0, 0, 2)))
     console.print(Padding(_score(record), (0, 0, 0, 2)))
     if against is not None and record.score.mean_bpb is not None:
         console.print(Padding(_against(record.score, against), (0, 0, 0, 2)))
@@ -39,6 +41,8 @@ def show(
         console.print(Padding(_findings(record.mismatches, "contradicted by the logs", "red"), (0, 0, 0, 2)))
     if record.roundings:
         console.print(Padding(_findings(record.roundings, "rounding", "cyan"), (0, 0, 0, 2)))
+    if record.explained:
+        console.print(Padding(_findings(record.explained, "measured, of something else", "cyan"), (0, 0, 0, 2)))
     unsupported = [finding for finding in record.unsupported if not finding.figure.loose]
     if unsupported:
         console.print(Padding(_unsupported(unsupported), (0, 0, 0, 2)))
@@ -65,15 +69,35 @@ def _title(record: Examined) -> Text:
     checked = len(record.checked)
     if record.mismatches:
         text.append(f"  {len(record.mismatches)} of {checked} numbers", style="red")
-    elif record.verdict != NO_LOG:
+    elif record.verdict not in (NO_LOG, NOTHING_CLAIMED):
         text.append(f"  {checked} numbers", style="dim")
     return text
 
 
+def _counts(record: Examined) -> Text:
+    """``4 logs read, 3 with a score, 3 used; 12 numbers not measured``"""
+    text = Text(said_of_logs(record), style="dim")
+    if unmeasured := [finding for finding in record.unsupported if not finding.figure.loose]:
+        text.append(f"; {counted(len(unmeasured), 'number')} not measured", style="dim")
+    return text
+
+
+def said_of_logs(record: Examined) -> str:
+    read, scored, used = record.counts
+    return f"{counted(read, 'log')} read, {scored} with a score, {used} used"
+
+
 def _score(record: Examined) -> Text:
     score = record.score
+    if score.mean_bpb is None and score.mean_loss is not None:
+        seeds = ", ".join("?" if seed is None else str(seed) for seed in score.seeds)
+        return Text(f"{score.mean_loss:.8f} nats/token  {counted(len(score.losses), 'run')} ({seeds})", style="bold")
     if score.mean_bpb is None:
-        return Text("no log of the claimed run, so no score", style="yellow")
+        unscored = ", ".join(safe(one.run.file, 60) for one in record.claimed.unscored)
+        why = f"{unscored} ends before a score" if unscored else "no log of the claimed run, so no score"
+        return Text(
+            "nothing is claimed, and no log has a score" if record.verdict == NOTHING_CLAIMED else why, style="yellow"
+        )
     text = Text(f"{score.mean_bpb:.8f} BPB", style="bold")
     seeds = ", ".join("?" if seed is None else str(seed) for seed in score.seeds)
     text.append(

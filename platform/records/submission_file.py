@@ -25,6 +25,10 @@ _OTHERS = re.compile(
     r"|improvement|beats|sota|requirement|limit|budget|threshold|versions?$|_vs_|^vs_|target",
     re.I,
 )
+# A section of other runs than the claimed one: its numbers are right where a log of the folder has them, never wrong.
+_SIDE = re.compile(
+    r"diagnos|smoke|mlx|\btoy|debug|dry_?run|sanity|sweep|grid|pilot|proxy|rerun|re_run|local|side|extra", re.I
+)
 _SEEDS = re.compile(r"(?:random_|train_|training_)?seeds?(?:_used|_list|_run)?", re.I)
 _SEED_COUNT = re.compile(r"(?:n|num|number_of)_?seeds|seeds?_count|seeds", re.I)
 _SEED_KEY = re.compile(r"(?:seed[_ -]?|s)?(\d{1,9})", re.I)
@@ -167,6 +171,7 @@ class _Walk:
             statistic=statistic,
             seed=seed,
             group=f"{self.file}:{named.quantity}:{key}" if seed is not None else "",
+            loose=any(_SIDE.search(section) for section in path[:-1]),
         )
         return figure if is_plausible(figure, named) else None
 

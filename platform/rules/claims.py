@@ -20,7 +20,17 @@ RULES = Path(__file__).parent
 OF_THE_CHALLENGE = "of the challenge"  # in the place of a number
 CHALLENGE = "pg-2026-readme"  # the rules that the challenge itself wrote down
 PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
+LEAST_SECONDS = 0.05  # a shorter time is a clock that was not read
 NEEDS_AGAINST = "needs the record to beat (--against)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredText:
+    """What the digits of a score say of the text that it is of."""
+
+    figure: str
+    usual: bool  # the challenge's validation text, whole
+    too_many: bool  # more bytes than the text has: a byte was counted twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +39,16 @@ class SeedFacts:
 
     seed: int | None
     source: str  # the log or result that the score comes from
-    bpb: float
+    bpb: float | None  # None where a record is in nats per token alone
     loss: float | None
     artifact_bytes: int | None
     train_seconds: float | None
     eval_seconds: float | None  # of the evaluation that gives the score
     all_eval_seconds: float | None  # of every evaluation of the log together
-    score_first: str = ""  # "no adaptation", "score first", "learned before it was scored", or "" where unknown
+    score_first: str = ""  # "no adaptation", "score first", "learned before it was scored", else nobody can tell
     score_first_source: str = ""
+    score_first_text: str = ""  # what says so
+    text: ScoredText | None = None  # None where the log does not tell
     sources: Mapping[str, str] = field(default_factory=dict)  # of the other values, by their name, where they are apart
 
     def source_of(self, name: str) -> str:
@@ -51,12 +63,18 @@ class Claim:
     track: str
     seeds: tuple[SeedFacts, ...]
     missing_seeds: tuple[int, ...] = ()  # claimed without a log
+    unscored: tuple[int | None, ...] = ()  # with a log that ends before its score
     seeds_short: int = 0  # how many more seeds are claimed than there are logs, where no list names them
     nats_per_bpb: float | None = None
 
     @property
     def bpb(self) -> Scores[significance.BitsPerByte]:
-        return Scores(tuple(seed.bpb for seed in self.seeds), BPB)
+        return Scores(tuple(seed.bpb for seed in self.seeds if seed.bpb is not None), BPB)
+
+    @property
+    def in_losses(self) -> bool:
+        """Whether the logs print losses alone, so that nothing is known of bits per byte."""
+        return bool(self.seeds) and all(seed.bpb is None for seed in self.seeds)
 
     @property
     def losses(self) -> Scores[NatsPerToken] | None:
@@ -182,7 +200,7 @@ def _check(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Check:
         figure=figure,
         source=source,
         counts=rule.get("counts", True),
-        is_test=rule["kind"] == "better",
+        is_test=rule["kind"] in ("better", "below"),
     )
 
 
@@ -209,6 +227,8 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
         return FAIL, f"{figure}, {value - limit:,.{0 if unit == 'bytes' else 3}f} over", source
     if value > limit:
         figure += f", {value - limit:.3f} s over, within the tolerance of {tolerance} s"
+    if unit == "s" and value < LEAST_SECONDS:
+        return CANNOT_TELL, f"{figure}: no time that such a thing takes", source
     if name == "eval_seconds":
         everything = max((seed.all_eval_seconds or 0.0 for seed in claim.seeds), default=0.0)
         if everything > limit:
@@ -220,6 +240,12 @@ def _at_most(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     listed = ", ".join(str(seed.seed) for seed in claim.seeds)
+    if claim.unscored:
+        return (
+            FAIL,
+            f"no score in the log of seed {', '.join('?' if seed is None else str(seed) for seed in claim.unscored)}",
+            "",
+        )
     if not claim.seeds:
         return FAIL, "no log of the claimed run", ""
     if claim.missing_seeds:
@@ -231,14 +257,51 @@ def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 
 def _score_first(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
-    sources = {seed.score_first: seed.score_first_source for seed in claim.seeds}
-    if learned := sources.get("learned before it was scored"):
-        return FAIL, "text was learned before it was scored", learned
-    if claim.seeds and set(sources) == {"no adaptation"}:
-        return PASS, "no adaptation", next(iter(sources.values()))
-    if "score first" in sources:
-        return CANNOT_TELL, "the log names a score-first method; a log cannot prove the order", sources["score first"]
-    return CANNOT_TELL, "the log does not say how it adapts", next(iter(sources.values()), "")
+    said = {seed.score_first: seed for seed in reversed(claim.seeds)}
+    if learned := said.get("learned before it was scored"):
+        quoted = f": {learned.score_first_text}" if learned.score_first_text else ""
+        return FAIL, f"text was learned before it was scored{quoted}", learned.score_first_source
+    if claim.seeds and set(said) == {"no adaptation"}:
+        return PASS, "no adaptation", claim.seeds[0].score_first_source
+    unclear = next((seed for seed in claim.seeds if seed.score_first not in ("no adaptation", "score first")), None)
+    if unclear is None and "score first" in said:
+        scored = said["score first"]
+        return (
+            CANNOT_TELL,
+            "the log names a score-first method; a log cannot prove the order",
+            scored.score_first_source,
+        )
+    if unclear is not None and unclear.score_first_text:
+        figure = f"the log speaks of learning and does not prove the order: {unclear.score_first_text}"
+        return CANNOT_TELL, figure, unclear.score_first_source
+    return CANNOT_TELL, "the log does not say how it adapts", unclear.score_first_source if unclear else ""
+
+
+def _below(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    """The mean loss against a target that stands in the rules; a score in bits per byte has the record to beat."""
+    if not claim.in_losses:
+        return _better(claim, rule, against)
+    losses = [seed.loss for seed in claim.seeds if seed.loss is not None]
+    result = significance.one_sample(Scores(tuple(losses), NatsPerByte()), Amount(rule["target"], NatsPerByte()))
+    figure = f"mean loss {sum(losses) / len(losses):.5f}, target {rule['target']}"
+    if result.p is None or result.statistic is None:
+        return CANNOT_TELL if result.gain > 0 else FAIL, f"{figure}; {result.note}", claim.seeds[0].source
+    figure += f", t {result.statistic:.4f}, df {len(losses) - 1}, p {result.p:.4g}"
+    return PASS if result.passes(rule["p_below"]) else FAIL, figure, claim.seeds[0].source
+
+
+def _text(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    """Bytes per token times tokens: another text, or bytes that are counted twice, make another unit of the score."""
+    told = [(seed, seed.text) for seed in claim.seeds if seed.text is not None]
+    for seed, text in told:
+        if text.too_many:
+            return FAIL, text.figure, seed.source
+    for seed, text in told:
+        if not text.usual:
+            return CANNOT_TELL, text.figure, seed.source
+    if not told or len(told) < len(claim.seeds):
+        return CANNOT_TELL, "the logs do not print loss, BPB and tokens of the validation text", ""
+    return PASS, told[0][1].figure, told[0][0].source
 
 
 def _unknown(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
@@ -248,6 +311,8 @@ def _unknown(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 def _better(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     if not claim.seeds:
         return CANNOT_TELL, "no score", ""
+    if claim.in_losses or (against is not None and against.in_losses):
+        return CANNOT_TELL, "the logs print losses and no bits per byte", claim.seeds[0].source
     if against is None or not against.seeds:
         return CANNOT_TELL, NEEDS_AGAINST, ""
     try:
@@ -271,6 +336,8 @@ _KINDS: dict[str, Kind] = {
     "logs": _logs,
     "score_first": _score_first,
     "better": _better,
+    "below": _below,
+    "text": _text,
     "unknown": _unknown,
 }
 

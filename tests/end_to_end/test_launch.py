@@ -108,7 +108,12 @@ def test_missing_gpus_are_refused_with_the_way_out(launch: Launch, folder: Path)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak),  # goes the way of SIGTERM
+        (signal.SIGTERM, 143),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_a_stopped_launch_leaves_no_process_and_a_plan_to_continue(
     folder: Path, number: signal.Signals, status: int

@@ -1,6 +1,9 @@
 """Which logs are those of the claim, and which line is its score, in folders that make it hard."""
 
+import bz2
+import gzip
 import json
+import lzma
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -184,9 +187,18 @@ def test_a_file_without_a_suffix_is_not_just_any_text(tmp_path: Path) -> None:
     assert found.score.files == tuple(sorted(NAMED)) and set(others) <= set(found.read.files.others)
 
 
-def test_packed_logs_are_named(tmp_path: Path) -> None:
-    found = examined(tmp_path, {"train_seed42.log.gz": ""}, {"val_bpb": 1.1})
-    assert found.verdict == "no log" and "train_seed42.log.gz is packed; not read" in found.notes
+def test_packed_logs_are_read_or_named(tmp_path: Path) -> None:
+    found = examined(tmp_path, {"train_seed42.log.zip": ""}, {"val_bpb": 1.1})
+    assert found.verdict == "no log" and "train_seed42.log.zip is packed; not read" in found.notes
+    (tmp_path / "train_seed42.log.zip").unlink()
+    for name, pack in (("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)):
+        (tmp_path / f"train_seed1337.log.{name}").write_bytes(pack(baseline_log(ONE).encode()))
+        found = examined(tmp_path, {}, {"val_bpb": ONE.score})
+        assert (found.verdict, found.score.seeds) == ("agrees", (1337,))
+        (tmp_path / f"train_seed1337.log.{name}").write_bytes(b"no such thing")
+        found = examined(tmp_path, {}, {"val_bpb": ONE.score})
+        assert found.verdict == "no log" and any("cannot be read" in note for note in found.notes)
+        (tmp_path / f"train_seed1337.log.{name}").unlink()
 
 
 def test_seeds_that_were_run_and_left_out_are_named(tmp_path: Path) -> None:
@@ -224,7 +236,7 @@ def test_names_with_spaces_dates_and_folders(tmp_path: Path) -> None:
 
 def test_nothing_claimed(tmp_path: Path) -> None:
     found = examined(tmp_path, {"train.log": baseline_log(ONE)}, {})
-    assert (found.verdict, found.checked, found.score.bpb) == ("agrees", [], (ONE.score,))
+    assert (found.verdict, found.checked, found.score.bpb) == ("nothing claimed", [], (ONE.score,))
 
 
 UNFIT = {
@@ -330,7 +342,7 @@ def test_a_submission_whose_score_cannot_be_read_agrees_with_nothing(tmp_path: P
 @pytest.mark.parametrize("text", ["{}", '{"val_bpb": null}', '{"val_bpb": ""}'])
 def test_a_submission_without_a_score_is_no_contradiction(tmp_path: Path, text: str) -> None:
     found = examine(record(tmp_path, SEEDS, submission__json=text, README__md=""))
-    assert found.verdict == "agrees" and "no printed score was compared with these logs" in found.notes
+    assert found.verdict == "nothing claimed" and "no printed score was compared with these logs" in found.notes
 
 
 def test_a_log_that_does_not_say_its_seed_may_be_of_the_listed_one(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_what_cannot_be_read_ends_with_2_and_a_sentence(arguments: tuple[str, ..
 def test_what_disagrees_stands_first_with_both_places(tree: Path) -> None:
     lines = verify(tree / "track_10min_16mb" / "2026-04-02_wrong one").stdout.splitlines()
     assert lines[0].startswith("2026-04-02_wrong one  mismatch  1 of ")
-    assert "mean of 3 seeds (1337, 2025, 42)" in lines[1]
+    assert lines[1].strip() == "3 logs read, 3 with a score, 3 used"
+    assert "mean of 3 seeds (1337, 2025, 42)" in lines[2]
     row = lines[3].split()
     assert row[:2] == ["1.12300", "1.12266503"] and "README.md:6" in row
     assert any(cell.startswith("train_seed42.log:") for cell in row)

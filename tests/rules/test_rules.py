@@ -11,7 +11,7 @@ from platform.logs.forensics import memorised, scored_bytes
 from platform.records.claim import claim_of
 from platform.records.record import examine
 from platform.rules import claims
-from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, SeedFacts, judge, load, names
+from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, ScoredText, SeedFacts, judge, load, names
 from tests.records.written import SPACED, mean, narrow_readme, record, without_ttt
 from tests.records.written_logs import SP1024, SP8192, Numbers, baseline_log, spaced_log
 
@@ -32,6 +32,7 @@ def a_claim(scores: tuple[float, ...], ratio: float = SP1024, name: str = "new",
             all_eval_seconds=120.0,
             score_first="no adaptation",
             score_first_source=f"train_seed{index}.log:9",
+            text=ScoredText(figure="the whole split", usual=True, too_many=False),
         )
         for index, bpb in enumerate(scores)
     )
