@@ -8,8 +8,10 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+from jobs.contract.labels import ADAPTED
+
 from ..rules.challenge import challenge
-from .runs import ADAPTED, SAME_BPB, Evaluation, LogRun
+from .runs import SAME_BPB, Evaluation, LogRun
 
 PRECISE_DECIMALS = 8
 MORE_THAN_ROUNDING = 1.001  # what evaluators count differently is 0.0004 of the challenge's text
@@ -99,6 +101,14 @@ def later(run: LogRun, final: Evaluation) -> str | None:
         return None
     last = worse[-1]
     return f"{last.label} (line {last.line}), after the score, gives {last.bpb.text}: worse, and not claimed"
+
+
+def documents(run: LogRun) -> str | None:
+    """That fewer documents were scored than the validation text has; None where no line says so."""
+    fact, whole = run.facts.get("documents"), challenge().text.documents
+    if fact is None or whole is None or int(fact.text) >= whole:
+        return None
+    return f"{int(fact.text):,} documents were scored (line {fact.line}); the validation text has {whole:,}"
 
 
 def sums(run: LogRun) -> str | None:

@@ -69,12 +69,23 @@ _NAMES = (
     r"|(?:unigram|bigram|trigram|hash|kv|suffix|neural)[-_ ]?(?:order\d*[-_ ])?(?:cache|mix|tilt|blend|lookup)"
     r"|(?<![a-z])(?:n-?gram\d*|knn|hedge)(?![a-z])|ppm(?![a-z])|(?<![a-z])lora(?:[-_ ]rank)?[ =:]"
     r"|(?:bias|logit|scale|temperature|embedding|head|norm)\w*[-_ ](?:tun|fit|learn|adapt|optimi[sz]|updat)"
+    r"|(?:tuning|training|optimi[sz]ation|learning) at (?:inference|eval\w*|test)|transductive"
     r"|backprop|backward pass|gradient (?:step|descent|update)|(?:grad|optim\w*|opt|sgd|adamw?|muon)[-_ ]?steps?"
     r"|(?<![a-z])(?:sgd|adamw?|rmsprop|lbfgs)(?![a-z])"
 )
 _SETTINGS = r"(?<![a-z])(?:lr|learning[-_ ]?rate)(?![a-z])[\s:=]*[\d.]|epochs?[\s:=#]*\d"
 _STEPS = r"(?<![a-z])(?:steps?|iter\w*|pass|round|update|epoch)[\s:=#]*\d+\b.{0,80}loss"
-_LOOKS = re.compile(f"{_NAMES}|{_SETTINGS}|{_STEPS}", re.I)
+# Something that is done to a model, in one line with the text that it is scored on.
+_DONE = (
+    r"(?<![a-z])(?:re-?)?(?:train(?:ed|ing)?|learn\w*|fit(?:ted|ting)?|tun(?:e|ed|ing)|optimi[sz]\w*|updat\w*|refin\w*"
+    r"|distil\w*|overfit\w*|calibrat\w*|search|accumulat\w*|hebbian|reptile|backward|ft|epochs?|continued|adapters?)(?![a-z])"
+)
+_TO_WHAT = (
+    r"(?<![a-z])(?:val(?:id(?:ation)?)?|evals?|evaluation|held[-_ ]?out|inference|scored|scoring|score"
+    r"|per[-_ ]?(?:doc\w*|window|chunk|sequence)|test (?:set|text|tokens?|data))(?![a-z])(?!_(?:time|loss|bpb))"
+)
+_BOTH = rf"{_DONE}.*{_TO_WHAT}|{_TO_WHAT}.*{_DONE}"
+_LOOKS = re.compile(f"{_NAMES}|{_SETTINGS}|{_STEPS}|{_BOTH}", re.I)
 # The same as few letters that most lines do not have, to pass over these lines quickly.
 _HINT = re.compile(
     rb"(?i)ttt|ttp|test.?time|tta|slot|adapt|prequan|preque|pre.quan|tun|eval|val|on.?line|continual|memoriz|self|learn"
@@ -84,15 +95,18 @@ _HINT = re.compile(
 
 _WHAT = r"(?:ttt|slot|adapt\w*|test[-_ ]?time\w*|tta|prequant\w*|fine[-_ ]?tun\w*)"
 _OFF = re.compile(
-    rf"(?:{_WHAT}|epochs?|steps?|enabled?)[\w\s]*[:=]\s*"
+    rf"(?:{_WHAT}|epochs?|steps?|enabled?)(?:[_ ](?:enabled?|on|steps?|epochs?|iters?|mode|lr|passes))?\s*[:=]\s*"
     r"(?:0(?:\.0*)?(?![\d./])|false|off|none|no\b|disabled?|null|n/a|skip\w*)"
     rf"|\b(?:no|without|skip\w*|not|disabled?|off)[\s:_-]+(?:\w+[\s_-]+){{0,2}}{_WHAT}"
     rf"|{_WHAT}\W+(?:is |was )?(?:off|disabled|skipped|not (?:used|run|enabled))",
     re.I,
 )
 _INNOCENT = re.compile(
-    r"gptq|hessian|calibrat|(?:ema|swa|lawa)[ :]|late_qat|qat:|selective_prune|random tokens|no val data"
-    r"|^\s*(?:blocks?|layers?|tok_emb|lm_head)[.\[]|\btrain_(?:loader|time|batch|seq|shards)",
+    r"gptq|hessian|(?:ema|swa|lawa):|applying (?:ema|swa)|late_qat|qat:|selective_prune"
+    r"|random tokens|no val data|no gradient|inference_mode"
+    r"|^\s*(?:blocks?|layers?|tok_emb|lm_head)[.\[]|\btrain_(?:loader|time|batch|seq|shards)"
+    r"|calibrat\w* (?:on|with|from|over) (?!.*\bval)|(?:freed?|freeing|deleted|released|dropped|cleared)\b.*\bstate"
+    r"|\bstate\b.*(?:freed|deleted|released|dropped|cleared)",
     re.I,
 )
 _SETTING = re.compile(r"\s*[\w.]+\s*[:=]\s*[\w.+/-]*\s*")
@@ -137,7 +151,7 @@ def order_in(text: str) -> str | None:
     for pattern, order in _KNOWN:
         if pattern.search(text):
             return None if _OFF.search(text) and not re.search(r"\d/\d", text) else order
-    if not _LOOKS.search(text) or _INNOCENT.search(text) or _OFF.search(text):
+    if _OFF.search(text) or not (_STRONG.search(text) or (_LOOKS.search(text) and not _INNOCENT.search(text))):
         return None
     return UNKNOWN
 

@@ -54,6 +54,10 @@ _PROGRESS = re.compile(
     r"|\b(?:chunk|batch|doc|epoch|iter)\w*[ :=#\[]*\d+ *(?:/|of) *\d+",
     re.I,
 )
+_DOCUMENTS = re.compile(
+    r"\bdoc(?:ument)?s?[ :=#]*\d[\d,]*/(?P<of>\d[\d,]*)|\b(?:for|over|on|of|all) (?P<number>\d[\d,]*) doc(?:ument)?s\b",
+    re.I,
+)
 _DIGITS = re.compile(r"[\d.]+")
 _HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
@@ -252,7 +256,9 @@ class _RunReader:
         return not line.label and (known is None or self._last_step is None or int(known.text) == step.of)
 
     def learn(self, number: int, text: str) -> None:
-        """Take what a line says of learning after the training."""
+        """Take what a line says of learning after the training, and of how many documents are scored."""
+        if match := _DOCUMENTS.search(text):
+            self.facts["documents"] = Fact((match["of"] or match["number"]).replace(",", ""), number)
         if is_setting(text):
             if switches_on(text):
                 self._switches.setdefault(text.strip(), number)

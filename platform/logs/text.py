@@ -6,9 +6,9 @@ import hashlib
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 1 << 16  # of a longer line the rest is skipped; the longest line with a figure of use has some 4,000
@@ -16,7 +16,12 @@ SMALL_FILE_BYTES = 1 << 20  # of a longer README or submission file the rest is 
 SHOWN_CHARACTERS = 160
 MOST_UNPACKED_BYTES = 1 << 31  # of a packed log; what follows is not read
 
-PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # how a packed log is opened, by its name's end
+# How a packed log is opened, by the end of its name.
+PACKED: Mapping[str, Callable[[Path], BinaryIO]] = {
+    ".gz": lambda path: cast(BinaryIO, gzip.open(path)),
+    ".bz2": lambda path: cast(BinaryIO, bz2.open(path)),
+    ".xz": lambda path: cast(BinaryIO, lzma.open(path)),
+}
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -69,16 +74,17 @@ def raw_lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[Raw
                         yield RawLine(number, state, True)
                 else:
                     yield RawLine(number, _visible(piece), True)
-    *states, last = _states(carry) or [b""]
-    for state in states:
+    left = _states(carry)
+    for state in left[:-1]:
         yield RawLine(number + 1, state, True)
-    if carry:
-        yield RawLine(number + 1, last, False)
+    if left:
+        yield RawLine(number + 1, left[-1], False)
 
 
 def open_log(path: Path) -> BinaryIO:
     """The text of a log, unpacked where its name says that it is packed."""
-    return PACKED.get(path.suffix.lower(), open)(path, "rb")  # type: ignore[return-value]
+    unpack = PACKED.get(path.suffix.lower())
+    return path.open("rb") if unpack is None else unpack(path)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

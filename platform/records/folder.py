@@ -20,7 +20,7 @@ MOST_OPENED = 50  # files whose names do not tell whether they are logs
 END_BYTES = 1 << 16  # read of such a file: a log has its scores, or its last steps, at its end
 
 _LOG_NAMES = re.compile(r".*\.(?:log|txt|out)$|.*log[^.]*$", re.I)
-_PERHAPS_LOG_NAMES = re.compile(r"[^.]*$|.*\.(?:stdout|stderr|err|console|\d{1,9})$", re.I)
+_PERHAPS_LOG_NAMES = re.compile(r"[^.]*$|.*\.(?:stdout|stderr|err|console|(?:seed|run|rank)?[-_]?\d{1,9})$", re.I)
 _PACKED_LOG_NAMES = re.compile(r".*(?:log|train|seed).*\.(?:gz|bz2|xz|zst|zip|7z)$", re.I)
 _LOG_LINE = re.compile(rb"\d/\d+ (?:train_|val_)?loss: ?\d|val_loss: ?\d[\d.]* val_bpb: ?\d")
 _NO_LOG_NAMES = re.compile(r"(?:requirements|readme|license|notice|tokenizer|vocab|constraints)[^/]*$", re.I)

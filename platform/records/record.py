@@ -324,7 +324,7 @@ def _notes(read: ReadRecord, claimed: Claimed, scripts: Sequence[Script], findin
             notes.append(f"{safe(log.file)} holds {len(log.runs)} runs; {counts}")
     for evidence in claimed.seeds:
         final = evidence.final
-        told = [forensics.memorised(evidence.run), forensics.sums(evidence.run)]
+        told = [forensics.memorised(evidence.run), forensics.sums(evidence.run), forensics.documents(evidence.run)]
         told += [*forensics.gains(evidence.run, final), forensics.later(evidence.run, final)] if final else []
         notes += [f"{safe(evidence.run.file)}: {safe(one, 200)}" for one in told if one]
     for code in scripts:

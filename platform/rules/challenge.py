@@ -42,6 +42,7 @@ class ValidationText:
     low_bytes: int
     high_bytes: int
     source: str
+    documents: int | None = None  # None: no log tells
 
     def __contains__(self, scored_bytes: int) -> bool:
         return self.low_bytes <= scored_bytes <= self.high_bytes

@@ -68,7 +68,7 @@ def test_what_disagrees_stands_first_with_both_places(tree: Path) -> None:
     assert lines[0].startswith("2026-04-02_wrong one  mismatch  1 of ")
     assert lines[1].strip() == "3 logs read, 3 with a score, 3 used"
     assert "mean of 3 seeds (1337, 2025, 42)" in lines[2]
-    row = lines[3].split()
+    row = lines[4].split()
     assert row[:2] == ["1.12300", "1.12266503"] and "README.md:6" in row
     assert any(cell.startswith("train_seed42.log:") for cell in row)
     place = next(cell for cell in row if cell.startswith("train_seed42.log:"))
