@@ -66,7 +66,8 @@ _NAMES = (
     r"|(?<![a-z])(?:val\w*|eval|test|post|held\w*)[-_ ]?(?:set[-_ ])?"
     r"(?:train(?!ing (?:loss|time))|tun(?:e|ing)|fit|learn|sgd|adam|optim|refin|epochs?|pass(?:es)?\b)"
     r"|post[-_ ]?train\w*|inner[-_ ]?loop|meta[-_ ]?(?:step|learn|grad)|fast[-_ ]?weights?|hypernet|delta[-_ ]?rule"
-    r"|(?:unigram|bigram|trigram|hash|kv|suffix|neural)[-_ ]?(?:order\d*[-_ ])?(?:cache|mix|tilt|blend|lookup)"
+    r"|(?:unigram|bigram|trigram|hash|kv|suffix|neural|pointer|n-?gram)[-_ ]?(?:order\d*[-_ ])?"
+    r"(?:cache|mix|tilt|blend|lookup)"
     r"|(?<![a-z])(?:n-?gram\d*|knn|hedge)(?![a-z])|ppm(?![a-z])|(?<![a-z])lora(?:[-_ ]rank)?[ =:]"
     r"|(?:bias|logit|scale|temperature|embedding|head|norm)\w*[-_ ](?:tun|fit|learn|adapt|optimi[sz]|updat)"
     r"|(?:tuning|training|optimi[sz]ation|learning) at (?:inference|eval\w*|test)|transductive"
@@ -78,22 +79,42 @@ _STEPS = r"(?<![a-z])(?:steps?|iter\w*|pass|round|update|epoch)[\s:=#]*\d+\b.{0,
 # Something that is done to a model, in one line with the text that it is scored on.
 _DONE = (
     r"(?<![a-z])(?:re-?)?(?:train(?:ed|ing)?|learn\w*|fit(?:ted|ting)?|tun(?:e|ed|ing)|optimi[sz]\w*|updat\w*|refin\w*"
-    r"|distil\w*|overfit\w*|calibrat\w*|search|accumulat\w*|hebbian|reptile|backward|ft|epochs?|continued|adapters?)(?![a-z])"
+    r"|distil\w*|overfit\w*|calibrat\w*|search|accumulat\w*|hebbian|reptile|kalman|backward|ft|epochs?|continued"
+    r"|adapters?|gather\w*|estimat\w*|solv\w*|refresh\w*|recover\w*|rehears\w*|personali[sz]\w*|correct\w*|nudg\w*"
+    r"|minimi[sz]\w*|evolution\w*|posterior|hessians?|adaround|\w*lora|qat|sign_?sgd|its?|iters?|inner|durchlauf|passe?)"
+    r"(?![a-z])"
 )
 _TO_WHAT = (
     r"(?<![a-z])(?:val(?:id(?:ation)?)?|evals?|evaluation|held[-_ ]?out|inference|scored|scoring|score"
-    r"|per[-_ ]?(?:doc\w*|window|chunk|sequence)|test (?:set|text|tokens?|data))(?![a-z])(?!_(?:time|loss|bpb))"
+    r"|validi\w+|per[-_ ]?(?:doc\w*|window|chunk|sequence)|per batch of windows|test (?:set|text|tokens?|data|docs?))"
+    r"(?![a-z])(?!_(?:time|loss|bpb))"
+)
+_BOTH = rf"{_DONE}.*{_TO_WHAT}|{_TO_WHAT}.*{_DONE}"
+_LOOKS = re.compile(f"{_NAMES}|{_SETTINGS}|{_STEPS}|{_BOTH}", re.I)
+# A line without any of these is none: told in a microsecond.
+_PARTS = (
+    b"ttt", b"ttp", b"time", b"tta", b"slot", b"adapt", b"pre", b"tun", b"val", b"online", b"on-line", b"continual",
+    b"memori", b"self-", b"self ", b"selft", b"learn", b"train", b"fit", b"refin", b"post", b"inner", b"meta", b"fast",
+    b"hyper", b"delta", b"cache", b"mix", b"gram", b"knn", b"ppm", b"hedge", b"lora", b"back", b"grad", b"sgd", b"adam",
+    b"muon", b"rmsprop", b"lbfgs", b"lr", b"learning", b"epoch", b"loss", b"scor", b"opt", b"test", b"doc", b"infer",
+    b"held",
+)  # fmt: skip
+
+_WHAT = (
+    r"(?<![a-z])(?:val(?:id(?:ation)?)?|evals?|evaluation|held[-_ ]?out|inference|scored|scoring|score"
+    r"|validi\w+|per[-_ ]?(?:doc\w*|window|chunk|sequence)|per batch of windows|test (?:set|text|tokens?|data|docs?))"
+    r"(?![a-z])(?!_(?:time|loss|bpb))"
 )
 _BOTH = rf"{_DONE}.*{_TO_WHAT}|{_TO_WHAT}.*{_DONE}"
 _LOOKS = re.compile(f"{_NAMES}|{_SETTINGS}|{_STEPS}|{_BOTH}", re.I)
 # The same as few letters that most lines do not have, to pass over these lines quickly.
 _HINT = re.compile(
-    rb"(?i)ttt|ttp|test.?time|tta|slot|adapt|prequan|preque|pre.quan|tun|eval|val|on.?line|continual|memoriz|self|learn"
+    rb"(?i)ttt|ttp|test.?time|tta|slot|adapt|prequan|preque|pre.quan|tun|eval|val|on.?line|continual|memori|self.?(?:train|dist)|learn"
     rb"|train|fit|refin|post|inner|meta|fast|hyper|delta|cache|mix|gram|knn|ppm|hedge|lora|backprop|backward|grad|sgd"
-    rb"|adam|muon|rmsprop|lbfgs|\blr|epoch|loss|score.?first|opt"
+    rb"|adam|muon|rmsprop|lbfgs|\blr|epoch|loss|scor|opt|test|docs|infer|held"
 )
 
-_WHAT = r"(?:ttt|slot|adapt\w*|test[-_ ]?time\w*|tta|prequant\w*|fine[-_ ]?tun\w*)"
+_WHAT = r"(?:ttt\w*|slot|adapt\w*|test[-_ ]?time\w*|tta|prequant\w*|fine[-_ ]?tun\w*|\w+ cache)"
 _OFF = re.compile(
     rf"(?:{_WHAT}|epochs?|steps?|enabled?)(?:[_ ](?:enabled?|on|steps?|epochs?|iters?|mode|lr|passes))?\s*[:=]\s*"
     r"(?:0(?:\.0*)?(?![\d./])|false|off|none|no\b|disabled?|null|n/a|skip\w*)"
@@ -102,13 +123,14 @@ _OFF = re.compile(
     re.I,
 )
 _INNOCENT = re.compile(
-    r"gptq|hessian|(?:ema|swa|lawa):|applying (?:ema|swa)|late_qat|qat:|selective_prune"
+    r"(?:gptq|hessian)(?!.*(?<![a-z])val)|(?:ema|swa|lawa):|applying (?:ema|swa)|late_qat|qat:|selective_prune"
     r"|random tokens|no val data|no gradient|inference_mode"
-    r"|^\s*(?:blocks?|layers?|tok_emb|lm_head)[.\[]|\btrain_(?:loader|time|batch|seq|shards)"
+    r"|(?<![a-z])(?:blocks?|layers?|h)[.\[]\d+[.\]]\w|^\s*(?:tok_emb|lm_head)|\btrain_(?:loader|time|batch|seq|shards)"
     r"|calibrat\w* (?:on|with|from|over) (?!.*\bval)|(?:freed?|freeing|deleted|released|dropped|cleared)\b.*\bstate"
     r"|\bstate\b.*(?:freed|deleted|released|dropped|cleared)",
     re.I,
 )
+_OF_A_LAYER = re.compile(r"(?<![a-z])(?:blocks?|layers?|h)[.\[]\d+[.\]][\w.]*(?:ttt|slot|adapt)", re.I)
 _SETTING = re.compile(r"\s*[\w.]+\s*[:=]\s*[\w.+/-]*\s*")
 _STRONG = re.compile(r"(?<![a-z])(?:ttt|slot|tta|adapt\w*|prequant\w*|test_?time)(?![a-z])|ttt(?![a-z])", re.I)
 _SETTING_ON = re.compile(
@@ -133,17 +155,22 @@ class Learning:
     text: str  # its first line
     first_line: int
     last_line: int
-    seconds: Decimal | None  # the largest time that one of the lines tells
+    last_text: bytes
 
-    def goes_on(self, line: int, seconds: Decimal | None) -> None:
-        self.last_line = line
-        if seconds is not None and (self.seconds is None or seconds > self.seconds):
-            self.seconds = seconds
+    def goes_on(self, line: int, text: bytes) -> None:
+        self.last_line, self.last_text = line, text
+
+    @property
+    def seconds(self) -> Decimal | None:
+        """The largest time that the first or the last line tells: clocks run on from line to line."""
+        last = self.last_text.decode("utf-8", errors="replace")
+        return max(filter(None, map(seconds_in, (self.text, last))), default=None)
 
 
 def hints(line: bytes) -> bool:
     """Whether the line can speak of learning at all; quick."""
-    return _HINT.search(line) is not None
+    small = line.lower()
+    return any(part in small for part in _PARTS)
 
 
 def order_in(text: str) -> str | None:
@@ -151,7 +178,8 @@ def order_in(text: str) -> str | None:
     for pattern, order in _KNOWN:
         if pattern.search(text):
             return None if _OFF.search(text) and not re.search(r"\d/\d", text) else order
-    if _OFF.search(text) or not (_STRONG.search(text) or (_LOOKS.search(text) and not _INNOCENT.search(text))):
+    named = _STRONG.search(text) is not None and not _OF_A_LAYER.search(text)
+    if _OFF.search(text) or not (named or (_LOOKS.search(text) and not _INNOCENT.search(text))):
         return None
     return UNKNOWN
 

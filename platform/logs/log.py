@@ -22,7 +22,6 @@ from .learning import (
     is_setting,
     names_learning,
     order_in,
-    seconds_in,
     switches_on,
 )
 from .prefix import Prefix, prefix_in
@@ -32,6 +31,7 @@ from .text import RawLine, raw_lines, safe_data
 MOST_RUNS = 200  # of one file; more is not a log of training runs
 MOST_EVALUATIONS = 500  # of one run
 HIGHEST_BPB = 1000  # no score; a diverged run has a few dozen
+MOST_IDLE = 5_000  # forms of lines that are remembered
 MOST_PENDING = 20_000  # lines of use that wait for the end of what may be a script dump; the last are kept
 LEAST_CODE = 3  # lines that begin as code in a dump; fewer are a warning that quotes its line
 
@@ -46,7 +46,7 @@ _SCORES = (
     "bits_per_byte",
     "val_bits_per_byte",
 )
-_SCORE_KEYS = (b"bpb", b"BPB", b"bits_per_byte", b"val_loss")
+_SCORE_KEYS = re.compile(rb"bpb|BPB|bits_per_byte|val_loss")
 _NO_SCORE = re.compile(r"^(?:diagnostic|debug)|checkpoint|resum|loaded|restor|initial|untrained", re.I)
 _PROGRESS = re.compile(
     r"\[ *\d+ */ *\d+ *\]|\d+ */ *\d+ *(?:\||chunk|window|batch|doc|seq|tok|step|it\b)|\d+(?:\.\d+)?% *[\]|(]"
@@ -58,7 +58,9 @@ _DOCUMENTS = re.compile(
     r"\bdoc(?:ument)?s?[ :=#]*\d[\d,]*/(?P<of>\d[\d,]*)|\b(?:for|over|on|of|all) (?P<number>\d[\d,]*) doc(?:ument)?s\b",
     re.I,
 )
-_DIGITS = re.compile(r"[\d.]+")
+_TRAINING = re.compile(rb"(?:step:)?(\d+)/(\d+) (?:train_)?loss:")
+_DIGITS = re.compile(rb"[\d.]+")
+_NUMBERS = tuple(b"%d" % digit for digit in range(10))
 _HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
 _TRAINING_KEYS = ("train_loss", "loss", "fitness")
@@ -121,19 +123,36 @@ class _FileReader:
         self._prefix = prefix
         self._done: list[LogRun] = []
         self._run = _RunReader()
-        self._pending: deque[tuple[int, bytes, bool]] | None = None  # lines of what may be a script dump
+        # Lines of what may be a script dump; those that end in None hold no fact, and may speak of learning.
+        self._pending: deque[tuple[int, bytes, bool | None]] | None = None
         self._code = 0  # lines of it that begin as code, counted up to LEAST_CODE
         self._hyperparameters_next = False
+        self._of = b""  # of how many steps the training lines are
+        self._idle: set[bytes] = set()  # forms of lines that say nothing
+        self._waiting: RawLine | None = None  # the last of many training lines: the others say nothing more
 
     def feed(self, raw: RawLine) -> None:
         line = self._prefix.off(raw.content)
+        step = _TRAINING.match(line)
+        if step and step[2] == self._of and step[1] not in (b"0", b"1") and self._pending is None:
+            self._waiting = raw._replace(content=line)
+            return
+        if self._waiting is not None:
+            self._take(*self._waiting)
+            self._waiting = None
+        if step and self._pending is None:
+            self._of = step[2]
+        form = _DIGITS.sub(b"", line)
+        if form in self._idle and not self._hyperparameters_next and line[:1] not in _NUMBERS:
+            self._run.last = line
+            return
         bare = line.strip()
         if not bare:
             return
         wanted = (
             bare.startswith(STARTS)
             or 48 <= bare[0] <= 57
-            or any(key in bare for key in _SCORE_KEYS)
+            or _SCORE_KEYS.search(bare) is not None
             or self._hyperparameters_next
         )
         if not wanted and not line.startswith(RUN_STARTS):
@@ -145,9 +164,15 @@ class _FileReader:
                 if self._pending is None:
                     self._pending = deque(maxlen=MOST_PENDING)
                 return
-            if not hints(bare):
-                self._run.last = bare
-                return
+            self._run.last = line
+            if self._pending is not None:
+                self._pending.append((raw.number, bare, None))
+            elif not self._run.goes_on(form, raw.number, bare):
+                if hints(bare):
+                    self._run.learn(raw.number, bare, form)
+                elif len(self._idle) < MOST_IDLE:
+                    self._idle.add(form)
+            return
         self._hyperparameters_next = line.startswith(b"--- Hyperparameters")
         if self._pending is None:
             self._take(raw.number, line, raw.ended)
@@ -155,6 +180,8 @@ class _FileReader:
             self._pending.append((raw.number, line, raw.ended))
 
     def finish(self) -> list[LogRun]:
+        if self._waiting is not None:
+            self._take(*self._waiting)
         self._code = 0  # no rule came: it was the log after all
         self._end_dump()
         self._close()
@@ -164,7 +191,13 @@ class _FileReader:
         """Drop the lines that waited where they are of a script, and take them where they are not."""
         if self._pending and self._code < LEAST_CODE:
             for number, line, ended in self._pending:
-                self._take(number, line, ended)
+                if ended is not None:
+                    self._take(number, line, ended)
+                elif (form := _DIGITS.sub(b"", line)) not in self._idle:
+                    if hints(line):
+                        self._run.learn(number, line, form)
+                    else:
+                        self._idle.add(form)
         self._pending, self._code = None, 0
 
     def _take(self, number: int, line: bytes, ended: bool) -> None:
@@ -176,6 +209,8 @@ class _FileReader:
         if bare.startswith(SLIDING_MODE):
             self._run.slides = True
         text = bare.decode("utf-8", errors="replace")
+        if hints(bare) and not _TRAINING.match(bare):
+            self._run.learn(number, bare, _DIGITS.sub(b"", bare))
         if match := TORCH.match(text):
             self._run.facts["torch_version"] = Fact(safe_data(match["version"]), number)
         elif match := MEGABYTES.search(text):
@@ -186,14 +221,13 @@ class _FileReader:
                 parsed = parsed._replace(label="")
             if self._run.restarts(parsed):
                 self._close()
-            if self._run.take(parsed):
-                return
-        self._run.learn(number, text)
+            self._run.take(parsed)
 
     def _close(self) -> None:
         if self._run.has_results and len(self._done) < MOST_RUNS:
             self._done.append(self._run.finished(self._name, len(self._done) + 1))
         self._run = _RunReader()
+        self._of = b""
 
 
 class _RunReader:
@@ -204,7 +238,8 @@ class _RunReader:
         self.slides = False  # the log said that its evaluator slides
         self.last = b""
         self._evaluations: list[Evaluation] = []
-        self._learning: dict[tuple[int, str], Learning] = {}  # by the number of evaluations before, and its form
+        self._learning: dict[tuple[int, bytes], Learning] = {}  # by the number of evaluations before, and its form
+        self._harmless: set[bytes] = set()  # forms of lines that speak of no learning
         self._switches: dict[str, int] = {}
         self._trained_until = 0
         self._dialect: str | None = None
@@ -227,8 +262,8 @@ class _RunReader:
         done, of = self._last_step
         return step.of == of and int(step.decimal) <= 1 < done
 
-    def take(self, line: Line) -> bool:
-        """Take the facts of a line; whether it is one of training, which is all that it can be."""
+    def take(self, line: Line) -> None:
+        """Take the facts of a line."""
         step, values = line.values.get("step"), line.values
         trains = step is not None and step.of is not None and any(key in values for key in _TRAINING_KEYS)
         if line.label.startswith("stopping_early"):
@@ -237,44 +272,54 @@ class _RunReader:
             self._validation(line, step)
         elif step and trains:
             if not self._is_of_training(line, step):
-                return False
+                said = line.text.encode()
+                self.learn(line.number, said, _DIGITS.sub(b"", said))
+                return
             self._training(line, step)
         elif step is None and (key := next((key for key in _SCORES if key in values), None)):
             if not _is_progress(line):
                 self._evaluation(line, key)
-            return False
+            return
         else:
             if len(line.label) < 200:
                 self._facts_of(line)
-            return False
+            return
         self._trained_until = line.number
-        return True
+        self._learning.clear()
 
     def _is_of_training(self, line: Line, step: Number) -> bool:
         """Whether a step is one of the training: with no other label in front, and of as many as its first."""
         known = self.facts.get("iterations")
         return not line.label and (known is None or self._last_step is None or int(known.text) == step.of)
 
-    def learn(self, number: int, text: str) -> None:
+    def goes_on(self, form: bytes, number: int, line: bytes) -> bool:
+        """Whether a line is of a form that is known: of a block, which then goes on to it, or of none."""
+        if form in self._harmless:
+            return True
+        block = self._learning.get((len(self._evaluations), form))
+        if block is not None:
+            block.goes_on(number, line)
+        return block is not None
+
+    def learn(self, number: int, line: bytes, form: bytes) -> None:
         """Take what a line says of learning after the training, and of how many documents are scored."""
+        if self.goes_on(form, number, line):
+            return
+        text = line.decode("utf-8", errors="replace")
         if match := _DOCUMENTS.search(text):
             self.facts["documents"] = Fact((match["of"] or match["number"]).replace(",", ""), number)
         if is_setting(text):
             if switches_on(text):
-                self._switches.setdefault(text.strip(), number)
+                self._switches.setdefault(text, number)
             order = UNKNOWN if self._trained_until and names_learning(text) else None
         else:
             order = order_in(text)
         if order is None:
-            return
-        seconds = seconds_in(text)
-        form = (len(self._evaluations), _DIGITS.sub("", text))
-        block = self._learning.get(form)
-        if block is not None:
-            block.goes_on(number, seconds)
+            if len(self._harmless) < MOST_IDLE:
+                self._harmless.add(form)
         elif len(self._learning) < MOST_BLOCKS:
-            self._learning[form] = Learning(
-                order=order, text=safe_data(text, 160), first_line=number, last_line=number, seconds=seconds
+            self._learning[len(self._evaluations), form] = Learning(
+                order=order, text=safe_data(text, 160), first_line=number, last_line=number, last_text=line
             )
 
     def _stop(self, line: Line) -> None:
@@ -358,7 +403,7 @@ class _RunReader:
             learning=tuple(self._learning.values()),
             switches=self._switches,
             trained_until=self._trained_until,
-            last=safe_data(self.last.decode("utf-8", errors="replace"), 160),
+            last=safe_data(self.last.strip().decode("utf-8", errors="replace"), 160),
         )
 
 

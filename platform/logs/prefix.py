@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .text import raw_lines
+from .text import PACKED, raw_lines
 
 SAMPLE_BYTES = 1 << 20  # of the beginning of a file, where a dump of the script may stand
+END_BYTES = 1 << 13  # of a file, which most often tell
+ENOUGH = 150  # lines whose beginning is known
 LONGEST = 200  # characters of a prefix
 LEAST_LINES = 3  # that show the same prefix, with two beginnings among them; or half of all that show one
 MOST_SHAPES = 8
@@ -57,11 +59,15 @@ def prefix_of(lines: Iterable[bytes]) -> Prefix:
     beginnings: dict[tuple[str, ...], set[str]] = defaultdict(set)
     known = 0
     for line in lines:
+        if b":" not in line and b"=" not in line:
+            continue
         text = line[: 2 * LONGEST].decode("latin-1")
         match = _BEGINNINGS.search(text)
         if match is None or match.start() > LONGEST:
             continue
         known += 1
+        if known > ENOUGH:
+            break
         prefix = text[: match.start()]
         if not prefix.strip() or not prefix.endswith(_ENDS):
             continue
@@ -82,7 +88,15 @@ def prefix_of(lines: Iterable[bytes]) -> Prefix:
 
 
 def prefix_in(path: Path) -> Prefix:
-    """The prefix of the file at ``path``, from its beginning. Raises OSError."""
+    """The prefix of the file at ``path``; from its end where that tells that there is none. Raises OSError."""
+    if path.suffix.lower() not in PACKED:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - END_BYTES))
+            ends = file.read().replace(b"\0", b"").split(b"\n")[1:]
+        bare = sum(_BEGINNINGS.match(line.decode("latin-1")) is not None for line in ends)
+        if bare >= LEAST_LINES and not prefix_of(ends):
+            return Prefix()
     return prefix_of(_sample(path))
 
 

@@ -6,9 +6,9 @@ import hashlib
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 1 << 16  # of a longer line the rest is skipped; the longest line with a figure of use has some 4,000
@@ -17,11 +17,7 @@ SHOWN_CHARACTERS = 160
 MOST_UNPACKED_BYTES = 1 << 31  # of a packed log; what follows is not read
 
 # How a packed log is opened, by the end of its name.
-PACKED: Mapping[str, Callable[[Path], BinaryIO]] = {
-    ".gz": lambda path: cast(BinaryIO, gzip.open(path)),
-    ".bz2": lambda path: cast(BinaryIO, bz2.open(path)),
-    ".xz": lambda path: cast(BinaryIO, lzma.open(path)),
-}
+PACKED: Mapping[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -84,7 +80,7 @@ def raw_lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[Raw
 def open_log(path: Path) -> BinaryIO:
     """The text of a log, unpacked where its name says that it is packed."""
     unpack = PACKED.get(path.suffix.lower())
-    return path.open("rb") if unpack is None else unpack(path)
+    return path.open("rb") if unpack is None else cast(BinaryIO, unpack(path))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

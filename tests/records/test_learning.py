@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from platform.logs.learning import hints, is_setting, names_learning, order_in
 from platform.records.claim import claim_of
 from platform.records.record import examine
 from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Check, judge, load
 from tests.records.written import narrow_readme, record, spaced_log, submission
 from tests.records.written_logs import THREE, Numbers, baseline_log
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 ONE = (replace(THREE[0], ttt=None),)
 SPACED_ONE = tuple(replace(n, ratio=2.583104, tokens=40_540_160) for n in ONE)
 
@@ -148,9 +150,28 @@ def test_after_the_score_it_is_no_matter(tmp_path: Path, name: str) -> None:
     assert check.status == PASS, check
 
 
+@pytest.mark.parametrize(("file", "speaks"), [("learning_lines.txt", True), ("honest_lines.txt", False)])
+def test_lines_by_people_who_did_not_know_the_tables(file: str, speaks: bool) -> None:
+    lines = (FIXTURES / file).read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 280
+    wrong = [line for line in lines if _speaks(line.strip()) is not speaks]
+    assert wrong == []
+
+
+def _speaks(line: str) -> bool:
+    if not hints(line.encode()):
+        return False
+    return names_learning(line) if is_setting(line) else order_in(line) is not None
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_honest_logs_pass(tmp_path: Path, name: str) -> None:
     assert score_first(tmp_path, with_lines(ONE[0], HARMLESS[name], times=3)).status == PASS
+
+
+def test_a_line_of_code_before_does_not_hide_it(tmp_path: Path) -> None:
+    text = with_lines(ONE[0], UNKNOWN["slot"], times=2)
+    assert score_first(tmp_path, f"import warnings\n{text}").status == CANNOT_TELL
 
 
 def test_the_time_of_learning_is_a_part_of_the_evaluation(tmp_path: Path) -> None:
