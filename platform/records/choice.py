@@ -21,6 +21,7 @@ from .reconcile import ANY, LOSSES, SCORES, reconcile
 
 _SIDE_RUN = re.compile(
     r"ablat|baseline"
+    r"|(?:^|[/_. -])(?:re-?run|second|repro)"
     r"|(?:^|[/_. -])(?:debug|smoke|no|without|prev|previous|old|sweep|draft|local|proxy|test|compare|diag)"
     r"(?=$|[/_. -])",
     re.I,
@@ -246,8 +247,9 @@ def _best_of_seed(logs: list[_Chosen], seed: int, scores: Sequence[Figure]) -> _
     of_seed = [score for score in scores if score.seed == seed and score.statistic == "value"] or list(scores)
 
     def rank(logged: _Chosen) -> tuple[object, ...]:
+        first = next((i for i, one in enumerate(of_seed) if any_claimed(logged.run.candidates, [one])), len(of_seed))
         return (
-            not any_claimed(logged.run.candidates, of_seed),
+            first,
             bool(_SIDE_RUN.search(logged.log.file)),
             KINDS.index(logged.run.candidates[0].kind),
             not logged.run.trained,

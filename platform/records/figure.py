@@ -17,6 +17,7 @@ class Figure:
         seed: whose value it is; None where it is not one seed's.
         group: figures of one column or key; a mean may have been worked out from the printed values of its group.
         log: the figure is of this log's run.
+        unsure: another column of its table has the same quantity; it is this one's where the other rows agree with it.
         loose: it stands among numbers of other runs (an ablation, a code block): no match is no contradiction.
     """
 
@@ -31,6 +32,7 @@ class Figure:
     loose: bool = False
     label: str = field(default="")
     log: str = ""
+    unsure: bool = False
 
     @property
     def where(self) -> str:

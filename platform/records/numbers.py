@@ -106,6 +106,8 @@ _STD = re.compile(
     re.I,
 )
 _DROPPED = re.compile(r"~~[^~]*~~|<!--.{0,400}?-->|</?[A-Za-z][^<>]{0,200}>|\\(?=[^\w\s])|[*`]")
+_THIN_PARTS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
+_PARTS = re.compile(r"(?<![\d.,] )(?<![\w.,])\d{1,3}(?: \d{3})+(?![\w.,]| \d)(?=\W*$| ?(?:bytes|B|steps?)\b)")
 _SPACES = str.maketrans(
     dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2212\u2013\u2014\ufe63\uff0d", "-")
 )
@@ -144,8 +146,13 @@ class Printed:
 
 
 def plain(cell: str) -> str:
-    """The text of a Markdown cell without emphasis, code marks, escapes, tags and typographic signs."""
-    text = cell.translate(_SPACES)
+    """The text of a Markdown cell without emphasis, code marks, escapes, tags and typographic signs.
+
+    Spaces that part thousands become commas: thin ones anywhere, others where four figures or more are the whole cell.
+    """
+    text = _THIN_PARTS.sub(",", cell)
+    text = _PARTS.sub(lambda match: match[0].replace(" ", ","), text)
+    text = text.translate(_SPACES)
     text = html.unescape(text) if "&" in text else text
     return _DROPPED.sub("", text.translate(_SPACES)).strip()
 

@@ -119,7 +119,8 @@ _NAMES = [
         ("compressed", r"compressed (?:artifact|size|bytes)"),
         (
             "total_bytes",
-            r"artifact|submission (?:size|bytes)|\btotal (?:size|bytes|submission)|bytes total|^total$"
+            r"artifact|submission (?:size|bytes)|\btotal (?:size|bytes|submission)|bytes total"
+            r"|^total(?: \((?:decimal|binary|mi?b)\))?$"
             r"|^size\b|^bytes$|\bfile size|\bpacked",
         ),
         ("pre_quant_loss", r"pre[- ]?quant\w*.*(?:loss|nats)|(?:post[- ]?)?ema.*(?:loss|nats)"),

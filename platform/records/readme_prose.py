@@ -45,12 +45,12 @@ _SEEDS = re.compile(r"\b(?P<value>\d{1,3})[- ]seeds?\b", re.I)
 _LIST_MARK = r"(?:[-*+>]\s*|\d+\.\s+)?(?:\[.\]\s*)?"
 _MEAN = re.compile(
     _LIST_MARK + r"(?:(?:sample|exact|overall|final|three|\d+)[- ]|seeds?[- ])*(?:mean|average)\b"
-    rf"[^:=|]{{0,60}}?[:=]\s*(?P<value>{NUMBER})",
+    rf"(?:[^:=|]{{0,60}}?[:=]\s*|\s+(?=\d\.\d{{3}}))(?P<value>{NUMBER})",
     re.I,
 )
 _STD = re.compile(
     _LIST_MARK + r"(?:(?:sample|population|inter-?seed|cross-?seed|\d+|seeds?)[- ])*(?:std|stdev|standard deviation)\b"
-    rf"(?!\.? ?err| of (?:the )?mean)[^:=|\d]{{0,40}}[:=]\s*(?P<value>{NUMBER})",
+    rf"(?!\.? ?err| of (?:the )?mean)(?:[^:=|\d]{{0,40}}[:=]\s*|\s+(?=\.?\d))(?P<value>{NUMBER})",
     re.I,
 )
 _SEM = re.compile(
@@ -63,9 +63,22 @@ _SPREAD = re.compile(
 )
 _OF_SEED = re.compile(
     _LIST_MARK + r"\(?seed[\s_=:#]*(?P<seed>\d{1,9})\)?\s*(?:[:=]|-+)\s*"
-    rf"(?P<value>{NUMBER})(?:\s*bp[bp])?\s*(?:$|[(,;|])",
+    rf"(?P<value>{NUMBER})(?!,\d)(?:\s*bp[bp])?\s*(?:$|[(,;|])",
     re.I,
 )
+_SEED_LINE = re.compile(
+    r"\W*(?:\w+ run,? )?`?seed[\s_=:#]*(?P<seed>\d{1,9})[`)*]*\s*(?:[:=→,(–-]|->)(?!.*\b(?:mean|average)\b)", re.I
+)
+_ITEM = re.compile(
+    rf"{PRINTED_NUMBER}`?\s*(?P<unit>)(?P<name>bp[bp]|nats|steps|bytes|[KM]i?B)\b(?! of| code| model)", re.I
+)
+_ITEMS = {
+    **dict.fromkeys(("bpb", "bpp"), "any_bpb"),
+    "nats": "any_loss",
+    "steps": "steps",
+    **dict.fromkeys(("bytes", "kb", "mb", "kib", "mib"), "total_bytes"),
+}
+_UNITS_OF_ITEMS = {name: name for name in ("bytes", "KB", "MB", "KiB", "MiB")}
 _LIST = re.compile(r"\b(?:val_)?bpbs?\s*[:=]\s*\[(?P<items>[\d.,\s]{3,400})\]", re.I)
 _STOPPED = re.compile(r"stopped (?:early )?at (?P<value>\d[\d,]*)(?:/[\d,]+)? steps", re.I)
 _STEPS = re.compile(r"(?<![\w.,])(?P<value>\d{1,3},\d{3}|\d{3,6}) steps\b", re.I)
@@ -103,6 +116,7 @@ def prose_figures(block: Prose, file: str, lines_before: int, known_seeds: froze
     if line.about_others or _SPREAD.search(block.plain):
         return
     yield from line.of_seeds()
+    yield from line.of_one_seed(known_seeds)
     yield from line.sentence()
     yield from line.speed()
     yield from line.named()
@@ -179,11 +193,16 @@ class _Line:
             quantity = "loss" if re.search(r"val[ _]loss|\bnats\b", part, re.I) else "score"
             if match := _SPREAD.search(part):
                 yield self._figure("spread over seeds", _plain(match), quantity, "spread")
+            elif self._block.code and not re.search(r"[:=]", part):
+                continue  # columns, not words
             elif match := _STD.match(part):
                 yield self._figure("std", _plain(match), quantity, "std")
             elif match := _SEM.match(part):
                 yield self._figure("standard error", _plain(match), quantity, "sem")
             elif (match := _MEAN.match(part)) and (number := _in_range(match)):
+                meant = meaning(match[0][: match.start("value") - match.start()].strip(" :=*`"))
+                if meant is not None and DIMENSIONS[meant.quantity] in (BPB, NATS):
+                    quantity = meant.quantity
                 yield self._figure("mean", number, quantity, "mean")
                 if (spread := printed_std(part)) and not STANDARD_ERROR.search(self._text):
                     yield self._figure("std", spread, quantity, "std")
@@ -198,6 +217,23 @@ class _Line:
         match = None if _GIVEN_UP.search(self._text) else _OF_SEED.match(self._text)
         if match and (number := _in_range(match)):
             yield self._figure(f"seed {match['seed']}", number, "any_bpb", "value", seed=int(match["seed"]))
+
+    def of_one_seed(self, known_seeds: frozenset[int]) -> Iterator[Figure]:
+        """``Seed 42: 1.1281 BPB / 1.9041 nats, 6,576 steps, 15,412,630 bytes``: each with its name behind it."""
+        starts = _SEED_LINE.match(self._text)
+        if starts is None or int(starts["seed"]) not in known_seeds or self._block.code:
+            return
+        seed = int(starts["seed"])
+        for match in _ITEM.finditer(self._text, starts.end()):
+            quantity = _ITEMS.get(match["name"].lower())
+            number = of_match(match, match[0].strip()) if quantity else None
+            if quantity is None or number is None:
+                continue
+            if DIMENSIONS[quantity] in (BPB, NATS) and not LOWEST_BPB < number.value < HIGHEST_BPB:
+                continue
+            fitted = in_unit(number.with_unit(_UNITS_OF_ITEMS.get(match["name"], "")), Meaning(quantity))
+            if fitted is not None:
+                yield self._figure(f"seed {seed} {match['name']}", fitted, quantity, "value", seed=seed)
 
     def sentence(self) -> Iterator[Figure]:
         """``Final val_bpb: 1.1194``; ``We reach 1.1194 BPB (3-seed mean)``: of the logs, any evaluation."""

@@ -49,8 +49,8 @@ STANDARD_ERROR = re.compile(r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b", r
 _UNCLEAR = re.compile(r"\((?:in )?(?:%|percent|ppm)|(?:std|sd|deviation) of (?:the )?mean", re.I)
 _STATISTIC_ROWS = (
     ("sem", STANDARD_ERROR),
-    ("mean", re.compile(r"mean|average|avg|μ", re.I)),
-    ("std", re.compile(r"std|stdev|standard dev|σ|±", re.I)),
+    ("mean", re.compile(r"mean|average|avg|μ|平均|均值|moyenne|mittel", re.I)),
+    ("std", re.compile(r"std|stdev|standard dev|σ|±|标准差|écart|standardabw", re.I)),
     ("range", re.compile(r"range|spread", re.I)),
     ("max", re.compile(r"max|worst", re.I)),
     ("min", re.compile(r"min\b|minimum|best", re.I)),
@@ -208,7 +208,8 @@ def _seed_table(table: Table, file: str, seed_column: int, known: frozenset[int]
                 seed=seed,
                 statistic=statistic or "value",
                 group=f"{file}:{table.line}:{index}",
-                loose=other or (twice and not plainly) or (seed is not None and times[seed] > 1),
+                loose=other or (seed is not None and times[seed] > 1),
+                unsure=twice and not plainly,
             )
 
 

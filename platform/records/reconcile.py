@@ -79,7 +79,8 @@ def reconcile(
             findings[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
     others = (*unscored, *aside)
     columns.learn(findings)
-    return [_explained(_of_the_rest(findings[id(figure)], unscored), seeds, others, columns) for figure in figures]
+    told = [_explained(_of_the_rest(findings[id(figure)], unscored), seeds, others, columns) for figure in figures]
+    return [columns.sure(finding) for finding in told]
 
 
 def _beside_scores(findings: Mapping[int, Finding]) -> list[int]:
@@ -116,6 +117,16 @@ class _Columns:
     def learn(self, findings: Mapping[int, Finding]) -> None:
         """Know the figures of seeds that no log speaks of as well."""
         self._of_seeds = [finding.figure for finding in findings.values() if finding.figure.seed is not None]
+
+    def sure(self, finding: Finding) -> Finding:
+        """The finding as one that contradicts nothing where its column may be of something else than its name says."""
+        figure = finding.figure
+        if not figure.unsure or finding.status is not Status.MISMATCH:
+            return finding
+        rows = [row for row in self._rows.get(figure.group, []) if row.figure is not figure and not row.figure.loose]
+        if rows and all(row.status.agrees for row in rows):
+            return finding
+        return replace(finding, figure=replace(figure, loose=True))
 
     def seed_that_prints(self, figure: Figure) -> int | None:
         """The seed for which a file prints the same number with fewer or as many digits."""
@@ -202,12 +213,9 @@ def _explained(
         return finding
     if found := _of_another_run(figure, others):
         return replace(found, status=Status.EXPLAINED, note=f"of another run: {found.log}")
-    if (
-        figure.seed is None
-        and not figure.log
-        and figure.statistic not in SPREADS
-        and (same := _elsewhere(figure, seeds))
-    ):
+    below_rows = bool(columns.facts(figure))  # a mean below rows that are right is that of these rows
+    of_all = figure.seed is None and not figure.log and figure.statistic not in SPREADS and not below_rows
+    if of_all and (same := _elsewhere(figure, seeds)):
         return replace(same, status=Status.EXPLAINED, note=f"{same.field} ({same.log})")
     if figure.quantity in ANY and (same := _elsewhere(figure, seeds, anything=True)):
         return replace(finding, note=f"{same.field} ({same.log}) is no score of the model that is shipped")
@@ -245,7 +253,9 @@ def _elsewhere(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool 
 
 def _can_tell(figure: Figure) -> bool:
     """Whether the number has digits enough to be recognised."""
-    return len(figure.number.value.normalize().as_tuple().digits) >= LEAST_DIGITS
+    value = figure.number.value
+    value = value if DIMENSIONS[figure.quantity] in (BPB, NATS) else value.normalize()
+    return len(value.as_tuple().digits) >= LEAST_DIGITS
 
 
 def _seed_count(figure: Figure, seeds: Sequence[SeedEvidence]) -> Finding:

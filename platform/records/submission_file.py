@@ -44,6 +44,10 @@ _VALUES = re.compile(r"values?", re.I)
 _MEAN_IN_TEXT = re.compile(
     r"\bmean(?: val_bpb)?\s*[:=]?\s*(?P<value>\d\.\d{3,8})(?:\s*bp[bp])?(?:\s*\(?(?:std|±)[\s=:]*[\d.]+)?", re.I
 )
+_EXTREMES_IN_TEXT = (
+    (re.compile(r"\bbest seed:? (?P<value>\d\.\d{3,8})\b", re.I), "score", "min"),
+    (re.compile(r"\b(?:largest|max(?:imum)?) artifact:? (?P<value>\d[\d,]{6,12}) bytes", re.I), "total_bytes", "max"),
+)
 _DIFFERENCE = re.compile(r"delta|gain|improve|diff|margin", re.I)
 
 
@@ -234,6 +238,17 @@ def _bpb_under_val_loss(figures: list[Figure], notes: list[str]) -> Iterator[Fig
 
 def _in_text(leaf: Leaf, key: str, file: str) -> Iterator[Figure]:
     """``3-seed mean: 1.1194 (std 0.0006)`` in a blurb: the first mean is the record's own."""
+    for pattern, quantity, statistic in _EXTREMES_IN_TEXT:
+        if found := pattern.search(leaf.text):
+            number = Printed(raw=found["value"], value=Decimal(found["value"].replace(",", "")))
+            yield Figure(
+                file=file,
+                line=leaf.line,
+                item=f"{key}: {statistic}",
+                number=number,
+                quantity=quantity,
+                statistic=statistic,
+            )
     match = _MEAN_IN_TEXT.search(leaf.text)
     if match is None or re.search(r"beat|previous|\bsota\b|baseline", leaf.text[: match.start()], re.I):
         return
