@@ -2,6 +2,7 @@
 
 python -m platform.power --sigma 0.0007 --margin-nats 0.005 --gain 0.004
 python -m platform.power --from runs/leaky_cosine-991bb5f2 --gain 0.004
+python -m platform.power --from records/.../2026-04-05_mine --against records/.../2026-04-01_theirs
 
 Sigma and gains are in BPB, the margin in nats per token as the challenge's rule has it. Every figure that was not given
 is printed with where it comes from.
@@ -26,7 +27,9 @@ POSITIVE = Number(min=0, min_open=True)
 
 @click.command(help="Say before the money is spent how many seeds a gain needs, and what a number of seeds can show.")
 @click.option("--sigma", type=POSITIVE, help=f"Std of seeds, BPB.  [default: {SIGMA}]")
-@click.option("--from", "run_dir", type=click.Path(path_type=Path), help="A run that tells sigma, time and tokenizer.")
+@click.option("--scores", metavar="LIST|CSV", help="Scores of seeds that tell sigma: 1.1194,1.1189,1.1200, or a CSV.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A run, a record or a CSV that tells sigma.")
+@click.option("--against", metavar="LIST|CSV|FOLDER", help="The other side's scores: is the gain shown already?")
 @click.option("--arm", help="Arm of that run.  [default: its first]")
 @click.option("--paired-sigma", type=POSITIVE, help="Std of paired gains, BPB.")
 @click.option("--gain", type=Number(), help="The true gain that you hope for, BPB.")

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..rules.challenge import challenge, dataset
-from ..runs.results import read_run
+from ..records import given_scores
+from ..rules.challenge import challenge, dataset, limits
+from ..runs.results import Run, read_run
 from ..runs.spread import minutes_of, paired_sigma_of, sigma_of
+from ..statistics import significance
 from ..statistics.futility import LEAST_CHANCE, SIGMA, SIGMA_SOURCE, Outcome
 from ..statistics.power import (
     AT_MOST,
@@ -22,7 +24,7 @@ from ..statistics.power import (
     futility,
     needed,
 )
-from ..statistics.significance import BPB, Amount, NatsPerToken, TestName
+from ..statistics.significance import BPB, Amount, BitsPerByte, Comparison, NatsPerToken, Scores, TestName
 from .text_table import NOTHING, Table, print_table
 
 AGAINST = {
@@ -40,7 +42,9 @@ class Asked:
     """What somebody wants to know; None: not said. Amounts are in BPB, the margin in nats per token."""
 
     sigma: float | None  # std of seeds
-    run_dir: Path | None  # a run that tells sigma, time and tokenizer
+    scores: str | None  # of seeds: a list or the name of a CSV
+    source: Path | None  # a run, a record folder or a CSV that tells sigma; a run tells time and tokenizer too
+    against: str | None  # the scores of the other side: a list, a CSV, a record folder or a run
     arm: str | None  # of that run
     paired_sigma: float | None
     gain: float | None
@@ -66,6 +70,7 @@ class Answer:
     detectable: tuple[Detectable, ...]
     planned: int  # seeds of a side that ``outcomes`` are for
     outcomes: tuple[Outcome, ...]  # of giving up early, where that was asked
+    shown: tuple[Comparison, ...]  # what the scores of both sides show already
     notes: tuple[str, ...]
 
 
@@ -73,15 +78,23 @@ def answer(asked: Asked) -> Answer:
     """The answer, with what a run tells in the place of what was assumed.
 
     Raises:
-        UserError: no such run or arm, or too few scores to tell a spread.
+        UserError: no such run, record, file or arm, or too few scores to tell a spread.
     """
-    run = read_run(asked.run_dir) if asked.run_dir else None
+    if asked.scores and asked.source:
+        raise UserError("--scores and --from both tell the scores; give one")
+    run = read_run(asked.source) if asked.source and given_scores.is_run(asked.source) else None
+    own = given_scores.read(asked.scores or str(asked.source), asked.arm or "") if _has_scores(asked, run) else None
+    if own is None and run is not None and asked.against:
+        own = given_scores.read(str(asked.source), asked.arm or next(iter(run.arms)))
     if asked.arm is not None and (run is None or asked.arm not in run.arms):
         known = f"the arms are {', '.join(run.arms)}" if run else "it needs --from RUN_DIR"
         raise UserError(f"--arm {asked.arm}: {known}")
     notes = []
     if asked.sigma is not None:
         spread = Assumed(value=asked.sigma, source="given")
+    elif run is None and own is not None:
+        spread = Assumed(value=own.sigma(), source=f"sample std of the {own.name}")
+        notes.append(f"mean          {own.mean:.8f} BPB of the {own.name}")
     elif run is None:
         spread = Assumed(value=SIGMA, source=SIGMA_SOURCE)
     else:
@@ -92,12 +105,24 @@ def answer(asked: Asked) -> Answer:
     usual = dataset(DATASET)
     unit = (run and run.nats_per_token()) or NatsPerToken(usual.nats_per_bpb)
     nats = _given(asked.nats_per_bpb, unit.per_bpb, "the run" if run else usual.source)
+    if asked.nats_per_bpb is None and run is None and own is not None and own.nats_per_bpb is not None:
+        nats = Assumed(value=own.nats_per_bpb, source=f"the {own.name}")
     paired = asked.paired_sigma
+    margin = Amount(asked.margin_nats, NatsPerToken(nats.value)).to(BPB)
+    shown: tuple[Comparison, ...] = ()
+    gain = asked.gain
+    if asked.against is not None:
+        if own is None:
+            raise UserError("--against needs scores of this side: --scores or --from")
+        theirs = given_scores.read(asked.against, asked.arm or "")
+        shown = tuple(_compared(own, theirs, margin))
+        gain = theirs.mean - own.mean if gain is None else gain
+        notes.append(f"against       {theirs.mean:.8f} BPB of the {theirs.name}: gain {theirs.mean - own.mean:+.6f}")
     question = Question(
         sigma=spread,
         paired_sigma=paired_sigma_of(run, asked.arm) if paired is None else Assumed(value=paired, source="given"),
-        gain=asked.gain,
-        margin=Amount(asked.margin_nats, NatsPerToken(nats.value)).to(BPB).value,
+        gain=gain,
+        margin=margin.value,
         alpha=asked.alpha,
         power=asked.power,
         n_against=asked.against_seeds,
@@ -115,8 +140,19 @@ def answer(asked: Asked) -> Answer:
         detectable=tuple(detectable(question)),
         planned=planned,
         outcomes=tuple(futility(question, planned, PLANNED_TEST)) if asked.stop_when_hopeless else (),
+        shown=shown,
         notes=tuple(notes),
     )
+
+
+def _has_scores(asked: Asked, run: Run | None) -> bool:
+    return asked.scores is not None or (asked.source is not None and run is None)
+
+
+def _compared(own: given_scores.Given, theirs: given_scores.Given, margin: Amount[BitsPerByte]) -> list[Comparison]:
+    new, old = Scores(own.scores, BPB), Scores(theirs.scores, BPB)
+    tests = [significance.welch(new, old, margin)] if len(theirs.scores) > 1 else []
+    return [*tests, significance.one_sample(new, Amount(theirs.mean, BPB), margin)]
 
 
 def as_json(found: Answer) -> dict[str, Any]:
@@ -131,12 +167,15 @@ def as_json(found: Answer) -> dict[str, Any]:
         "needed": [asdict(need) for need in found.needed],
         "detectable": [asdict(row) for row in found.detectable],
         "stop_when_hopeless": hopeless if found.outcomes else None,
+        "shown": [asdict(test) for test in found.shown],
     }
 
 
 def show(found: Answer) -> None:
     """Print what was assumed, the seeds that the hoped gain needs, what seeds can show, and what giving up saves."""
     question = found.question
+    for line in (*map(_shown, found.shown), *_sentence(found)):
+        print(line)
     for line in (*_assumptions(question, found.nats, found.margin_nats), *found.notes):
         print(line)
     if question.gain is not None and question.gain <= question.margin:
@@ -147,6 +186,25 @@ def show(found: Answer) -> None:
     print_table(_detectable(question, found.detectable))
     if found.outcomes:
         print_table(_outcomes(question, found.planned, found.outcomes))
+
+
+def _shown(test: Comparison) -> str:
+    """What the scores that are there show: one line a test."""
+    if test.p is None or test.statistic is None:
+        return f"{test.test}: {test.note}"
+    says = "shown" if test.passes(limits().alpha) else "not shown"
+    return f"{says} by {test.test}: gain {test.gain:.6f} BPB, margin {test.margin:.6f}, p {test.p:.4g}"
+
+
+def _sentence(found: Answer) -> list[str]:
+    """The answer in words, before the tables."""
+    three = next((row for row in found.detectable if row.seeds == 3), None)
+    smallest = three.gains[PLANNED_TEST] if three else None
+    need = next((need for need in found.needed if need.test == PLANNED_TEST), None)
+    parts = [] if smallest is None else [f"3 seeds can show a gain of {smallest:.4f} BPB"]
+    if need is not None and need.seeds is not None:
+        parts.append(f"{found.question.gain:.4f} needs {need.seeds} ({PLANNED_TEST})")
+    return ["; ".join(parts)] if parts else []
 
 
 def _given(value: float | None, default: float, source: str) -> Assumed:

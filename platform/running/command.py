@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import RunFailed, UserError
+from ..errors import EXIT_WRONG_INPUT, RunFailed, UserError
 from ..paths import shown
 from ..program import size
 from ..program.squeeze import Form
@@ -87,7 +87,8 @@ def _run(asked: Asked, stop: Stop) -> None:
     experiments = [prepare(path, asked.request) for path in asked.recipes]
     _refuse_twice(experiments)
     if asked.dry_run:
-        preview.show(experiments, seeds, asked.cluster)
+        if preview.show(experiments, seeds, asked.cluster, force=asked.force):
+            sys.exit(EXIT_WRONG_INPUT)
         return
     _preflight(experiments, seeds, asked)
     for experiment in experiments:

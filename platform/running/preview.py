@@ -11,8 +11,13 @@ from ..words import counted
 from .experiment import Experiment
 
 
-def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None) -> None:
-    """Print it on standard output; nothing of a run is written and nothing heavy imported."""
+def show(
+    experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str | None, *, force: bool = False
+) -> list[str]:
+    """Print it on standard output; nothing of a run is written and nothing heavy imported.
+
+    Returns why it cannot run as it is; empty where it can, on a machine that has what each trial needs.
+    """
     for experiment in experiments:
         _show_one(experiment, seeds)
     trials = [trial for experiment in experiments for trial in experiment.trials(seeds)]
@@ -22,9 +27,14 @@ def show(experiments: Sequence[Experiment], seeds: tuple[int, ...], cluster: str
     print(f"{counted(len(trials), 'trial')}, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
     for need in needs:
         print(f"each needs {need}")
-    for missing in dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing):
-        print(f"before it can run: {missing}")
+    reasons = list(dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing))
+    for experiment in experiments if not force else ():
+        if (size := experiment.measured_size()) is not None and not size.fits:
+            reasons.append(f"{experiment.name} cannot fit, needs --force")
+    for reason in reasons:
+        print(f"cannot run: {reason}")
     print("dry run: no trial was started, nothing of a run was written")
+    return reasons
 
 
 def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from platform import power
+from tests.records.written import narrow_readme, record, without_ttt
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]
@@ -98,7 +99,7 @@ def test_the_interval_of_a_sigma_from_three_seeds(make_run: MakeRun) -> None:
         (["--sigma", "nan"], "nan is no number"),
         (["--gain", "inf"], "inf is no number"),
         (["--arm", "adamw"], "needs --from"),
-        (["--from", "nowhere"], "no such file"),
+        (["--from", "nowhere"], "nowhere: no list of scores, no CSV, no record folder, no run"),
         (["--from", "RUN", "--arm", "adam"], "the arms are no_ttt"),
         (["--from", "RUN"], "two different ones"),
     ],
@@ -117,3 +118,39 @@ def test_tables(make_run: MakeRun) -> None:
     assert "assumed: on-demand list prices" in done.output
     within = CliRunner().invoke(power.main, ["--gain", "0.001"])
     assert "no number of seeds shows it" in within.output
+
+
+def run_power(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "platform.power", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_scores_as_a_list_a_table_or_a_record(tmp_path: Path) -> None:
+    theirs = record(tmp_path / "theirs", without_ttt(), README__md=narrow_readme(without_ttt()))
+    table = tmp_path / "ours.tsv"
+    table.write_text("commit\tval_bpb\tstatus\na1\t1.1105\tkeep\nb2\t1.1109\tkeep\nc3\t0.0\tcrash\nd4\t1.1101\tkeep\n")
+    for given in (("--scores", "1.1105, 1.1109, 1.1101"), ("--scores", table), ("--from", table)):
+        done = run_power(*given, "--against", theirs)
+        assert done.returncode == 0, done.stderr
+        assert (
+            "shown by Welch t: gain 0.011335 BPB" in done.stdout and "0.000400 BPB (sample std of the 3" in done.stdout
+        )
+    told = run_power("--from", theirs, "--gain", "0.004").stdout
+    assert "of the 3 scores of theirs" in told and "3 seeds can show a gain of " in told
+    assert "at 1.688454 nats per BPB (the 3 scores of theirs)" in told
+    both = json.loads(run_power("--scores", "1.11,1.12", "--against", "1.13 1.12", "--json").stdout)
+    assert [test["test"] for test in both["shown"]] == ["Welch t", "one-sample t"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scores", "1.1", "--gain", "0.004"), "two different scores at least"),
+        (("--scores", "1.1,x"), "no list of scores, no CSV"),
+        (("--against", "1.1,1.2"), "--against needs scores of this side"),
+        (("--scores", "1.1,1.2", "--from", "x"), "give one"),
+    ],
+)
+def test_what_is_wrong_with_scores_is_said(options: tuple[str, ...], said: str) -> None:
+    done = run_power(*options)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
