@@ -14,12 +14,23 @@ HASHED_BYTES = 2**26  # of a file at most
 LOOKED_AT_TOKENS = 2**19  # of the first validation shard: enough to meet an id that the tokenizer lacks
 
 
-def missing(data_path: Path, tokenizer_path: Path) -> str | None:
+def missing(data_path: Path, tokenizer_path: Path, *, val_targets: int | None = None) -> str | None:
     """All that is missing or broken in this data and tokenizer, and the remedy, in one message; None when all is well.
+
+    Args:
+        val_targets: how many targets the validation shards of a known data set have; fewer are a part of it, however
+            well their headers fit, and a score on a part compares with nobody's.
 
     Reads every shard's header and size, one MiB of tokens and the tokenizer's list of pieces; imports nothing heavy.
     """
     problems = _wrong_with_shards(data_path)
+    if not problems and val_targets is not None:
+        there = sum(map(shard_tokens, data_path.glob(VAL_SHARDS))) - 1
+        if there < val_targets:
+            problems.append(
+                f"{shown(data_path)}: the validation shards hold {there:,} targets, this data set has {val_targets:,}: "
+                "a part of the text, on which no score compares with anybody's"
+            )
     pieces: int | None = None
     try:
         pieces = vocabulary(tokenizer_path)

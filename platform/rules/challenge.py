@@ -57,6 +57,7 @@ class Dataset:
     source: str
     val_tokens: int | None = None  # None: no log tells
     val_bytes: int | None = None  # of these tokens
+    folder: str = ""  # of its shards, as the challenge calls it; "" where no log tells
     evaluators: Mapping[int, str] = field(default_factory=dict)  # what the bytes of an evaluation say of it
 
 
@@ -86,6 +87,12 @@ def challenge() -> Challenge:
         older_text=ValidationText(**texts["older"]),
         datasets={name: Dataset(name=name, **stated) for name, stated in data["datasets"].items()},
     )
+
+
+def whole_validation(folder: str) -> int | None:
+    """How many targets the validation shards in a folder of this name have at least; None for a name not known."""
+    known = [data.val_tokens for data in challenge().datasets.values() if data.folder == folder and data.val_tokens]
+    return min(known, default=None)
 
 
 def limits() -> Limits:

@@ -14,11 +14,14 @@ from ..program import recipe, size
 from ..program.choices import Choices
 from ..program.size import Size
 from ..program.squeeze import Form
+from ..rules.challenge import whole_validation
 from ..runs import plan
 from ..runs.paths import RunPaths
 from ..runs.plan import Plan, Trial, machine_name
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
+
+NOT_MADE_YET = "the embedded corpus is not made yet; a launch makes it, in some seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,7 @@ def _of_run(folder: Path, request: Request) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown(paths.program)}: the program of the run cannot be read: {error}") from None
     data, tokenizer = _given(request) or (known.data_path, known.tokenizer_path)
-    missing = corpus.missing(data, tokenizer)
+    missing = corpus.missing(data, tokenizer, val_targets=whole_validation(data.name))
     draft = replace(known, data_path=data, tokenizer_path=tokenizer, planned=())
     if missing is None:
         draft = replace(draft, data_sha256=data_sha256(data), tokenizer_sha256=file_sha256(tokenizer))
@@ -230,7 +233,7 @@ def _data(choices: Choices, request: Request) -> tuple[Path, Path, str | None]:
         found = corpus.embedded() if request.make_data else corpus.embedded_if_cached()
         if found is None:
             nowhere = ROOT / "data" / "corpora"
-            return nowhere, nowhere, "the embedded corpus is not made yet; a launch makes it, in some seconds"
+            return nowhere, nowhere, NOT_MADE_YET
         return found.data_path, found.tokenizer_path, None
     data, tokenizer = given or (ROOT / (machine.data_path or ""), ROOT / (machine.tokenizer_path or ""))
-    return data, tokenizer, corpus.missing(data, tokenizer)
+    return data, tokenizer, corpus.missing(data, tokenizer, val_targets=whole_validation(data.name))

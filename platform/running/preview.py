@@ -8,7 +8,7 @@ from ..runs import plan
 from ..runs.paths import TrunkPaths
 from ..runs.plan import Trial, read_failure
 from ..words import counted
-from .experiment import Experiment
+from .experiment import NOT_MADE_YET, Experiment
 
 
 def show(
@@ -27,7 +27,10 @@ def show(
     print(f"{counted(len(trials), 'trial')}, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
     for need in needs:
         print(f"each needs {need}")
-    reasons = list(dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing))
+    missing = list(dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing))
+    if NOT_MADE_YET in missing:
+        print(f"before it runs: {NOT_MADE_YET}")
+    reasons = [reason for reason in missing if reason != NOT_MADE_YET]
     for experiment in experiments if not force else ():
         if (size := experiment.measured_size()) is not None and not size.fits:
             reasons.append(f"{experiment.name} cannot fit, needs --force")

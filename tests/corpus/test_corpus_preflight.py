@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, file_sha256
+from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION, VAL_SHARDS, file_sha256, shard_tokens
 from platform.corpus import missing
 from platform.corpus.preflight import vocabulary
 from platform.corpus.tokenizer import trained
@@ -45,6 +45,15 @@ def shard(tokens: list[int], magic: int = SHARD_MAGIC, version: int = SHARD_VERS
 
 def test_nothing_is_missing(data: Path, tokenizer: Path) -> None:
     assert missing(data, tokenizer) is None
+
+
+def test_a_part_of_a_known_validation_text_is_refused(data: Path, tokenizer: Path) -> None:
+    targets = sum(map(shard_tokens, data.glob(VAL_SHARDS))) - 1
+    assert missing(data, tokenizer, val_targets=targets) is None
+    said = missing(data, tokenizer, val_targets=targets + 1)
+    assert (
+        said is not None and f"hold {targets:,} targets, this data set has {targets + 1:,}: a part of the text" in said
+    )
 
 
 def test_a_shard_that_was_changed_since_is_told_where_a_manifest_says_so(data: Path, tokenizer: Path) -> None:

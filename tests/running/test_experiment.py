@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,15 @@ def test_arms_of_a_run_that_it_does_not_have(request_: Request, tmp_path: Path) 
     wrong = Request(runs=tmp_path / "runs", arms=("no_tt",), data=request_.data, tokenizer=request_.tokenizer)
     with pytest.raises(UserError, match="no arm 'no_tt'; possible: no_ttt; did you mean 'no_ttt'"):
         prepare(experiment.draft.run_path, wrong)
+
+
+def test_a_part_of_the_challenge_s_validation_text_is_refused_before_training(
+    request_: Request, tmp_path: Path
+) -> None:
+    """By the name of the folder: its headers fit, and so would every score on it, in a unit of its own."""
+    assert request_.data is not None
+    named = request_.data.rename(tmp_path / "fineweb10B_sp1024")
+    missing = prepare(tmp_path / "twice.yaml", replace(request_, data=named)).missing
+    assert missing is not None and "this data set has 62,021,632: a part of the text" in missing
+    other = named.rename(tmp_path / "my_text")
+    assert prepare(tmp_path / "twice.yaml", replace(request_, data=other)).missing is None
