@@ -25,6 +25,7 @@ from .learning import (
     switches_on,
 )
 from .prefix import Prefix, prefix_in
+from .results import ENDINGS, read_results
 from .runs import Evaluation, Fact, LogRun, kind_of
 from .text import RawLine, raw_lines, safe_data
 
@@ -58,6 +59,7 @@ _DOCUMENTS = re.compile(
     r"\bdoc(?:ument)?s?[ :=#]*\d[\d,]*/(?P<of>\d[\d,]*)|\b(?:for|over|on|of|all) (?P<number>\d[\d,]*) doc(?:ument)?s\b",
     re.I,
 )
+_SUMMARY = re.compile(r"(?:wandb:\s*)?(?P<key>val/(?:bpb|loss))\s+(?P<number>\d+\.\d+)$")  # of Weights & Biases
 _TRAINING = re.compile(rb"(?:step:)?(\d+)/(\d+) (?:train_)?loss:")
 _DIGITS = re.compile(rb"[\d.]+")
 _NUMBERS = tuple(b"%d" % digit for digit in range(10))
@@ -89,6 +91,8 @@ class LogFile:
     @property
     def counted(self) -> tuple[LogRun, ...]:
         """The runs of the file that are runs of their own: of several seeds the last complete one each."""
+        if any(run.dialect == "results" for run in self.runs):
+            return self.runs
         of_seeds = {run.seed_logged: run for run in self.runs if run.complete and run.seed_logged is not None}
         if len(of_seeds) > 1:
             return tuple(of_seeds.values())
@@ -104,6 +108,9 @@ class LogFile:
 
 def read_log(path: Path, name: str) -> LogFile:
     """Read the log at ``path``; ``name`` is what it is called in the record."""
+    if name.lower().endswith(ENDINGS):
+        sha256, lines, rows = read_results(path, name)
+        return LogFile(file=name, sha256=sha256, lines=lines, runs=rows, used=rows[-1] if rows else None)
     digest = hashlib.sha256()
     reader = _FileReader(name, prefix_in(path))
     count = 0
@@ -211,6 +218,8 @@ class _FileReader:
         text = bare.decode("utf-8", errors="replace")
         if hints(bare) and not _TRAINING.match(bare):
             self._run.learn(number, bare, _DIGITS.sub(b"", bare))
+        if match := _SUMMARY.match(text):
+            text = f"wandb summary {match['key']}: {match['number']}"
         if match := TORCH.match(text):
             self._run.facts["torch_version"] = Fact(safe_data(match["version"]), number)
         elif match := MEGABYTES.search(text):

@@ -86,7 +86,8 @@ def choose(record: ReadRecord) -> Claimed:
         if log.file not in record.copies
         for run in log.counted
     ]
-    scored = [logged for logged in all_logs if logged.run.candidates]
+    printed = [logged for logged in all_logs if logged.run.dialect != "results" and logged.run.candidates]
+    scored = printed or [logged for logged in all_logs if logged.run.candidates]  # tables stand in for logs
     if not scored:
         return _by_loss(record, all_logs, notes)
     logs = _distinct_runs(_joined(scored, notes), notes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..logs.log import LogFile, read_log
+from ..logs.results import ENDINGS
 from ..logs.text import PACKED, safe, small_text
 from . import json_lines, readme, submission_file
 from .figure import Claims, Figure
@@ -130,6 +131,8 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 def _named_like_log(name: str) -> bool:
     name = _unpacked_name(name)
+    if name.lower().endswith(ENDINGS):
+        return True
     return bool(_LOG_NAMES.match(name)) and not _NO_LOG_NAMES.match(name) and not name.endswith((".py", ".json", ".md"))
 
 
