@@ -42,7 +42,6 @@ BASELINE = Dialect(
         ),  # with a format; raw has no label "model"
         Reader(label="Total submission size", facts={"*": "artifact_total_bytes"}),
         Reader(label="Code", facts={"size": "code_bytes"}),
-        Reader(label="", facts={"model": "artifact_model_bytes", "total": "artifact_total_bytes"}),
         Reader(label="peak memory", facts={"allocated": "peak_memory_mib"}),
         Reader(label="peak", facts={"memory": "peak_memory_mib"}),
     ),

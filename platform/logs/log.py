@@ -47,7 +47,7 @@ _SCORES = (
     "bits_per_byte",
     "val_bits_per_byte",
 )
-_SCORE_KEYS = re.compile(rb"bpb|BPB|bits_per_byte|val_loss")
+_SCORE_KEYS = re.compile(rb"bpb|BPB|bits_per_byte|val_loss|[Aa]rtifact|[Tt]otal|code[:=]")
 _NO_SCORE = re.compile(r"^(?:diagnostic|debug)|checkpoint|resum|loaded|restor|initial|untrained", re.I)
 _PROGRESS = re.compile(
     r"\[ *\d+ */ *\d+ *\]|\d+ */ *\d+ *(?:\||chunk|window|batch|doc|seq|tok|step|it\b)|\d+(?:\.\d+)?% *[\]|(]"
@@ -59,6 +59,20 @@ _DOCUMENTS = re.compile(
     r"\bdoc(?:ument)?s?[ :=#]*\d[\d,]*/(?P<of>\d[\d,]*)|\b(?:for|over|on|of|all) (?P<number>\d[\d,]*) doc(?:ument)?s\b",
     re.I,
 )
+_SIZES = re.compile(r"\b(?:total|artifact|submission)\b.{0,40}\d", re.I)  # a line that may be one of sizes
+_SIZE = re.compile(
+    r"\b(?P<what>model|weights|code|total|artifact)\b(?: (?:size|artifact|submission|bytes))*(?: size)?\W{0,3}"
+    r"(?P<number>\d[\d,_]*(?:\.\d+)?)\s?(?P<unit>bytes|[KMG]B|B)?(?![\w.])",
+    re.I,
+)
+_SIZE_FACTS = {  # in bytes, and as megabytes
+    "model": ("artifact_model_bytes", "artifact_model_mb"),
+    "weights": ("artifact_model_bytes", "artifact_model_mb"),
+    "code": ("code_bytes", "artifact_code_mb"),
+    "total": ("artifact_total_bytes", "artifact_total_mb"),
+}
+_PER_MEGABYTE = {"kb": -3, "mb": 0, "gb": 3}  # powers of ten
+SMALLEST_CODE, SMALLEST_MODEL = 1_000, 100_000  # bytes; smaller numbers count something else
 _SUMMARY = re.compile(r"(?:wandb:\s*)?(?P<key>val/(?:bpb|loss))\s+(?P<number>\d+\.\d+)$")  # of Weights & Biases
 _TRAINING = re.compile(rb"(?:step:)?(\d+)/(\d+) (?:train_)?loss:")
 _DIGITS = re.compile(rb"[\d.]+")
@@ -220,6 +234,8 @@ class _FileReader:
             self._run.learn(number, bare, _DIGITS.sub(b"", bare))
         if match := _SUMMARY.match(text):
             text = f"wandb summary {match['key']}: {match['number']}"
+        if self._run.trained_until and _SIZES.search(text):
+            self._run.sizes(number, text)
         if match := TORCH.match(text):
             self._run.facts["torch_version"] = Fact(safe_data(match["version"]), number)
         elif match := MEGABYTES.search(text):
@@ -331,6 +347,26 @@ class _RunReader:
                 order=order, text=safe_data(text, 160), first_line=number, last_line=number, last_text=line
             )
 
+    @property
+    def trained_until(self) -> int:
+        return self._trained_until
+
+    def sizes(self, number: int, text: str) -> None:
+        """Take a line of sizes in no form that is known: each number by the word before it, in bytes or megabytes."""
+        found = {match["what"].lower(): match for match in _SIZE.finditer(text)}
+        if "artifact" in found:
+            found.setdefault("total", found["artifact"])
+        for word in found.keys() & _SIZE_FACTS:
+            self._size(*_SIZE_FACTS[word], found[word], number)
+
+    def _size(self, exact: str, rough: str, match: re.Match[str], number: int) -> None:
+        digits, unit = match["number"].replace(",", "").replace("_", ""), (match["unit"] or "").lower()
+        least = SMALLEST_CODE if exact == "code_bytes" else SMALLEST_MODEL
+        if "." not in digits and unit in ("", "b", "bytes") and int(digits) >= least:
+            self.facts.setdefault(exact, Fact(digits, number))
+        elif unit in _PER_MEGABYTE:
+            self.facts.setdefault(rough, Fact(f"{Decimal(digits).scaleb(_PER_MEGABYTE[unit]):f}", number))
+
     def _stop(self, line: Line) -> None:
         if step := line.values.get("step"):
             self._set("steps_done", step, line)
@@ -400,6 +436,9 @@ class _RunReader:
     def finished(self, name: str, number: int) -> LogRun:
         if "artifact_total_bytes" not in self.facts and (total := self.facts.get("report_artifact_bytes")):
             self.facts["artifact_total_bytes"] = total
+        model, code = self.facts.get("artifact_model_bytes"), self.facts.get("code_bytes")
+        if "artifact_total_bytes" not in self.facts and model and code:  # its parts are all that the log prints
+            self.facts["artifact_total_bytes"] = Fact(str(model.decimal + code.decimal), max(model.line, code.line))
         average = self.facts.get("last_train_line_step_avg_ms")
         if average and "step_avg_ms" not in self.facts and self._dialect != COMPACT.name:
             self.facts["step_avg_ms"] = average

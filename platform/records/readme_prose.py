@@ -44,8 +44,8 @@ _SEEDS = re.compile(r"\b(?P<value>\d{1,3})[- ]seeds?\b", re.I)
 
 _LIST_MARK = r"(?:[-*+>]\s*|\d+\.\s+)?(?:\[.\]\s*)?"
 _MEAN = re.compile(
-    _LIST_MARK + r"(?:(?:sample|exact|overall|final|three|\d+)[- ]|seeds?[- ])*(?:mean|average)\b"
-    rf"(?:[^:=|]{{0,60}}?[:=]\s*|\s+(?=\d\.\d{{3}}))(?P<value>{NUMBER})",
+    _LIST_MARK + r"(?:(?:the|our) )?(?:(?:sample|exact|overall|final|three|\d+)[- ]|seeds?[- ])*(?:mean|average)\b"
+    rf"(?:[^:=|]{{0,60}}?[:=]\s*|[^:=|\d]{{0,40}}? (?:is|was|of) (?=\d\.\d)|\s+(?=\d\.\d{{3}}))(?P<value>{NUMBER})",
     re.I,
 )
 _STD = re.compile(
@@ -84,6 +84,7 @@ _STOPPED = re.compile(r"stopped (?:early )?at (?P<value>\d[\d,]*)(?:/[\d,]+)? st
 _STEPS = re.compile(r"(?<![\w.,])(?P<value>\d{1,3},\d{3}|\d{3,6}) steps\b", re.I)
 _STEP_MS = re.compile(r"(?<![\w.,])(?P<value>\d{2,4}(?:\.\d+)?)\s*ms ?(?:/ ?|per )step", re.I)
 _NAMED = re.compile(r"(?:[-*+]\s+|\d+\.\s+|\*\*)(?P<name>[^:`]{2,60}?)\s*:\s*(?P<text>.{1,200})$")
+_TIMES = ((r"^train(?:ing)?$", "train_time"), (r"^eval(?:uation)?$", "eval_time"))  # by the whole of a name
 _OF_SOMETHING_ELSE = re.compile(rf"[~≈]?{NUMBER}\s*[KMB]?\s*(?:param|token|layer|epoch|block|head|dim)", re.I)
 _KEYED = re.compile(
     r"\b(?P<key>val_bpb|val_loss|step_avg|train_time|eval_time|artifact_bytes|artifact)\s*[:=]\s*"
@@ -265,6 +266,8 @@ class _Line:
         match = _NAMED.match(self._block.raw)
         meant = meaning(_bare(match["name"])) if match else None
         text = _bare(match["text"]) if match else ""
+        if match and meant is None and re.match(r"[~≈]?[\d.,]+ ?(?:ms|s|sec|min)\b", text):
+            meant = next((Meaning(quantity) for word, quantity in _TIMES if re.search(word, match["name"], re.I)), None)
         if match is None or meant is None or not re.match(r"[~≈+-]?\d", text):
             return
         number = printed(text, raw=match["text"].strip())

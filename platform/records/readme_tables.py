@@ -21,6 +21,8 @@ SEEDLESS_HEADERS = {
     "statistic",
     "stat",
     "result",
+    "what",
+    "property",
     "field",
     "key",
 }
