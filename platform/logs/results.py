@@ -112,7 +112,7 @@ def _evaluation(number: int, row: Mapping[str, str], label: str) -> Evaluation |
 
 
 def _facts(number: int, row: Mapping[str, str]) -> dict[str, Fact]:
-    facts = {}
+    facts: dict[str, Fact] = {}
     for column, (fact, factor) in _FACTS.items():
         if column in row and _NUMBER.fullmatch(row[column]):
             text = row[column] if factor == 1 else str(float(row[column]) * factor)
@@ -142,7 +142,7 @@ def _runs(rows: list[Row], name: str) -> Iterator[LogRun]:
 def _one_run(rows: list[Row], name: str) -> Iterator[LogRun]:
     """The run whose validations the rows are; a last row without a step is its score."""
     facts: dict[str, Fact] = {}
-    evaluations = []
+    evaluations: list[Evaluation] = []
     for number, row in rows:
         facts |= _facts(number, row)
         step = _first(row, _STEP)

@@ -192,7 +192,10 @@ def _code(lines: Sequence[str], first: int, heading: str) -> Iterator[Table | Pr
 
 
 def _aligned_rows(lines: Sequence[str], at: int, first: int) -> list[Row]:
-    """The rows of a seed table in code that spaces part, one word a column; empty where there is none."""
+    """The rows of a seed table in code that spaces or commas part, one word a column; empty where there is none."""
+    if _ALIGNED_HEADER.match(lines[at].replace(",", " ")) and lines[at].count(",") > 1:
+        commas = takewhile(lambda line: line.count(",") == lines[at].count(","), lines[at:])
+        return [Row(line=first + at + index, cells=_cells(line.split(","))) for index, line in enumerate(commas)]
     width = len(lines[at].split())
     below = [line.split(" ")[0] for line in lines[at + 1 : at + 3]]  # a rule may stand between
     if width < 2 or not _ALIGNED_HEADER.match(lines[at]) or not any(map(str.isdigit, below)):

@@ -30,7 +30,8 @@ VALUE_HEADERS = re.compile(r"value|this\b|ours?\b|results?\b|measured|new\b|scor
 # Words that put a number among other runs than the claimed one.
 OTHER_RUNS = re.compile(
     r"ablat|baseline|previous|\bprior\b|\bsota\b|\bnaive\b|\bbase\b|without|w/o|negative|failed|compar|sweep|\bvs\b"
-    r"|lineage|before|earlier|reference|\bpr ?#?\d|#\d|trade-?off|history|didn.?t work|experiment|breakdown"
+    r"|lineage|before|earlier|reference|\bpr ?#?\d|#\d|trade-?off|history"
+    r"|did(?:n.?t| not) (?:work|help)|reject|dead ends?|experiment|breakdown"
     r"|stud(?:y|ies)|draft|expected|estimat|projected|predict|theoretical|\blocal\b|target|threshold"
     r"|requires? beating|initial|improve|\bparent\b|\bleader\b|\btried\b",
     re.I,
@@ -51,7 +52,7 @@ STANDARD_ERROR = re.compile(r"(?:std|standard)\.?[ -]?err|\bstderr\b|\bsem\b", r
 _UNCLEAR = re.compile(r"\((?:in )?(?:%|percent|ppm)|(?:std|sd|deviation) of (?:the )?mean", re.I)
 _STATISTIC_ROWS = (
     ("sem", STANDARD_ERROR),
-    ("mean", re.compile(r"mean|average|avg|μ|平均|均值|moyenne|mittel", re.I)),
+    ("mean", re.compile(r"mean|average|avg|μ|平均|均值|moyenne|mittel|^\W*media\b", re.I)),
     ("std", re.compile(r"std|stdev|standard dev|σ|±|标准差|écart|standardabw", re.I)),
     ("range", re.compile(r"range|spread", re.I)),
     ("max", re.compile(r"max|worst", re.I)),
@@ -340,7 +341,7 @@ def in_unit(number: Printed, found: Meaning) -> Printed | None:
     dimension = DIMENSIONS[found.quantity]
     if number.unit == "%":
         return None  # a share of something that is not said
-    if number.dimension and number.dimension != dimension and dimension in (TIME, BYTES):
+    if number.dimension and number.dimension != dimension and dimension in (TIME, BYTES, BPB, NATS):
         return None
     if dimension == MEMORY:
         return number.with_unit("MiB") if number.unit == "" else number if number.dimension == BYTES else None

@@ -168,8 +168,10 @@ def _over_seeds(
         return _seed_count(figure, seeds)
     statistic = "mean" if figure.statistic in ("claim", "overall") else figure.statistic
     finding = _compared(figure, _candidates(figure, seeds, columns.facts(figure), complete, anything))
-    if finding.status.agrees or statistic in ("value", "max", "min"):
+    if finding.status.agrees or (complete and statistic in ("value", "max", "min")):
         return finding
+    if not complete and finding.status is Status.MISMATCH:  # it may be over seeds that have no log
+        finding = Finding(figure=figure, status=Status.NO_LOG, note="not measured: not every seed has a log")
     measured = complete and finding.measured is not None
     told = finding if measured or figure.statistic in ("claim", "overall") else replace(finding, status=Status.NO_LOG)
     for printed in columns.printed(figure):
@@ -252,9 +254,10 @@ def _elsewhere(figure: Figure, seeds: Sequence[SeedEvidence], *, anything: bool 
 
 
 def _can_tell(figure: Figure) -> bool:
-    """Whether the number has digits enough to be recognised."""
+    """Whether the number has digits enough to be recognised; zeros at the end of a count may be rounded ones."""
     value = figure.number.value
-    value = value if DIMENSIONS[figure.quantity] in (BPB, NATS) else value.normalize()
+    rounded = DIMENSIONS[figure.quantity] not in (BPB, NATS) and figure.seed is None
+    value = value.normalize() if rounded else value
     return len(value.as_tuple().digits) >= LEAST_DIGITS
 
 
