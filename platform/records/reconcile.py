@@ -69,14 +69,15 @@ def reconcile(
     }
     of_seeds |= {key: _of_seed(of_seeds[key].figure, seeds, anything=True) for key in _beside_scores(of_seeds)}
     columns = _Columns(figures, of_seeds)
+    short = any(_seed_count(one, seeds).status is Status.NO_LOG for one in figures if one.quantity == "seeds")
+    complete = missing_seeds == 0 and not short
     findings = {
-        id(figure): of_seeds.get(id(figure)) or _over_seeds(figure, seeds, columns, missing_seeds == 0)
-        for figure in figures
+        id(figure): of_seeds.get(id(figure)) or _over_seeds(figure, seeds, columns, complete) for figure in figures
     }
     for key in _beside_scores(findings):
         figure = findings[key].figure
         if figure.seed is None and figure.file.lower().startswith("readme") and not figure.item.startswith("headline"):
-            findings[key] = _over_seeds(figure, seeds, columns, missing_seeds == 0, anything=True)
+            findings[key] = _over_seeds(figure, seeds, columns, complete, anything=True)
     others = (*unscored, *aside)
     columns.learn(findings)
     told = [_explained(_of_the_rest(findings[id(figure)], unscored), seeds, others, columns) for figure in figures]
