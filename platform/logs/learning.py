@@ -130,6 +130,8 @@ _INNOCENT = re.compile(
     r"|\bstate\b.*(?:freed|deleted|released|dropped|cleared)",
     re.I,
 )
+_CONFIGURATION = re.compile(r"(?:\w+[:=]\S+\s+){2,}\w+[:=]\S+\s*")  # settings on one line
+_GOES_ON = re.compile(r"loss|epoch|pass|time|elapsed|\d/\d", re.I)
 _OF_A_LAYER = re.compile(r"(?<![a-z])(?:blocks?|layers?|h)[.\[]\d+[.\]][\w.]*(?:ttt|slot|adapt)", re.I)
 _SETTING = re.compile(r"\s*[\w.]+\s*[:=]\s*[\w.+/-]*\s*")
 _STRONG = re.compile(r"(?<![a-z])(?:ttt|slot|tta|adapt\w*|prequant\w*|test_?time)(?![a-z])|ttt(?![a-z])", re.I)
@@ -178,6 +180,8 @@ def order_in(text: str) -> str | None:
     for pattern, order in _KNOWN:
         if pattern.search(text):
             return None if _OFF.search(text) and not re.search(r"\d/\d", text) else order
+    if _CONFIGURATION.fullmatch(text) and not _STRONG.search(text) and not _GOES_ON.search(text):
+        return None
     named = _STRONG.search(text) is not None and not _OF_A_LAYER.search(text)
     if _OFF.search(text) or not (named or (_LOOKS.search(text) and not _INNOCENT.search(text))):
         return None

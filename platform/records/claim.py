@@ -92,7 +92,7 @@ def _seconds(milliseconds: Decimal | None) -> float | None:
 def _eval_seconds(seed: SeedEvidence, total: Decimal | None, scored_ms: Decimal | None) -> float | None:
     """What the evaluation took, with the learning before it: it is a part of the evaluation.
 
-    Where the label of the score names the learning, or the log gives a total, its time may hold both already.
+    Where the label of the score names the learning, or the log gives a total, its time holds both already.
     """
     assert seed.final is not None
     scored = scored_ms / 1000 if scored_ms is not None else None
@@ -101,7 +101,7 @@ def _eval_seconds(seed: SeedEvidence, total: Decimal | None, scored_ms: Decimal 
     if printed is None or learned is None:
         return None if printed is None else float(printed)
     holds_both = total is not None or seed.final.kind == "ttt" or order_in(seed.final.label) is not None
-    return float(printed if holds_both and printed >= learned else printed + learned)
+    return float(max(printed, learned) if holds_both else printed + learned)
 
 
 def _text(seed: SeedEvidence) -> ScoredText | None:

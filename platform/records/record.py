@@ -105,7 +105,7 @@ class Examined:
     def counts(self) -> tuple[int, int, int]:
         """Logs read, those with a score, those used."""
         scored = [log for log in self.read.logs if any(run.complete for run in log.runs)]
-        used = {run.file for seed in (*self.claimed.seeds, *self.claimed.unscored) for run in seed.logs}
+        used = {run.file for seed in self.claimed.seeds for run in seed.logs}
         return len(self.read.logs), len(scored), len(used)
 
     @property

@@ -70,7 +70,7 @@ def _title(record: Examined) -> Text:
     if record.mismatches:
         text.append(f"  {len(record.mismatches)} of {checked} numbers", style="red")
     elif record.verdict not in (NO_LOG, NOTHING_CLAIMED):
-        text.append(f"  {checked} numbers", style="dim")
+        text.append(f"  {counted(checked, 'number')}", style="dim")
     return text
 
 

@@ -257,11 +257,13 @@ def _logs(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 
 def _score_first(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    if not claim.seeds:
+        return CANNOT_TELL, "no score", ""
     said = {seed.score_first: seed for seed in reversed(claim.seeds)}
     if learned := said.get("learned before it was scored"):
         quoted = f": {learned.score_first_text}" if learned.score_first_text else ""
         return FAIL, f"text was learned before it was scored{quoted}", learned.score_first_source
-    if claim.seeds and set(said) == {"no adaptation"}:
+    if set(said) == {"no adaptation"}:
         return PASS, "no adaptation", claim.seeds[0].score_first_source
     unclear = next((seed for seed in claim.seeds if seed.score_first not in ("no adaptation", "score first")), None)
     if unclear is None and "score first" in said:
@@ -292,6 +294,8 @@ def _below(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
 
 def _text(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     """Bytes per token times tokens: another text, or bytes that are counted twice, make another unit of the score."""
+    if not claim.seeds:
+        return CANNOT_TELL, "no score", ""
     told = [(seed, seed.text) for seed in claim.seeds if seed.text is not None]
     for seed, text in told:
         if text.too_many:

@@ -82,6 +82,7 @@ HARMLESS = {  # what honest logs print there, and settings that are off
     "Hessians": "GPTQ:collected 66 Hessians in 3.6s",
     "generated": "gptq: calibration on 64 generated sequences, temperature 0.8",
     "averages": "swa:applying averaged 24 checkpoints",
+    "settings": "tie_embeddings:True embed_lr:0.035 head_lr:0.0 matrix_lr:0.02 scalar_lr:0.025",
     "off": "ttt_enabled: False",
     "zero": "ttt_epochs: 0",
     "none": "TTT: disabled",
@@ -179,6 +180,17 @@ def test_the_time_of_learning_is_a_part_of_the_evaluation(tmp_path: Path) -> Non
     (tmp_path / "train_seed1337.log").write_text(with_lines(ONE[0], KNOWN["ttt epoch"], times=30))
     (seed,) = claim_of(examine(tmp_path)).seeds
     assert seed.eval_seconds == pytest.approx(30 * 15.2 + 97.749)
+
+
+def test_a_score_whose_label_names_the_learning_holds_its_time(tmp_path: Path) -> None:
+    """Its clock and that of the learning differ by a second: they are no two times."""
+    n = THREE[0]
+    text = baseline_log(n, dump=False).replace("elapsed=409.8s", "elapsed=411.3s")
+    assert "elapsed=411.3s" in text
+    record(tmp_path, (n,))
+    (tmp_path / "train_seed1337.log").write_text(text)
+    (seed,) = claim_of(examine(tmp_path)).seeds
+    assert seed.eval_seconds == 411.3
 
 
 @pytest.mark.parametrize("name", ["lora_ttt_seed1337.log", "eval_slot_seed1337.log"])

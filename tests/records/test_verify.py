@@ -1,6 +1,7 @@
 """The command: exit status, what it prints first, the fields of --json, and what it does not import."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,41 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def in_terminal(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{START}", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, env={**os.environ, **environment}, check=False)
+
+
+START = """
+import platform
+from pathlib import Path
+platform.__path__ = [str(Path(sys.path[0]) / "platform")]
+from platform.verify import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_terminal_of_plain_letters(tmp_path: Path) -> None:
+    folder = record(tmp_path / "a record", SEEDS, README__md=README)
+    done = in_terminal(folder, ".", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.stdout.isascii() and b"+ artifact bytes, training time" in done.stdout
+
+
+def test_the_folder_that_one_is_in_has_a_name(tmp_path: Path) -> None:
+    folder = record(tmp_path / "my record", SEEDS, README__md=README)
+    assert in_terminal(folder, ".").stdout.decode().startswith("my record  agrees  ")
+
+
+def test_nothing_claimed_has_an_exit_status_of_its_own(tmp_path: Path, tree: Path) -> None:
+    folder = tmp_path / "track_non_record_16mb" / "crashed"
+    folder.mkdir()
+    (folder / "train.log").write_text("seed:1\nstep:0/10 val_loss:6.9 val_bpb:4.1 train_time:0ms\nKilled\n")
+    done = verify(folder)
+    assert done.returncode == 3 and "nothing claimed" in done.stdout and "agrees" not in done.stdout
+    assert "1 log read, 0 with a score, 0 used" in done.stdout
+    right = tree / "track_10min_16mb" / "2026-04-01_right"
+    assert verify(right, folder).returncode == 3
+    assert verify(right, folder, tree / "track_10min_16mb" / "2026-04-02_wrong one").returncode == 1
