@@ -6,8 +6,11 @@ with sources; a line that only looks like learning is kept as one of unknown kin
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+
+from jobs.contract.labels import LEARNED_FIRST_WORDS, SCORE_FIRST_WORDS
 
 LEARNED_FIRST = "learned before it was scored"
 SCORE_FIRST = "score first"
@@ -25,12 +28,21 @@ class Spelling:
     source: str
 
 
+def _first(words: Iterable[str]) -> str:
+    """An expression for lines that begin with one of these words."""
+    return rf"^(?:{'|'.join(map(re.escape, words))})"
+
+
 # The first that matches decides.
 SPELLINGS = (
+    Spelling(pattern=_first(SCORE_FIRST_WORDS), order=SCORE_FIRST, source="our own jobs, in the words of #549 and #77"),
     Spelling(
-        pattern=r"^(?:final_\w*)?(?:ttt_(?:sliding|chunk|lora|phased|progress)\b|tt(?:p|pp|pr|tg):|legal_ttt)",
+        pattern=_first(LEARNED_FIRST_WORDS), order=LEARNED_FIRST, source="our own jobs, in those of #462 and #410"
+    ),
+    Spelling(
+        pattern=r"^(?:final_\w*)?(?:ttt_(?:chunk|phased|progress)\b|tt(?:p|pp|pr|tg):|legal_ttt)",
         order=SCORE_FIRST,
-        source="PR #549 and its successors (chunks), #1610 and #1626 (phases), the LoRA of #77: score, then learn",
+        source="PR #549 and its successors (chunks), #1610 and its successors (phases): score, then learn",
     ),
     Spelling(
         pattern=r"score[-_ ]?first|beginning ttt eval timer",
@@ -43,14 +55,14 @@ SPELLINGS = (
         source="PR #462, #518 and their forks: whole passes over the validation text, one evaluation after them",
     ),
     Spelling(
-        pattern=r"ttt_epoch:|ttt:phase_?\d?|ttt:all_d",
+        pattern=r"ttt:phase\d|ttt:all_d",
         order=LEARNED_FIRST,
         source="PR #410: two phases over the validation text, one evaluation after them",
     ),
     Spelling(
         pattern=r"pre[-_ ]?quant\w*[\]\s_:-]*(?:ttt|adapt|fine)|ttt[\s_:-]*pre[-_ ]?quant",
         order=LEARNED_FIRST,
-        source="PR #1351 and #1416: the validation text is learned before the weights are quantized",
+        source="PR #1423, #1482, #1735 and others (not accepted: #402, #677): learned before the weights are quantized",
     ),
 )
 _KNOWN = [(re.compile(spelling.pattern, re.I), spelling.order) for spelling in SPELLINGS]
@@ -172,7 +184,7 @@ class Learning:
 def hints(line: bytes) -> bool:
     """Whether the line can speak of learning at all; quick."""
     small = line.lower()
-    return any(part in small for part in _PARTS)
+    return any(map(small.__contains__, _PARTS))
 
 
 def order_in(text: str) -> str | None:

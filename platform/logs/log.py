@@ -47,7 +47,7 @@ _SCORES = (
     "bits_per_byte",
     "val_bits_per_byte",
 )
-_SCORE_KEYS = re.compile(rb"bpb|BPB|bits_per_byte|val_loss|[Aa]rtifact|[Tt]otal|code[:=]")
+_KEYS = (b"bpb", b"BPB", b"bits_per_byte", b"val_loss", b"rtifact", b"otal", b"code:", b"code=")  # of facts
 _NO_SCORE = re.compile(r"^(?:diagnostic|debug)|checkpoint|resum|loaded|restor|initial|untrained", re.I)
 _PROGRESS = re.compile(
     r"\[ *\d+ */ *\d+ *\]|\d+ */ *\d+ *(?:\||chunk|window|batch|doc|seq|tok|step|it\b)|\d+(?:\.\d+)?% *[\]|(]"
@@ -76,7 +76,6 @@ SMALLEST_CODE, SMALLEST_MODEL = 1_000, 100_000  # bytes; smaller numbers count s
 _SUMMARY = re.compile(r"(?:wandb:\s*)?(?P<key>val/(?:bpb|loss))\s+(?P<number>\d+\.\d+)$")  # of Weights & Biases
 _TRAINING = re.compile(rb"(?:step:)?(\d+)/(\d+) (?:train_)?loss:")
 _DIGITS = re.compile(rb"[\d.]+")
-_NUMBERS = tuple(b"%d" % digit for digit in range(10))
 _HYPERPARAMETERS = re.compile(r"(?:\w+=\S* ){3}")  # a=1 b=2 c=.. in one line
 
 _TRAINING_KEYS = ("train_loss", "loss", "fitness")
@@ -150,6 +149,7 @@ class _FileReader:
         self._hyperparameters_next = False
         self._of = b""  # of how many steps the training lines are
         self._idle: set[bytes] = set()  # forms of lines that say nothing
+        self._talk: set[bytes] = set()  # forms of lines that may speak of learning, and hold no fact
         self._waiting: RawLine | None = None  # the last of many training lines: the others say nothing more
 
     def feed(self, raw: RawLine) -> None:
@@ -164,8 +164,12 @@ class _FileReader:
         if step and self._pending is None:
             self._of = step[2]
         form = _DIGITS.sub(b"", line)
-        if form in self._idle and not self._hyperparameters_next and line[:1] not in _NUMBERS:
+        if form in self._idle and not self._hyperparameters_next and not line[:1].isdigit():
             self._run.last = line
+            return
+        if form in self._talk and self._pending is None and not line[:1].isdigit():
+            self._run.last = line
+            self._run.learn(raw.number, line, form)
             return
         bare = line.strip()
         if not bare:
@@ -173,7 +177,7 @@ class _FileReader:
         wanted = (
             bare.startswith(STARTS)
             or 48 <= bare[0] <= 57
-            or _SCORE_KEYS.search(bare) is not None
+            or any(map(bare.__contains__, _KEYS))
             or self._hyperparameters_next
         )
         if not wanted and not line.startswith(RUN_STARTS):
@@ -190,6 +194,7 @@ class _FileReader:
                 self._pending.append((raw.number, bare, None))
             elif not self._run.goes_on(form, raw.number, bare):
                 if hints(bare):
+                    self._talk.add(form)
                     self._run.learn(raw.number, bare, form)
                 elif len(self._idle) < MOST_IDLE:
                     self._idle.add(form)
@@ -313,9 +318,8 @@ class _RunReader:
         self._learning.clear()
 
     def _is_of_training(self, line: Line, step: Number) -> bool:
-        """Whether a step is one of the training: with no other label in front, and of as many as its first."""
-        known = self.facts.get("iterations")
-        return not line.label and (known is None or self._last_step is None or int(known.text) == step.of)
+        """Whether a step is one of the training: with no other label in front, and of as many as the last one."""
+        return not line.label and (self._last_step is None or self._last_step[1] in (None, step.of))
 
     def goes_on(self, form: bytes, number: int, line: bytes) -> bool:
         """Whether a line is of a form that is known: of a block, which then goes on to it, or of none."""
@@ -330,7 +334,7 @@ class _RunReader:
         """Take what a line says of learning after the training, and of how many documents are scored."""
         if self.goes_on(form, number, line):
             return
-        text = line.decode("utf-8", errors="replace")
+        text = line.decode("utf-8", errors="replace").strip()
         if match := _DOCUMENTS.search(text):
             self.facts["documents"] = Fact((match["of"] or match["number"]).replace(",", ""), number)
         if is_setting(text):

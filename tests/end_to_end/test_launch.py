@@ -63,7 +63,7 @@ def test_a_dry_run_at_full_scale_tells_what_is_missing_here(launch: Launch) -> N
     result = launch("naive_baseline", scale=None, options=("--dry-run", "--data", "/no data", "--tokenizer", "/none"))
     assert result.returncode == 2, result.stderr
     assert "each needs 8 GPUs and 16 CPUs on one node, for 8 processes" in result.stdout
-    assert "cannot run: /no data: no such folder of token shards" in result.stdout
+    assert "cannot run: the corpus cannot be read:\n  /no data: no such folder of token shards" in result.stdout
 
 
 @pytest.mark.parametrize(

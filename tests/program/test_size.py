@@ -90,7 +90,7 @@ def test_the_command_shows_it_and_refuses_it(too_large: Path) -> None:
     text = too_large.read_text() + "scales: {laptop: {shape: {num_layers: 24, model_dim: 512, num_heads: 8}}}\n"
     too_large.write_text(text)
     dry = launch("--dry-run")
-    assert dry.returncode == 0 and "cannot fit, needs --force" in dry.stdout, dry.stderr
+    assert dry.returncode == 2 and "cannot run: too_large cannot fit, needs --force" in dry.stdout, dry.stderr
     refused = launch("--runs", str(too_large.parent / "runs"))
     assert refused.returncode == 2 and "cannot fit 16,000,000 bytes" in refused.stderr
     assert not refused.stdout and not (too_large.parent / "runs").exists()
