@@ -294,7 +294,7 @@ class _RunReader:
 
     def take(self, line: Line) -> None:
         """Take the facts of a line."""
-        step, values = line.values.get("step"), line.values
+        step, values, before = line.values.get("step"), line.values, self._last_step
         trains = step is not None and step.of is not None and any(key in values for key in _TRAINING_KEYS)
         if line.label.startswith("stopping_early"):
             self._stop(line)
@@ -314,8 +314,9 @@ class _RunReader:
             if len(line.label) < 200:
                 self._facts_of(line)
             return
-        self._trained_until = line.number
-        self._learning.clear()
+        if self._last_step is not None and (before is None or self._last_step[0] > before[0]):  # not a step told again
+            self._trained_until = line.number
+            self._learning.clear()
 
     def _is_of_training(self, line: Line, step: Number) -> bool:
         """Whether a step is one of the training: with no other label in front, and of as many as the last one."""
@@ -340,7 +341,9 @@ class _RunReader:
         if is_setting(text):
             if switches_on(text):
                 self._switches.setdefault(text, number)
-            order = UNKNOWN if self._trained_until and names_learning(text) else None
+            if names_learning(text) and not self._trained_until:
+                return
+            order = UNKNOWN if names_learning(text) else None
         else:
             order = order_in(text)
         if order is None:

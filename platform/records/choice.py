@@ -90,7 +90,7 @@ def choose(record: ReadRecord) -> Claimed:
     scored = printed or [logged for logged in all_logs if logged.run.candidates]  # tables stand in for logs
     if not scored:
         return _by_loss(record, all_logs, notes)
-    logs = _distinct_runs(_joined(scored, notes), notes)
+    logs = _distinct_runs(_joined(scored, all_logs, notes), notes)
     listed = _listed(record.claims.seeds, scores)
     selected = sorted(_select(logs, listed, scores, notes), key=lambda logged: logged.key)
     label = label_of([logged.run for logged in selected], scores)
@@ -150,10 +150,10 @@ def _is_scored(evidence: SeedEvidence, scores: Sequence[Figure]) -> bool:
     return final is not None and (final.kind != "in-training" or is_claimed(final.bpb.decimal, scores))
 
 
-def _joined(logs: Sequence[_Chosen], notes: list[str]) -> list[_Chosen]:
+def _joined(logs: Sequence[_Chosen], all_logs: Sequence[_Chosen], notes: list[str]) -> list[_Chosen]:
     """Scoring logs that print no seed, with the training log each belongs to: by what both print, or the only one."""
     scoring = [logged for logged in logs if logged.run.complete and not logged.run.trained and logged.seed is None]
-    training = [logged for logged in logs if logged.run.trained and not logged.run.complete]
+    training = [logged for logged in all_logs if logged.run.trained and not logged.run.complete]
     joined: dict[tuple[str, int], _Chosen] = {}
     for logged in scoring:
         fits = [other for other in training if _shared(logged.run, other.run)]

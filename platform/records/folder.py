@@ -31,7 +31,10 @@ _README_NAMES = re.compile(r"readme(?:\.(?:md|txt|markdown|rst))?$", re.I)
 _SEED_NAMED = re.compile(r"seed[_=-]?(\d{1,9})(?!\d|\.\d)", re.I)
 _S_NAMED = re.compile(r"(?:^|[^a-z])s[_=-]?(\d{1,9})(?!\d|\.\d)(?!.*[_-]\d+\.\w+$)", re.I)
 _NUMBER_LAST = re.compile(r"(?<!\d)[_-](\d{1,9})(?=\.\w+$)")
-_NO_SCORE = re.compile(r'"val_bpb"\s*:\s*(?:NaN|-?Infinity|true|false|-?[\d.]+[eE]\+?\d{2,})')
+_NO_SCORE = re.compile(
+    r'"val_bpb"\s*:\s*(?:NaN|-?Infinity|true|false|-?[\d.]+[eE]\+?\d{2,}'
+    r'|"\s*(?:[tT][bB][dD]|[tT][oO][dD][oO]|[nN]/?[aA]|pending|fill.{0,20}|[xX?_-]+(?:\.[xX?_-]+)?|<[^"]{1,40}>|\.{2,})\s*")'
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -330,7 +330,11 @@ def test_fewer_logs_than_seeds_is_no_agreement(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ['{"val_bpb": NaN}', '{"val_bpb": true}', '{"val_bpb": 1e999}', "{'val_bpb': 1.1}", ""]
+    "text",
+    [
+        *('{"val_bpb": NaN}', '{"val_bpb": true}', '{"val_bpb": 1e999}', "{'val_bpb': 1.1}", ""),
+        *('{"val_bpb": "TBD"}', '{"val_bpb": "x.xxxx"}', '{"val_bpb": "<score>"}', '{"val_bpb": "n/a"}'),
+    ],
 )
 def test_a_submission_whose_score_cannot_be_read_agrees_with_nothing(tmp_path: Path, text: str) -> None:
     found = examine(record(tmp_path, SEEDS, submission__json=text, README__md=narrow_readme(SEEDS)))
@@ -374,3 +378,17 @@ def test_the_limit_of_time_is_no_measurement(tmp_path: Path) -> None:
     logs = {f"train_seed{n.seed}.log": baseline_log(replace(n, train_ms=588_041)) for n in SEEDS}
     found = examined(tmp_path, logs, {"val_bpb": round(MEAN, 6)}, readme)
     assert [one.figure.number.raw for one in found.mismatches] == ["598s"]
+
+
+@pytest.mark.parametrize("validates", [True, False])
+@pytest.mark.parametrize("names", [("train.log", "eval.log"), ("train_a.log", "eval_a.log")])
+def test_a_scoring_log_without_a_seed_joins_its_training_log(
+    tmp_path: Path, names: tuple[str, str], validates: bool
+) -> None:
+    training, found, scoring = baseline_log(ONE, dump=False).partition("final_int6_roundtrip ")
+    if not validates:
+        training = "".join(line + "\n" for line in training.splitlines() if "val_bpb:" not in line or "enabled" in line)
+    claim = {"val_bpb": ONE.score, "seed": ONE.seed, "bytes_total": ONE.total_bytes, "step_stop": ONE.steps}
+    record = examined(tmp_path, dict(zip(names, (training, found + scoring), strict=True)), claim)
+    assert (record.verdict, record.score.seeds) == ("agrees", (ONE.seed,))
+    assert {one.status.value for one in record.findings} == {"exact"} and len(record.findings) == 3

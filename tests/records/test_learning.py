@@ -128,6 +128,15 @@ def test_epochs_over_the_text_fail_whatever_the_label_says(tmp_path: Path, name:
     assert check.status == FAIL and check.source.startswith("train_seed1337.log:"), check
 
 
+@pytest.mark.parametrize("name", ["ttt epoch", "slot"])
+def test_the_last_step_told_again_hides_nothing(tmp_path: Path, name: str) -> None:
+    text = with_lines(ONE[0], (KNOWN | UNKNOWN)[name], times=3)
+    step = next(line for line in text.splitlines() if line.startswith("step:7179/"))
+    again = text.replace("final_int6_sliding_window val", f"{step}\nfinal_int6_sliding_window val")
+    assert again.count(step) == 2
+    assert score_first(tmp_path, again).status == (FAIL if name in KNOWN else CANNOT_TELL)
+
+
 @pytest.mark.parametrize("times", [1, 10])
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_only_looks_like_learning_is_never_a_pass(tmp_path: Path, name: str, times: int) -> None:
