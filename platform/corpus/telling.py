@@ -3,6 +3,7 @@
 import shlex
 
 from ..paths import shown
+from ..rules.challenge import whole_validation
 from .folder import MANIFEST_FILE, Corpus, read_manifest
 
 
@@ -30,5 +31,8 @@ def told(corpus: Corpus, next_command: str) -> None:
             print(f"            but {text_bytes:,} bytes of text: this tokenizer changes the text it reads")
         if manifest.documents["repeated"]:
             print(f"left out    {manifest.documents['repeated']:,} documents that were there already")
+    targets = whole_validation(corpus.data_path.name)
+    if targets is not None and corpus.val_tokens <= targets:
+        print(f"            but {targets:,} are the whole validation text: no launch takes a part of it")
     print(f"more        {shown(corpus.data_path / MANIFEST_FILE)}")
     print(f"next        {next_command}")

@@ -287,6 +287,7 @@ def test_the_command_reads_hf_endpoint_and_says_what_comes_next(hub: Hub, data_r
     )
     assert done.returncode == 0, done.stderr
     assert "training    5,000 tokens" in done.stdout
+    assert "but 62,021,632 are the whole validation text: no launch takes a part of it" in done.stdout
     assert done.stdout.splitlines()[-1].startswith(
         "next        python -m platform.launch recipes/leaky_cosine.yaml --data"
     )
