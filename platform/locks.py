@@ -50,17 +50,27 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # renamed or removed since
+            continue
         try:
             while not _locked(handle, folder):
                 time.sleep(RETRY_SECONDS)
             # Whoever held it before may have renamed or removed it: then what is locked here is not at its path.
-            if not folder.exists() or folder.stat().st_ino != os.fstat(handle).st_ino:
+            if _inode(folder) != os.fstat(handle).st_ino:
                 continue
             yield
             return
         finally:
             os.close(handle)
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _locked(handle: int, path: Path) -> bool:

@@ -2,10 +2,12 @@
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +81,19 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(fcntl, "flock", refuses)
     with pytest.raises(UserError, match=r"no file locks \(No locks available\).*--runs DIR"), take(tmp_path / "x"):  # type: ignore[operator]
         pass
+
+
+def test_a_folder_that_is_gone_before_it_is_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process renames what it held at any moment."""
+    folder, done, original = tmp_path / "folder", [], os.open
+
+    def gone_once(*given: Any, **named: Any) -> int:
+        if not done:
+            done.append(folder.rename(tmp_path / "finished"))
+        return original(*given, **named)
+
+    monkeypatch.setattr(os, "open", gone_once)
+    with exclusive(folder):
+        assert done and folder.is_dir()
