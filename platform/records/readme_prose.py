@@ -190,7 +190,9 @@ class _Line:
         for part in re.split(r"[|;]|(?<=\d)\.?,?\s+(?=[A-Z(])|,\s", self._text):
             if OTHER_RUNS.search(f"{before} {part}"):
                 return
-            before = part = part.strip()
+            before, previous = part.strip(), before
+            of_score = re.search(r"bp[bp]|score", previous, re.I)
+            part = before.removeprefix("(") if of_score else before  # "1.1194 BPB (std 0.0006)"
             quantity = "loss" if re.search(r"val[ _]loss|\bnats\b", part, re.I) else "score"
             if match := _SPREAD.search(part):
                 yield self._figure("spread over seeds", _plain(match), quantity, "spread")
