@@ -99,3 +99,12 @@ def test_code_bytes_against_the_file_in_the_folder(tmp_path: Path) -> None:
     for size, verdict in ((6000, "agrees"), (9000, "mismatch")):
         (tmp_path / "submission.json").write_text(json.dumps({"val_bpb": n.score, "bytes_code": size}))
         assert examine(tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "said", ['{"val_bpb": "TBD"}', '{"val_bpb": NaN}', "bpb: [1.1927, 1.1935, 1.1921]\np-value < 1.195: 0.4\n"]
+)
+def test_what_cannot_be_read_or_worked_out_contradicts_nothing_without_a_log(tmp_path: Path, said: str) -> None:
+    (tmp_path / ("submission.json" if said.startswith("{") else "README.md")).write_text(said)
+    found = examine(tmp_path)
+    assert found.mismatches == [] and found.findings

@@ -64,5 +64,8 @@ def test_a_part_of_the_challenge_s_validation_text_is_refused_before_training(
     named = request_.data.rename(tmp_path / "fineweb10B_sp1024")
     missing = prepare(tmp_path / "twice.yaml", replace(request_, data=named)).missing
     assert missing is not None and "this data set has 62,021,632: a part of the text" in missing
+    run = prepare(tmp_path / "twice.yaml", replace(request_, data=named)).planned((1,)).run_path
+    continued = prepare(run, Request(runs=request_.runs)).missing
+    assert continued is not None and "a part of the text" in continued, "nor is a run continued on it"
     other = named.rename(tmp_path / "my_text")
     assert prepare(tmp_path / "twice.yaml", replace(request_, data=other)).missing is None
