@@ -107,7 +107,11 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """The world that torchrun's environment describes, left in order: barrier, then destroy; alone without torchrun."""
+    """The world that torchrun's environment describes, left in order: barrier, then destroy; alone without torchrun.
+
+    Where RANKS_FILE names a file, the ranks of one machine find each other in it. Otherwise rank 0 opens the port that
+    torchrun chose, on every network of the machine.
+    """
     size, rank = (
         int(number_in(os.environ, name, default, int)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"))
     )
@@ -118,7 +122,14 @@ def joined_world() -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    meeting = os.environ.get("RANKS_FILE")
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.FileStore(meeting, size) if meeting else None,
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
     try:
         yield World(rank=rank, size=size, device=device)
         dist.barrier()

@@ -26,7 +26,7 @@ from ..runs.events import JOB_EVENTS, Reader
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
-from .environment import job_environment
+from .environment import job_environment, meeting_in
 from .progress import Progress
 from .tail import end_of, reason_in
 
@@ -107,10 +107,10 @@ def _attempt(
     """One torchrun for ``arms``, seen through to its end; what went wrong, if anything did."""
     _clear(trial, arms)
     log, program = trial.paths.job_log, RunPaths(trial.run_path).program
+    scratch = Path(tempfile.mkdtemp(prefix="fairway-job-"))
     command = [
-        *(sys.executable, "-m", "torch.distributed.run"),
-        # A rendezvous of its own on a free port, reached over loopback whatever the host's name resolves to.
-        *("--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(trial.processes)),
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(trial.processes)),
+        *meeting_in(scratch),
         str(program),
     ]
     with log.open("a") as file:
@@ -119,17 +119,16 @@ def _attempt(
     start = log.stat().st_size
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
     readers = [Reader(path, JOB_EVENTS, from_end=True) for path in watched]
-    scratch = tempfile.mkdtemp(prefix="fairway-job-")
     guard = Guard(
         Order(
             command=command,
             environment={
-                **job_environment(trial, arms, scratch=Path(scratch), inherited=os.environ),
+                **job_environment(trial, arms, scratch=scratch, inherited=os.environ),
                 MARKER: marker,
             },
             folder=str(trial.paths.folder),
             log=str(log),
-            scratch=scratch,
+            scratch=str(scratch),
             grace_seconds=patience.grace_seconds,
         ),
         held=locks,
