@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from jobs.contract.errors import Refused
+from jobs.contract.files import write_text
 
 SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION = 256, 20240520, 1  # the challenge's .bin format, little-endian int32
 BOS_TOKEN = 1  # begins every document in the challenge's token streams
@@ -40,25 +44,52 @@ def shard_tokens(path: Path) -> int:
 
 
 def data_sha256(data_path: Path) -> str:
-    """Name of a data set: over the name, size and first and last MiB of every shard, so that 16 GB take no minute.
+    """Name of a data set: over the name, size and sha256 of every shard, the training shards first.
 
     Raises:
         Refused: no training or no validation shard in the folder, or a broken one.
     """
-    digest = hashlib.sha256()
+    shards: list[Path] = []
     for pattern in (TRAIN_SHARDS, VAL_SHARDS):
-        shards = sorted(data_path.glob(pattern))
-        if not shards:
+        found = sorted(data_path.glob(pattern))
+        if not found:
             raise Refused(f"{data_path}: no {pattern} shard there")
-        for path in shards:
-            shard_tokens(path)
-            size = path.stat().st_size
-            digest.update(f"{path.name} {size}\n".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(2**20))
-                file.seek(max(0, size - 2**20))
-                digest.update(file.read())
-    return digest.hexdigest()
+        shards += found
+    for path in shards:
+        shard_tokens(path)
+    lines = (
+        f"{path.name} {path.stat().st_size} {sha256}\n"
+        for path, sha256 in zip(shards, _known_sha256(shards), strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _known_sha256(paths: list[Path]) -> list[str]:
+    """The sha256 of each file: what this user's cache says, where the file is as it was then, else of its bytes now."""
+    states = {}
+    for path in paths:
+        now = path.stat()
+        states[str(path.resolve())] = [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino]
+    try:
+        kept = dict(json.loads(_hashes_path().read_text(encoding="utf-8")))
+        known = {name: (state, str(sha256)) for name, (state, sha256) in kept.items()}
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError):
+        known = {}
+    new = [name for name, state in states.items() if known.get(name, ("", ""))[0] != state]
+    if new:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing works without the interpreter's lock
+            hashes = threads.map(file_sha256, map(Path, new))
+        known |= {name: (states[name], sha256) for name, sha256 in zip(new, hashes, strict=True)}
+        with suppress(OSError, RuntimeError):  # nowhere to keep them: they are made again the next time
+            _hashes_path().parent.mkdir(parents=True, exist_ok=True)
+            there = {name: entry for name, entry in known.items() if Path(name).exists()}
+            write_text(_hashes_path(), json.dumps(there))
+    return [known[str(path.resolve())][1] for path in paths]
+
+
+def _hashes_path() -> Path:
+    """Where hashes of shards are kept, by place, size, times and inode. Raises RuntimeError where nobody has a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairway" / "sha256.json"
 
 
 def byte_tokenizer(path: Path) -> tuple[int, int] | None:

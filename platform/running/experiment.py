@@ -7,6 +7,7 @@ from pathlib import Path
 from jobs.contract.shards import data_sha256, file_sha256
 
 from .. import corpus
+from ..corpus.older import ends_sha256
 from ..corpus.preflight import vocabulary
 from ..errors import UserError, nearest
 from ..paths import ROOT, RUNS, shown
@@ -186,7 +187,9 @@ def _of_run(folder: Path, request: Request) -> Experiment:
     missing = corpus.missing(data, tokenizer, val_targets=whole_validation(data.name))
     draft = replace(known, data_path=data, tokenizer_path=tokenizer, planned=())
     if missing is None:
-        draft = replace(draft, data_sha256=data_sha256(data), tokenizer_sha256=file_sha256(tokenizer))
+        as_begun = known.data_sha256 == ends_sha256(data)  # by a version that named data so, as its program does
+        named = known.data_sha256 if as_begun else data_sha256(data)
+        draft = replace(draft, data_sha256=named, tokenizer_sha256=file_sha256(tokenizer))
     return Experiment(
         path=folder,
         question=f"the run {shown(folder)}, continued with its own program",

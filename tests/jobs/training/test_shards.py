@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.contract import shards
 from jobs.contract.shards import TRAIN_SHARDS, data_sha256, shard_tokens
 from jobs.data.loader import SequentialLoader, micro_batches, tokens_as_batch
 from jobs.data.shards import Shards, training_shards, validation_tokens
@@ -91,6 +92,33 @@ def test_the_data_hash_sees_every_shard(tmp_path: Path) -> None:
     ]
     assert len(set(hashes)) == len(hashes)
     assert data_sha256(tmp_path) == hashes[-1]
+
+
+def test_the_data_hash_sees_the_middle_of_a_shard_and_reads_no_shard_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and last MiB say nothing of what is between them; the cache knows a file by its state, not its name."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    data.mkdir()
+    tokens = [7] * 2_500_000
+    for part in ("train", "val"):
+        write_shard(data / f"a_{part}_000000.bin", tokens)
+    before = data_sha256(data)
+    tokens[1_250_000] = 8
+    shard = data / "a_val_000000.bin"
+    write_shard(shard, tokens)
+    middle = data_sha256(data)
+    assert middle != before
+    monkeypatch.setattr(shards, "file_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert data_sha256(data) == middle
+    monkeypatch.undo()
+    for broken in ("", "[", "{}", '{"x": 1}', "[[1]]", "7"):
+        (tmp_path / "cache" / "fairway" / "sha256.json").write_text(broken)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        assert data_sha256(data) == middle
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shard))  # where no file can be
+    assert data_sha256(data) == middle
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
