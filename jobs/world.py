@@ -125,7 +125,7 @@ def joined_world() -> Iterator[World]:
     meeting = os.environ.get("RANKS_FILE")
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=dist.FileStore(meeting, size) if meeting else None,
+        store=dist.FileStore(meeting, size) if meeting else None,  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
         timeout=PATIENCE,

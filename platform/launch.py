@@ -16,6 +16,7 @@ import click
 from .errors import explained
 from .paths import RUNS
 from .running.command import Asked, run
+from .running.launch import RETRIES
 
 FOLDER = click.Path(path_type=Path)
 HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes on with the program it has."
@@ -37,6 +38,13 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
     "--stop-when-hopeless",
     metavar="SCORE",
     help="Run no more seeds of a recipe once none of its arms can beat this: bits per byte, or a record's folder.",
+)
+@click.option(
+    "--max-retries",
+    type=click.IntRange(min=0),
+    default=RETRIES,
+    show_default=True,
+    help="Further attempts at a trial that a machine or its network has lost; never after a fault of the program.",
 )
 @click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")

@@ -15,23 +15,46 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RunFailed, UserError
 from ..paths import ROOT
+from ..processes import guarded
 from ..processes.supervisor import LastOneOut
 from ..runs.plan import Trial
 from ..words import counted
+from .pulse import Late, Pulse, interrupted
 
 PORT_SECONDS = 5.0
+JOIN_SECONDS = 60.0  # for somebody's cluster to let us in
+REQUEST_SECONDS = 20  # that a call to a cluster that is gone may hold us
 WORKER_SECONDS = 180.0  # for the first worker to start: two on a busy laptop, more where a cluster copies files
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it: what trials make, they write to files
+LETS_IN, WANTS_TOKEN = "lets in", "wants a token"
+_KNOCK = f"""
+import sys
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    address = canonicalize_bootstrap_address("auto") if sys.argv[1] == "auto" else sys.argv[1]
+    GcsClient(address=address).get_all_node_info(timeout=10)
+    print({LETS_IN!r})
+except AuthenticationError:
+    print({WANTS_TOKEN!r})
+except Exception as error:
+    print(" ".join(f"{{type(error).__name__}}: {{error}}".split()))
+"""
 MOST_PENDING = 64  # trials that Tune asks for before they can run
 SOCKET_PATH_ROOM = 40  # characters that Ray's socket names leave, of the 107 that a kernel takes, for its folder
 
 _token: str | None = None  # of the clusters of this process
+
+
+class ClusterLost(Exception):
+    """The cluster under a launch is gone; the message says what died. What ran on it may or may not have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +64,12 @@ class Node:
     name: str
     gpus: float
     cpus: float
+    node_id: str = ""  # as Ray names it
+    resource: str = ""  # of which a task asks a little to be put there
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether a job of ``trial`` fits, when nothing else runs there."""
+        return self.gpus >= trial.gpus and self.cpus >= trial.cpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +77,23 @@ class Cluster:
     """Where trials can run."""
 
     launch: str  # names this launch, in the environment of everything it starts
-    nodes: tuple[Node, ...]
+    nodes: tuple[Node, ...]  # that were there when it was joined
     scratch: Path  # for Tune's own files; gone afterwards
+    pulse: Pulse
     _names: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     def new_name(self) -> str:
         """For one use of the cluster; each gets files of its own."""
         return f"trials-{next(self._names)}"
+
+    def require_there(self) -> None:
+        """Raises ClusterLost where it is gone."""
+        if self.pulse.lost:
+            raise ClusterLost(self.pulse.lost)
+
+    def other_node(self, trial: Trial, avoid: Collection[str]) -> Node | None:
+        """A node that can hold ``trial`` and is none of those with the ids ``avoid``; None where there is none."""
+        return next((node for node in _living_nodes() if node.node_id not in avoid and node.holds(trial)), None)
 
 
 def this_machine() -> Node:
@@ -69,7 +108,7 @@ def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
         UserError: which trial, what it needs, what the best node has, what to do.
     """
     for trial in trials:
-        if any(node.gpus >= trial.gpus and node.cpus >= trial.cpus for node in nodes):
+        if any(node.holds(trial) for node in nodes):
             continue
         best = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Node(name="no node", gpus=0, cpus=0))
         raise UserError(
@@ -100,15 +139,41 @@ def require_closed(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
         except OSError as error:
             raise UserError(f"--cluster {address}: nothing answers there: {error}") from error
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" or _is_here(address):
-        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
-        if token.is_file() and token.stat().st_mode & 0o077:
-            raise UserError(f"{token} can be read by others: chmod 600 {token}")
-        return
-    raise UserError(
-        f"--cluster {address}: without a token, whoever reaches this port can run commands as you. Start the cluster "
-        f"with RAY_AUTH_MODE=token, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600) here"
-    )
+    ours = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    if ours and token.is_file() and token.stat().st_mode & 0o077:
+        raise UserError(f"{token} can be read by others: chmod 600 {token}")
+    nobody = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    answer = _asked(address, {**nobody, "RAY_AUTH_MODE": "disabled"})
+    if answer == LETS_IN:
+        raise UserError(
+            f"--cluster {address}: it lets in whoever reaches its port, and runs what they say as you. Start it with "
+            f"RAY_AUTH_MODE=token, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600) here"
+        )
+    if answer != WANTS_TOKEN:
+        raise UserError(f"--cluster {address}: no Ray cluster that can be used answers there: {answer}")
+    if not ours:
+        raise UserError(
+            f"--cluster {address}: it wants a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE (chmod 600), "
+            f"the file that it was started with"
+        )
+    if (answer := _asked(address, os.environ)) != LETS_IN:
+        refused = "it is not the one that the cluster was started with" if answer == WANTS_TOKEN else answer
+        raise UserError(f"--cluster {address}: the token in {token}: {refused}")
+
+
+def _asked(address: str, environment: Mapping[str, str]) -> str:
+    """What the cluster itself says to whoever has this environment: LETS_IN, WANTS_TOKEN, or what went wrong."""
+    try:
+        ended = guarded.run(
+            [sys.executable, "-c", _KNOCK, address],
+            environment={**environment, "RAY_USAGE_STATS_ENABLED": "0"},
+            seconds=JOIN_SECONDS,
+        )
+    except RunFailed as error:
+        return str(error)
+    said = (ended.stdout.strip() or ended.stderr.strip()).splitlines()
+    return f"no answer within {JOIN_SECONDS:g} s" if ended.timed_out else said[-1] if said else f"status {ended.status}"
 
 
 @contextlib.contextmanager
@@ -134,14 +199,21 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the plan and the results are what a launch continues from
         "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",  # require_node has refused what does not fit
         "TUNE_MAX_PENDING_TRIALS_PG": str(MOST_PENDING),
+        # Ray ends a process that has not heard from its cluster for a minute, without a word. ``Pulse`` is faster.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",
+        "RAY_gcs_server_request_timeout_seconds": str(REQUEST_SECONDS),
     }
     if address is None:
         settings |= {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(_token_in(folder)),
-            # Ray's word for "this node is 127.0.0.1"; without it, every port is open to the network.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Ray would kill our workers, some 50 MB each, for memory that anybody on the machine uses.
+            "RAY_memory_monitor_refresh_ms": "0",
         }
+    if address is None or _is_here(address):
+        # Ray's word for "this node is 127.0.0.1"; without it, every port of a node is open to the network, and one that
+        # was started on loopback is looked for at the address of the network's card.
+        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     with _environment(settings), contextlib.ExitStack() as stack:
         stack.callback(LastOneOut(launch, folder).wait)
         import ray
@@ -158,21 +230,26 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         if address is None:
             _start(folder, cpus=max(cpus, int(this_machine().cpus)), code=code)
         else:
-            try:
-                ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, RuntimeError) as error:
-                raise UserError(f"--cluster {address}: cannot connect: {error}") from error
+            _join(address, code)
         _require_workers(folder)
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = tuple(
-            Node(
-                name=str(node.get("NodeManagerHostname", node["NodeID"])),
-                gpus=node["Resources"].get("GPU", 0),
-                cpus=node["Resources"].get("CPU", 0),
-            )
-            for node in alive
+        with Pulse.of_private() if address is None else Pulse.of(ray.get_runtime_context().gcs_address) as pulse:
+            yield Cluster(launch=launch, nodes=tuple(_living_nodes()), scratch=folder / "tune", pulse=pulse)
+
+
+def _living_nodes() -> list[Node]:
+    import ray
+
+    return [
+        Node(
+            name=str(node.get("NodeManagerHostname", node["NodeID"])),
+            gpus=node["Resources"].get("GPU", 0),
+            cpus=node["Resources"].get("CPU", 0),
+            node_id=node["NodeID"],
+            resource=f"node:{node['NodeManagerAddress']}",
         )
-        yield Cluster(launch=launch, nodes=nodes, scratch=folder / "tune")
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _start(folder: Path, *, cpus: int, code: dict[str, object]) -> None:
@@ -196,6 +273,24 @@ def _start(folder: Path, *, cpus: int, code: dict[str, object]) -> None:
             f"Ray does not start on this machine: {type(error).__name__}: {error}{said}\n"
             f"It may be too busy, or short of memory or of room in {folder.parent}; the same command tries again."
         ) from error
+
+
+def _join(address: str, code: dict[str, object]) -> None:
+    """Somebody's cluster. Raises UserError, with what was tried, where it does not let us in within a minute."""
+    import ray
+
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+    tried = f"--cluster {address}: cannot join, with the token in {token}"
+    try:
+        with interrupted(JOIN_SECONDS):
+            ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
+    except Late as error:
+        raise UserError(
+            f"{tried}: it answers, but no node of it has taken us up {error}. Is this machine a node of it (ray start "
+            f"--address={address}), under the address that the head knows?"
+        ) from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"{tried}: {error}") from error
 
 
 def _token_in(folder: Path) -> Path:

@@ -43,6 +43,7 @@ class Asked:
     tokenizer: Path | None
     cluster: str | None
     stop_when_hopeless: str | None
+    max_retries: int
     force: bool
     dry_run: bool
 
@@ -104,6 +105,7 @@ def _run(asked: Asked, stop: Stop) -> None:
         connect=lambda cpus: _connected(asked.cluster, cpus, name, stop),
         observers=observers,
         force=asked.force,
+        retries=asked.max_retries,
         note=_note,
     )
     _tell(outcome, time.monotonic() - begun)

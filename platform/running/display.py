@@ -67,6 +67,10 @@ class Terminal(Observer):
     def failed(self, trial: Trial, failure: Failure) -> None:
         self._end(trial, f"failed: {failure.where}: {failure.said}", "red")
 
+    def retried(self, trial: Trial, failure: Failure, seconds: float) -> None:
+        again = f"attempt {failure.attempt + 1} in {seconds:.0f} s"
+        self._say(trial, f"failed, by no fault of its own: {failure.where}: {failure.said}; {again}", "yellow")
+
     def given_up(self, trial: Trial) -> None:
         self._end(trial, "not run: given up", "yellow")
 

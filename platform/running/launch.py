@@ -14,19 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import UserError
+from ..errors import RunFailed, UserError
 from ..paths import shown
 from ..runs import plan
 from ..runs.audits import FAILED, UNAUDITED, Audit
 from ..runs.plan import Failure, Trial
 from ..words import counted
 from . import audit
-from .cluster import Cluster, require_node
+from .cluster import Cluster, ClusterLost, require_node
 from .experiment import Experiment
+from .failures import of_cluster
+from .feed import Attempt, Feed
 from .observers import Note, Observer, Observers
 from .progress import Progress
-from .tuning import Feed, run_trials
+from .tuning import run_trials
 
+RETRIES = 2  # of a trial, and of the cluster itself
+BACKOFF_SECONDS = 10.0  # before the first; twice as long before each further one
 State = Literal["done", "failed", "given up", "not run"]
 
 
@@ -81,6 +85,7 @@ def launch(
     connect: Connect,
     observers: Sequence[Observer] = (),
     force: bool = False,
+    retries: int = RETRIES,
     note: Note = lambda _: None,
 ) -> Outcome:
     """Plan, audit and run every experiment with every seed.
@@ -89,6 +94,7 @@ def launch(
         connect: from the CPUs of the largest job to the cluster to run on; not called where nothing is to run.
         observers: told of everything that happens.
         force: train even what cannot fit the limit of bytes.
+        retries: of a trial that the infrastructure has lost.
         note: told what a person should read; lines without an end.
 
     Raises:
@@ -96,7 +102,7 @@ def launch(
         RunFailed: an arm is not what its program declares, or the cluster does not start.
     """
     batch = prepared(experiments, seeds, force=force, note=note)
-    running = Launch(observers, note=note)
+    running = Launch(observers, retries=retries, note=note)
     running.add(batch)
     running.close()
     return running.run(connect)
@@ -136,12 +142,15 @@ def _audited(experiment: Experiment, note: Note) -> Audit:
 class Launch(Observer):
     """Trials of one cluster; ``add`` may be called, from observers and other threads too, until ``close`` is."""
 
-    def __init__(self, observers: Sequence[Observer], *, note: Note) -> None:
+    def __init__(self, observers: Sequence[Observer], *, retries: int = RETRIES, note: Note) -> None:
+        self._retries, self._note = retries, note
         self._feed = Feed()
         self._batches: list[Batch] = []
         self._observers = Observers(observers, note)
         self._failures: dict[str, Failure] = {}
         self._ran: set[str] = set()
+        self._running: dict[str, Progress] = {}  # how far each is
+        self._avoid: dict[str, tuple[str, ...]] = {}  # the nodes that have lost it
         self._cpus = 1
 
     def add(self, batch: Batch) -> None:
@@ -166,17 +175,37 @@ class Launch(Observer):
 
         Raises:
             UserError: no node of the cluster can hold a trial.
-            RunFailed: the cluster does not start.
+            RunFailed: the cluster does not start, or was lost again and again.
         """
         try:
-            if not self._feed.exhausted:
-                # Ray prints what it has to say to the place that is for results.
-                with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
-                    require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
-                    run_trials(self._feed, cluster, self)
+            losses = 0
+            while not self._feed.exhausted:
+                try:
+                    # Ray prints what it has to say to the place that is for results.
+                    with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
+                        cluster.pulse.tell = self._note
+                        require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
+                        run_trials(self._feed, cluster, self)
+                except ClusterLost as error:
+                    losses += 1
+                    self._lost(str(error))
+                    if losses > self._retries:
+                        raise RunFailed(f"{error}, {counted(losses, 'time')} in this launch") from error
         finally:
             self._observers.closed()
         return self.outcome()
+
+    def _lost(self, why: str) -> None:
+        """The cluster is gone: what has all its results has ended, what ran has failed, what waited waits again."""
+        for attempt in self._feed.taken_back():
+            trial = attempt.trial
+            latest = self._running.get(trial.key)
+            if latest is None:
+                self._feed.again(attempt, seconds=0)
+            elif trial.done:
+                self.finished(trial)
+            else:
+                self.failed(trial, of_cluster(attempt, latest, why, self._feed.node_of(trial)[0]))
 
     def outcome(self) -> Outcome:
         """What became of everything that was added, as far as it is known now."""
@@ -186,7 +215,7 @@ class Launch(Observer):
         )
 
     def _outcome_of(self, trial: Trial) -> TrialOutcome:
-        failure = self._failures.get(trial.key)
+        failure = None if trial.done else self._failures.get(trial.key)
         state: State = (
             "done" if trial.done else "failed" if failure else "given up" if _is_given_up(trial) else "not run"
         )
@@ -196,19 +225,33 @@ class Launch(Observer):
 
     def started(self, trial: Trial) -> None:
         self._ran.add(trial.key)
+        self._running[trial.key] = Progress()
         self._observers.started(trial)
 
     def advanced(self, trial: Trial, progress: Progress) -> None:
+        self._running[trial.key] = progress
         self._observers.advanced(trial, progress)
 
     def finished(self, trial: Trial) -> None:
+        self._running.pop(trial.key, None)
         self._observers.finished(trial)
 
     def failed(self, trial: Trial, failure: Failure) -> None:
+        self._running.pop(trial.key, None)
         self._failures[trial.key] = failure
-        self._observers.failed(trial, failure)
+        number = self._feed.number_of(trial)
+        if not failure.blameless or number > self._retries:
+            self._observers.failed(trial, failure)
+            return
+        _, node_id = self._feed.node_of(trial)
+        self._avoid[trial.key] = (*self._avoid.get(trial.key, ()), *([node_id] if node_id else []))
+        seconds = BACKOFF_SECONDS * 2 ** (number - 1)
+        self._observers.retried(trial, failure, seconds)
+        again = replace(trial, arms=failure.blameless)
+        self._feed.again(Attempt(trial=again, number=number + 1, avoid=self._avoid[trial.key]), seconds=seconds)
 
     def given_up(self, trial: Trial) -> None:
+        self._running.pop(trial.key, None)
         self._observers.given_up(trial)
 
 

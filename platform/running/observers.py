@@ -9,7 +9,7 @@ from jobs.contract.events import Event, append
 
 from ..errors import UserError
 from ..paths import shown
-from ..runs.events import Ended, Failed, GaveUp, PhaseReached, Planned, Started
+from ..runs.events import Ended, Failed, GaveUp, PhaseReached, Planned, Retried, Started
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial
 from .progress import Progress
@@ -31,6 +31,9 @@ class Observer:
         """Every arm that was asked for has its result."""
 
     def failed(self, trial: Trial, failure: Failure) -> None: ...
+
+    def retried(self, trial: Trial, failure: Failure, seconds: float) -> None:
+        """It failed by no fault of its own and will be tried again, after so many seconds."""
 
     def given_up(self, trial: Trial) -> None:
         """It was not run: no arm could win any more."""
@@ -68,6 +71,9 @@ class Observers(Observer):
     def failed(self, trial: Trial, failure: Failure) -> None:
         self._each(lambda observer: observer.failed(trial, failure))
 
+    def retried(self, trial: Trial, failure: Failure, seconds: float) -> None:
+        self._each(lambda observer: observer.retried(trial, failure, seconds))
+
     def given_up(self, trial: Trial) -> None:
         self._each(lambda observer: observer.given_up(trial))
 
@@ -99,8 +105,10 @@ class EventFile(Observer):
         self._write(trial, Ended, val_bpb=trial.scores())
 
     def failed(self, trial: Trial, failure: Failure) -> None:
-        of = {"phase": failure.phase, "arm": failure.arm, "reason": failure.reason, "arms": failure.arms}
-        self._write(trial, Failed, **of)
+        self._write(trial, Failed, **_told(failure))
+
+    def retried(self, trial: Trial, failure: Failure, seconds: float) -> None:
+        self._write(trial, Retried, **_told(failure), seconds=seconds)
 
     def given_up(self, trial: Trial) -> None:
         self._write(trial, GaveUp)
@@ -109,6 +117,10 @@ class EventFile(Observer):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = kind(**{"time": now, "launch": self._launch, "seed": trial.seed, **values})
         append(RunPaths(trial.run_path).events, event)
+
+
+def _told(failure: Failure) -> dict[str, object]:
+    return {name: getattr(failure, name) for name in ("phase", "arm", "reason", "arms", "cause", "node", "attempt")}
 
 
 class Recorder(Observer):

@@ -1,9 +1,30 @@
 """What the end of a job's log says about why it failed."""
 
 import re
+import signal
 from pathlib import Path
+from typing import Final
+
+from ..runs.plan import Cause
 
 TAIL_LINES = 40
+INFRASTRUCTURE: Final = "infrastructure"
+PROGRAM: Final = "program"
+HUNG: Final = "hung"
+
+# Signals that no program sends itself: of a scheduler, a person, or the kernel when memory is short.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_OWN_CAUSES: tuple[tuple[str, Cause], ...] = (
+    ("above the limit of", "over a limit"),
+    ("the training diverged", "diverged"),
+)
+# What the network, the drivers and the cards say of themselves, in the words of NCCL, gloo, CUDA and the kernel.
+_OF_MACHINE = re.compile(
+    r"nccl(System|Remote|InProgress)Error|ncclUnhandledCudaError|unhandled (system|cuda) error|NCCL watchdog|"
+    r"Connection (reset|closed|refused|timed out)|Broken pipe|Address already in use|EADDRINUSE|No route to host|"
+    r"uncorrectable|device (is )?(unavailable|not ready|lost)|CUDA driver|CUDA error: (unknown error|hardware)|"
+    r"fallen off the bus|Input/output error|Stale file handle|No space left on device|Cannot allocate memory"
+)
 
 _EXCEPTION = re.compile(
     r"(?:\[rank(?P<rank>\d+)\]:\s?)?(?P<text>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)"
@@ -21,23 +42,29 @@ def end_of(log: Path, start: int) -> str:
     return "\n".join(_said_by_ranks(_text(log, start))[-TAIL_LINES:])
 
 
-def reason_in(log: Path, start: int, *, status: int, program: Path) -> str:
-    """Why the job whose output begins at byte ``start`` of ``log`` ended with ``status``, in one line."""
+def reason_in(log: Path, start: int, *, status: int, program: Path) -> tuple[str, Cause]:
+    """Why the job whose output begins at byte ``start`` of ``log`` ended with ``status``, in one line; whose fault."""
     text = _text(log, start)
     said = _said_by_ranks(text)
-    cause = _ROOT_CAUSE.search(text)
+    root = _ROOT_CAUSE.search(text)
     for line in said:
         if line.startswith(f"{program}: "):  # how a program refuses its recipe, data or environment
-            return line.removeprefix(f"{program}: ")
+            own = line.removeprefix(f"{program}: ")
+            return own, next((cause for words, cause in _OWN_CAUSES if words in own), "refused")
     found = [match for line in said if (match := _EXCEPTION.match(line))]
-    if cause and (of_rank := [match for match in found if match["rank"] == cause["rank"]]):
-        return of_rank[-1]["text"]
-    if cause and int(cause["status"]) < 0:
-        hint = "; the machine may be out of memory" if cause["status"] == "-9" else ""
-        return f"rank {cause['rank']} was ended by signal {-int(cause['status'])} {cause['name'].strip()}{hint}"
+    # Where one rank fails, the others lose their connection to it: what all of them say counts.
+    cause: Cause = INFRASTRUCTURE if found and all(_OF_MACHINE.search(match["text"]) for match in found) else PROGRAM
+    if root and (of_rank := [match for match in found if match["rank"] == root["rank"]]):
+        return of_rank[-1]["text"], cause
+    if root and int(root["status"]) < 0:
+        number = -int(root["status"])
+        reason = f"rank {root['rank']} was ended by signal {number} {root['name'].strip()}"
+        return reason, INFRASTRUCTURE if number in _FROM_OUTSIDE else PROGRAM
     if found:
-        return found[-1]["text"]
-    return f"rank {cause['rank']} ended with status {cause['status']}" if cause else f"torchrun ended with {status}"
+        return found[-1]["text"], PROGRAM if root else cause
+    if root:
+        return f"rank {root['rank']} ended with status {root['status']}", PROGRAM
+    return f"torchrun ended with {status}", INFRASTRUCTURE if -status in _FROM_OUTSIDE else PROGRAM
 
 
 def _said_by_ranks(text: str) -> list[str]:

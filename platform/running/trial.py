@@ -24,11 +24,12 @@ from ..locks import held
 from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
 from ..runs.events import JOB_EVENTS, Reader
 from ..runs.paths import RunPaths
-from ..runs.plan import Failure, Trial, read_failure, write_failure
+from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
 from .environment import job_environment, meeting_in
+from .memory import MemoryWatch
 from .progress import Progress
-from .tail import end_of, reason_in
+from .tail import HUNG, INFRASTRUCTURE, PROGRAM, end_of, reason_in
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 1.0  # between reports of mere steps
@@ -59,12 +60,15 @@ class Patience:
     grace_seconds: float = GRACE_SECONDS
 
 
-def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patience | None = None) -> None:
+def run(
+    trial: Trial, report: Report, *, launch: str = "alone", patience: Patience | None = None, attempt: int = 1
+) -> None:
     """Train the trunk unless it is there, score the arms that have no result, judge what came out.
 
     Args:
         report: called with every change worth looking at, about once a second; may block.
         launch: names the command that wants it, in the environment of every process of the job.
+        attempt: which one of this launch it is.
 
     Raises:
         JobFailed: an arm has no acceptable result; ``failure.json`` is written.
@@ -74,12 +78,12 @@ def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patien
         lock = stack.enter_context(held(trial.paths.lock, _waits_for(trial.name, report)))
         failures: list[Failure] = []
         while arms := tuple(arm for arm in trial.unscored_arms if not any(arm in failure.arms for failure in failures)):
-            with ExitStack() as attempt:
+            with ExitStack() as stay:
                 locks = [lock]
                 if trial.end_to_end or not _trunk_is_there(trial):
                     # Another recipe of the same trunk text may be about to train this very trunk.
                     locks.append(
-                        attempt.enter_context(held(trial.trunk.lock, _waits_for(f"the trunk of {trial.name}", report)))
+                        stay.enter_context(held(trial.trunk.lock, _waits_for(f"the trunk of {trial.name}", report)))
                     )
                 failure = _attempt(
                     trial,
@@ -90,7 +94,7 @@ def run(trial: Trial, report: Report, *, launch: str = "alone", patience: Patien
                     patience=patience or Patience(),
                 )
             if failure:
-                failures.append(failure)
+                failures.append(replace(failure, node=hostname(), attempt=attempt))
         _record(trial, failures)
     if failures:
         raise JobFailed(trial, read_failure(trial.paths.failure) or failures[0])
@@ -119,6 +123,7 @@ def _attempt(
     start = log.stat().st_size
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
     readers = [Reader(path, JOB_EVENTS, from_end=True) for path in watched]
+    memory = MemoryWatch()
     guard = Guard(
         Order(
             command=command,
@@ -134,31 +139,43 @@ def _attempt(
         held=locks,
     )
     try:
-        ended = _follow(guard, readers, [log, *watched], report, patience)
+        ended = _follow(guard, readers, [log, *watched], report, patience, memory)
     finally:
         guard.stop()  # nothing to do where it has ended; where following was cut short, the job goes too
+    cause: Cause
     if ended and ended.status == 0:
         flaws = {arm: flaw for arm in arms if (flaw := trial.flaw(arm))}
         if not flaws:
             return None
         at = _Failed("score", next(iter(flaws)), tuple(flaws))
-        reason = f"torchrun ended well and left no result to accept: {flaws[at.lost[0]]}"
+        reason, cause = f"torchrun ended well and left no result to accept: {flaws[at.lost[0]]}", PROGRAM
     else:
         at = _where_it_failed(trial, arms)
         if at.phase == "teardown":  # every result is there, yet some rank failed: the last one is not to be trusted
             last = trial.paths.arm(arms[-1])
             last.result.replace(last.rejected)
         if ended is None:
-            reason = f"neither log nor metrics for {patience.stall_seconds:.0f} s: ended as hung"
+            reason, cause = f"neither log nor metrics for {patience.stall_seconds:.0f} s: ended as hung", HUNG
+        elif ended.stopped_by:
+            reason, cause = ended.stopped_by, INFRASTRUCTURE
         else:
-            reason = ended.stopped_by or reason_in(log, start, status=ended.status, program=program)
+            reason, cause = reason_in(log, start, status=ended.status, program=program)
+    if cause == INFRASTRUCTURE:
+        reason += memory.said()
     return Failure(
-        seed=trial.seed, phase=at.phase, arm=at.arm, reason=reason, log_tail=end_of(log, start), arms=at.lost
+        seed=trial.seed,
+        phase=at.phase,
+        arm=at.arm,
+        reason=reason,
+        log_tail=end_of(log, start),
+        arms=at.lost,
+        cause=cause,
+        blameless=at.lost if cause == INFRASTRUCTURE else (),
     )
 
 
 def _follow(
-    guard: Guard, readers: list[Reader], files: list[Path], report: Report, patience: Patience
+    guard: Guard, readers: list[Reader], files: list[Path], report: Report, patience: Patience, memory: MemoryWatch
 ) -> ExitReport | None:
     """Pass on what the job says until it ends; None once it has said nothing for too long."""
     progress = told = Progress()
@@ -168,6 +185,7 @@ def _follow(
     allowed = patience.start_seconds
     while True:
         ended = guard.wait(POLL_SECONDS)
+        memory.look()
         for reader in readers:
             for event in reader.new():
                 progress = progress.after(event)
@@ -253,7 +271,8 @@ def _record(trial: Trial, failures: list[Failure]) -> None:
     if failures:
         first, *others = failures
         also = tuple(f"{failure.where}: {failure.reason}" for failure in others)
-        write_failure(path, replace(first, arms=tuple(lost), also=also))
+        blameless = tuple(arm for failure in failures for arm in failure.blameless)
+        write_failure(path, replace(first, arms=tuple(lost), also=also, blameless=blameless))
     elif not still:
         path.unlink(missing_ok=True)
 
@@ -271,7 +290,9 @@ def _require_here(trial: Trial) -> None:
     elif file_sha256(program) != trial.program_sha256:
         reason = f"{program} was changed after it was planned: its sha256 is no longer {trial.program_sha256}"
     if reason:
-        failure = Failure(seed=trial.seed, phase="start", arm=None, reason=reason, log_tail="", arms=trial.arms)
+        failure = Failure(
+            seed=trial.seed, phase="start", arm=None, reason=reason, log_tail="", arms=trial.arms, cause="refused"
+        )
         if not unseen:
             trial.paths.folder.mkdir(exist_ok=True)
             _record(trial, [failure])

@@ -1,103 +1,95 @@
 """Trials on Ray Tune: each one bundle with all GPUs and CPUs of its job, so on one node, with a slot of its own."""
 
 import logging
-import queue
-import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..runs.plan import Failure, Trial, read_given_up, write_failure
+from ..runs.plan import Failure, read_given_up
 from ..runs.reading import from_data
 from .cluster import Cluster
+from .failures import of_worker
+from .feed import Attempt, Feed
 from .observers import Observer
 from .progress import Progress
-from .trial import JobFailed, run
-
-
-class Feed:
-    """The trials that are to run, in order; more may be added, from any thread, until it is closed."""
-
-    def __init__(self, trials: Iterable[Trial] = ()) -> None:
-        self._waiting: queue.Queue[Trial] = queue.Queue()
-        self._closed = False
-        self.add(trials)
-
-    def add(self, trials: Iterable[Trial]) -> None:
-        assert not self._closed, "closed before"
-        for trial in trials:
-            self._waiting.put(trial)
-
-    def close(self) -> None:
-        """No more come: whoever runs them ends when the last has ended."""
-        self._closed = True
-
-    @property
-    def exhausted(self) -> bool:
-        return self._closed and self._waiting.empty()
-
-    def next(self) -> Trial | None:
-        """The next one; None where there is none now."""
-        try:
-            return self._waiting.get_nowait()
-        except queue.Empty:
-            return None
+from .trial import JobFailed, hostname, run
 
 
 def run_trials(feed: Feed, cluster: Cluster, observer: Observer) -> None:
-    """Run the trials of ``feed``, as many at once as fit, until it is exhausted and the last has ended.
+    """Run the trials of ``feed``, as many at once as fit, until it is exhausted.
 
     What became of each is in its files and told to ``observer`` when it happens.
+
+    Raises:
+        ClusterLost: the cluster is gone; ``feed`` still has what was not over.
     """
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it warns of is what we told it not to do
-    tune.Tuner(
-        tune.with_resources(_trainable, lambda config: _bundle(config["trial"])),
+    tuner = tune.Tuner(
+        tune.with_resources(_trainable, _bundle),
         tune_config=tune.TuneConfig(
-            search_alg=_search(feed, cluster.launch), num_samples=-1, trial_dirname_creator=str, reuse_actors=True
+            search_alg=_search(feed, cluster), num_samples=-1, trial_dirname_creator=str, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name=cluster.new_name(),
             storage_path=str(cluster.scratch),
-            failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_callback(observer)],
+            failure_config=tune.FailureConfig(max_failures=0),  # which of them are tried again is decided in a Launch
+            callbacks=[_callback(feed, cluster, observer)],
             verbose=0,
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    except Exception:
+        cluster.require_there()  # the reason of whatever error
+        raise
+    cluster.require_there()
 
 
 def _trainable(config: dict[str, Any]) -> None:
     """In the Ray worker."""
+    import ray
     from ray import tune
 
-    if read_given_up(config["trial"].run_path):  # decided while this one waited for its turn
+    attempt: Attempt = config["attempt"]
+    tune.report({"node": (hostname(), ray.get_runtime_context().get_node_id())})
+    if read_given_up(attempt.trial.run_path):  # decided while this one waited for its turn
         tune.report({"given_up": True})
         return
     try:
-        run(config["trial"], lambda progress: tune.report({"progress": asdict(progress)}), launch=config["launch"])
+        run(
+            attempt.trial,
+            lambda progress: tune.report({"progress": asdict(progress)}),
+            launch=config["launch"],
+            attempt=attempt.number,
+        )
     except JobFailed as error:
         # Of an exception, Tune's callbacks learn only that there was one.
         tune.report({"failure": asdict(error.failure)})
         raise
 
 
-def _bundle(trial: Trial) -> Any:
+def _bundle(config: dict[str, Any]) -> Any:
+    """All of a job's GPUs and CPUs, on one node; on a certain one, where an earlier attempt failed on others."""
     from ray import tune
 
-    return tune.PlacementGroupFactory([{"CPU": trial.cpus, "GPU": trial.gpus}])
+    trial, node = config["attempt"].trial, config["node"]
+    return tune.PlacementGroupFactory(
+        [{"CPU": trial.cpus, "GPU": trial.gpus, **({node.resource: 0.001} if node else {})}]
+    )
 
 
-def _search(feed: Feed, launch: str) -> Any:
+def _search(feed: Feed, cluster: Cluster) -> Any:
     from ray.tune.search import Searcher
 
     class Source(Searcher):
         """Hands Tune what ``feed`` has, whenever it asks for more."""
 
         def suggest(self, trial_id: str) -> Any:
-            if (trial := feed.next()) is not None:
-                return {"trial": trial, "launch": launch}
+            if (attempt := feed.next()) is not None:
+                other = cluster.other_node(attempt.trial, attempt.avoid) if attempt.avoid else None
+                return {"attempt": attempt, "launch": cluster.launch, "node": other}
             return Searcher.FINISHED if feed.exhausted else None
 
         def on_trial_complete(self, *_: Any, **__: Any) -> None: ...
@@ -111,7 +103,7 @@ def _search(feed: Feed, launch: str) -> Any:
     return Source(metric=None, mode=None)
 
 
-def _callback(observer: Observer) -> Any:
+def _callback(feed: Feed, cluster: Cluster, observer: Observer) -> Any:
     from ray.tune import Callback
 
     class Watch(Callback):
@@ -123,14 +115,21 @@ def _callback(observer: Observer) -> Any:
         def __reduce__(self) -> tuple[type, tuple[()]]:
             return Callback, ()  # as above
 
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            cluster.require_there()
+
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            observer.started(trial.config["trial"])
+            ours = trial.config["attempt"].trial
+            self.heard[ours.key] = Progress()
+            observer.started(ours)
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            ours = trial.config["trial"]
-            if "failure" in result:
+            ours = trial.config["attempt"].trial
+            if "node" in result:
+                feed.placed(ours, *result["node"])
+            elif "failure" in result:
                 self.heard[ours.key] = None
                 observer.failed(ours, from_data(Failure, result["failure"]))
             elif "given_up" in result:
@@ -141,19 +140,20 @@ def _callback(observer: Observer) -> Any:
                 observer.advanced(ours, latest)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            ours = trial.config["trial"]
+            ours = trial.config["attempt"].trial
             if self.heard.get(ours.key, Progress()) is not None:
                 observer.finished(ours)
+            feed.over(ours)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            ours = trial.config["trial"]
-            latest = self.heard.get(ours.key, Progress())
-            if latest is None:
-                return
-            if ours.done:  # it died between its last result and its end: nothing is lost
-                observer.finished(ours)
-            else:
-                observer.failed(ours, _failure_of_worker(ours, latest, _error(trial)))
+            attempt = trial.config["attempt"]
+            ours, latest = attempt.trial, self.heard.get(attempt.trial.key, Progress())
+            if latest is not None:
+                if ours.done:  # it died between its last result and its end: nothing is lost
+                    observer.finished(ours)
+                else:
+                    observer.failed(ours, of_worker(attempt, latest, _error(trial), feed.node_of(ours)[0]))
+            feed.over(ours)
 
     return Watch()
 
@@ -164,26 +164,3 @@ def _error(trial: Any) -> str:
         return Path(trial.error_file).read_text(errors="replace")
     except (OSError, TypeError):
         return ""
-
-
-def _failure_of_worker(trial: Trial, latest: Progress, error: str) -> Failure:
-    """What the worker could not write down itself; ``error`` is Ray's text. Written, where it can be."""
-    phase = "score" if latest.arm else "train" if latest.phases else "start"
-    failure = Failure(
-        seed=trial.seed, phase=phase, arm=latest.arm, reason=_reason(error), log_tail=error, arms=trial.unscored_arms
-    )
-    try:
-        trial.paths.folder.mkdir(parents=True, exist_ok=True)
-        write_failure(trial.paths.failure, failure)
-    except OSError:  # a full disk, a file where the folder belongs: it is told, and the report says that it is open
-        pass
-    return failure
-
-
-def _reason(error: str) -> str:
-    """Why, in one line: of an exception its own words; of a worker that is gone, how it went."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    if not lines or "ActorDiedError" in error or "worker process has died" in error:
-        how = re.search(r"Worker exit type: (\w+)", error)
-        return f"its Ray worker died{f' ({how[1]})' if how else ''}; its node's kernel log says whether memory ran out"
-    return f"its Ray worker could not run it: {lines[-1]}"

@@ -71,6 +71,17 @@ class Failed(LaunchEvent):
     arm: str | None
     reason: str
     arms: tuple[str, ...]
+    cause: str | None = None  # as ``Failure`` has it, and the next two
+    node: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retried(Failed):
+    """Some arms have none, by no fault of their own: it is tried again."""
+
+    kind = "retried"
+    seconds: float  # from now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +92,7 @@ class GaveUp(LaunchEvent):
 
 
 LAUNCH_EVENTS: dict[str, type[Event]] = {
-    event.kind: event for event in (Planned, Started, PhaseReached, Ended, Failed, GaveUp)
+    event.kind: event for event in (Planned, Started, PhaseReached, Ended, Failed, Retried, GaveUp)
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from jobs.contract.assignment import RESULT_FILE
 from jobs.contract.files import write_record, write_text
@@ -102,6 +102,12 @@ class Trial:
         return None
 
 
+# Whose fault it is, which decides whether to try again: the machine's, its network's or that of whoever ended a process
+# ("infrastructure"), the program's, the recipe's or the data's ("refused"), a limit of bytes, a training that came to
+# nothing, or a job that said nothing for too long.
+Cause = Literal["infrastructure", "program", "refused", "over a limit", "diverged", "hung"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """How a trial failed, as ``failure.json`` holds it until the arms it names have been scored."""
@@ -113,11 +119,18 @@ class Failure:
     log_tail: str  # the end of what the job printed
     arms: tuple[str, ...]  # all that are without a result, because of it or of what ``also`` says
     also: tuple[str, ...] = ()  # how others of them failed, each with its phase and arm
+    cause: Cause | None = None  # an older version did not tell
+    blameless: tuple[str, ...] = ()  # of ``arms``, those lost to the infrastructure: they are worth another attempt
+    node: str = ""  # the machine it happened on; not known where its worker never spoke, nor to older versions
+    attempt: int = 1  # of this launch
 
     @property
     def said(self) -> str:
-        """Every reason, in one line."""
-        return "; also ".join((self.reason, *self.also))
+        """Every reason, in one line; of what the infrastructure lost, also where and after how many attempts."""
+        said = "; also ".join((self.reason, *self.also))
+        if not self.blameless:
+            return said
+        return f"{said} [infrastructure{f', on {self.node}' if self.node else ''}, attempt {self.attempt}]"
 
     @property
     def where(self) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -18,9 +17,10 @@ import pytest
 from platform.errors import UserError
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked, open_files, users_of
 from platform.running.cluster import Cluster, Node, connected, require_closed, require_node, this_machine
+from platform.running.feed import Feed
 from platform.running.observers import Observer
 from platform.running.progress import Progress
-from platform.running.tuning import Feed, run_trials
+from platform.running.tuning import run_trials
 from platform.runs.plan import Failure, Trial, read_failure
 
 LAUNCH = f"cluster-{os.getpid()}"
@@ -191,7 +191,8 @@ def test_a_launch_can_use_a_cluster_by_its_address(cluster: Cluster, make_trial:
         from platform.running.cluster import connected
         from platform.runs.plan import Trial
         from platform.running.observers import Observer
-        from platform.running.tuning import Feed, run_trials
+        from platform.running.feed import Feed
+        from platform.running.tuning import run_trials
 
         class Silent(Observer):
             failed = lambda self, trial, failure: print(failure)
@@ -220,21 +221,6 @@ def _address() -> str:
     import ray
 
     return str(ray.get_runtime_context().gcs_address)
-
-
-def test_a_cluster_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        address = f"{socket.gethostbyname('localhost')}:{server.getsockname()[1]}".replace("127.0.0.1", "127.0.0.2")
-        with pytest.raises(UserError, match="without a token, whoever reaches this port can run commands as you"):
-            require_closed(address)
-        token = tmp_path / "token"
-        token.write_text("secret")
-        token.chmod(0o644)
-        monkeypatch.setenv("RAY_AUTH_MODE", "token")
-        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        with pytest.raises(UserError, match=f"chmod 600 {token}"):
-            require_closed(address)
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_trials_that_share_a_trunk_are_not_side_by_side(make_run: MakeRun) -> No
     running = Launch([], note=lambda _: None)
     running.add(Batch(trials=trials, audits=()))
     order = []
-    while (trial := running._feed.next()) is not None:
-        order.append(trial.name)
+    while (attempt := running._feed.next()) is not None:
+        order.append(attempt.trial.name)
     assert order == ["one/1", "apart/1", "one/2", "apart/2", "other/1", "other/2"]
 
 

@@ -45,38 +45,73 @@ def start_of(log: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "name", "reason"),
+    ("said", "status", "name", "reason", "cause"),
     [
         (
             "[rank0]: RuntimeError: Connection closed by peer\n[rank1]: ValueError: the loss is nan\n",
             1,
             "",
             "ValueError: the loss is nan",
+            "program",
         ),
-        ("ImportError: no module named x\n", 1, "", "ImportError: no module named x"),
+        (
+            "[rank0]: torch.distributed.DistBackendError: ncclRemoteError: A call failed\n"
+            "[rank1]: torch.distributed.DistBackendError: NCCL error: unhandled system error\n",
+            1,
+            "",
+            "torch.distributed.DistBackendError: NCCL error: unhandled system error",
+            "infrastructure",
+        ),
+        (
+            "[rank0]: RuntimeError: Connection closed by peer\n",
+            7,
+            "",
+            "RuntimeError: Connection closed by peer",
+            "program",
+        ),
+        ("ImportError: no module named x\n", 1, "", "ImportError: no module named x", "program"),
         (
             "[rank1]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
             1,
             "",
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+            "program",
         ),
-        ("step 3\n", -9, " (SIGKILL)", "rank 1 was ended by signal 9 (SIGKILL); the machine may be out of memory"),
-        ("step 3\n", 7, "", "rank 1 ended with status 7"),
-        (f"{PROGRAM}: no such shard\n", 2, "", "no such shard"),
+        ("step 3\n", -9, " (SIGKILL)", "rank 1 was ended by signal 9 (SIGKILL)", "infrastructure"),
+        ("step 3\n", -11, " (SIGSEGV)", "rank 1 was ended by signal 11 (SIGSEGV)", "program"),
+        ("step 3\n", 7, "", "rank 1 ended with status 7", "program"),
+        (f"{PROGRAM}: no such shard\n", 2, "", "no such shard", "refused"),
+        (
+            f"{PROGRAM}: a.bin: 17 bytes with the code are 1 above the limit of 16, so it is not scored\n",
+            2,
+            "",
+            "a.bin: 17 bytes with the code are 1 above the limit of 16, so it is not scored",
+            "over a limit",
+        ),
+        (
+            f"{PROGRAM}: the training diverged: loss is NaN at step 3\n",
+            1,
+            "",
+            "the training diverged: loss is NaN at step 3",
+            "diverged",
+        ),
     ],
 )
-def test_the_reason_is_the_rank_s_that_failed_first(
-    tmp_path: Path, said: str, status: int, name: str, reason: str
+def test_the_reason_is_the_rank_s_that_failed_first_and_whose_fault_it_is(
+    tmp_path: Path, said: str, status: int, name: str, reason: str, cause: str
 ) -> None:
     for place in ("", "/home/a b/.venv/lib/python3.11/site-packages/"):  # a virtual environment behind a link
         log = log_of(tmp_path, said, status, name, place)
-        assert reason_in(log, start_of(log), status=1, program=PROGRAM) == reason
+        assert reason_in(log, start_of(log), status=1, program=PROGRAM) == (reason, cause)
 
 
 def test_without_a_word_of_torchrun_its_status_has_to_do(tmp_path: Path) -> None:
     (tmp_path / "job.log").write_text("")
-    assert reason_in(tmp_path / "job.log", 0, status=-9, program=PROGRAM) == "torchrun ended with -9"
-    assert reason_in(tmp_path / "none", 0, status=1, program=PROGRAM) == "torchrun ended with 1"
+    assert reason_in(tmp_path / "job.log", 0, status=-9, program=PROGRAM) == (
+        "torchrun ended with -9",
+        "infrastructure",
+    )
+    assert reason_in(tmp_path / "none", 0, status=1, program=PROGRAM) == ("torchrun ended with 1", "program")
 
 
 def test_the_end_of_a_log_is_what_the_ranks_said_last(tmp_path: Path) -> None:
