@@ -15,7 +15,7 @@ SETTINGS = {
     "CUDA_VISIBLE_DEVICES": "4,5",
     "HF_HOME": "/data/hf",
     "TOKENIZERS_PARALLELISM": "false",
-    "KEYBOARD": "de",
+    "LC_ALL": "C.UTF-8",
     "http_proxy": "http://proxy:3128",
     "TRITON_CACHE_DIR": "/cache",
 }
@@ -46,6 +46,16 @@ def test_secrets_are_not(name: str) -> None:
 )
 def test_what_belongs_to_us_or_to_another_launcher_is_not(name: str) -> None:
     assert kept({name: "x"}) == {}
+
+
+@pytest.mark.parametrize("name", ["EDITOR", "DSN", "SENTRY", "SLACK_HOOK", "NCCL_TOKEN", "BOTO_CONFIG", "LICENSE"])
+def test_what_nobody_has_listed_is_not(name: str) -> None:
+    assert kept({name: "x"}) == {}
+
+
+def test_more_is_asked_for_by_name() -> None:
+    asked = {"FAIRWAY_ENVIRONMENT": "HF_TOKEN, MY_SETTING,", "HF_TOKEN": "t", "MY_SETTING": "1", "OTHER": "2"}
+    assert kept(asked) == {"HF_TOKEN": "t", "MY_SETTING": "1"}
 
 
 def test_where_nobody_has_set_anything() -> None:
