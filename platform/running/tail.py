@@ -23,6 +23,7 @@ _OF_MACHINE = re.compile(
     r"nccl(System|Remote|InProgress)Error|ncclUnhandledCudaError|unhandled (system|cuda) error|NCCL watchdog|"
     r"Connection (reset|closed|refused|timed out)|Broken pipe|Address already in use|EADDRINUSE|No route to host|"
     r"uncorrectable|device (is )?(unavailable|not ready|lost)|CUDA driver|CUDA error: (unknown error|hardware)|"
+    r"SignalException: Process \d+ got signal|"  # torchrun's, when somebody tells it to end
     r"fallen off the bus|Input/output error|Stale file handle|No space left on device|Cannot allocate memory"
 )
 

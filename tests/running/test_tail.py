@@ -77,6 +77,13 @@ def start_of(log: Path) -> int:
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
             "program",
         ),
+        (
+            "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1758 got signal: 2\n",
+            -15,
+            "",
+            "rank 1 was ended by signal 15",
+            "infrastructure",
+        ),
         ("step 3\n", -9, " (SIGKILL)", "rank 1 was ended by signal 9 (SIGKILL)", "infrastructure"),
         ("step 3\n", -11, " (SIGSEGV)", "rank 1 was ended by signal 11 (SIGSEGV)", "program"),
         ("step 3\n", 7, "", "rank 1 ended with status 7", "program"),
