@@ -59,7 +59,7 @@ def reason_in(log: Path, start: int, *, status: int, program: Path) -> tuple[str
         return of_rank[-1]["text"], cause
     if root and int(root["status"]) < 0:
         number = -int(root["status"])
-        reason = f"rank {root['rank']} was ended by signal {number} {root['name'].strip()}"
+        reason = f"rank {root['rank']} was ended by signal {number} {root['name'].strip()}".rstrip()
         return reason, INFRASTRUCTURE if number in _FROM_OUTSIDE else PROGRAM
     if found:
         return found[-1]["text"], PROGRAM if root else cause
