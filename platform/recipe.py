@@ -36,7 +36,7 @@ def main(
     elif as_program:
         text = recipes.program(choices)
     else:
-        text = recipes.resolved_yaml(choices) if as_yaml else recipes.entry_program(choices)
+        text = recipes.resolved_yaml(choices, with_cluster=True) if as_yaml else recipes.entry_program(choices)
     print(text, end="")
 
 

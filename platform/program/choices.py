@@ -39,8 +39,33 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """Where a scale's nodes are, and what they cost. Nothing of it is in a program or in the name of a trunk.
+
+    Cards, volumes and the like are named as whoever has the nodes names them: RunPod, Slurm, Kubernetes.
+    """
+
+    usd_per_hour: float | None = None  # of one node
+    nodes: int = 1  # as many trials run at once
+    folder: str = "/fairway"  # of the checkout, on every node
+    token: str = "~/.fairway-token"  # the file that Ray's token is kept in
+    image: str | None = None  # of a container
+    gpu: str | None = None  # the kind of card
+    cuda: str | None = None  # the least version that a host's driver must know, as "12.8"
+    memory_gib: int | None = None  # of one node
+    volume: str | None = None  # the one that outlives the nodes
+    data_center: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    ssh_user: str | None = None
+    ssh_key: str = "~/.ssh/id_ed25519"
+    head: str | None = None  # the address of the node that the launch itself runs on
+    workers: tuple[str, ...] = ()  # addresses of the others
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Everything that decides a program, and the machine that its scale asks for."""
+    """Everything that decides a program, and the machine and the cluster that its scale asks for."""
 
     name: str
     scale: str
@@ -54,6 +79,7 @@ class Choices:
     picks: Mapping[str, Pick | tuple[Pick, ...] | None]  # by field of Recipe, arms excluded
     arms: Mapping[str, Pick]
     machine: Machine
+    cluster: ClusterSettings = ClusterSettings()
     overruled: tuple[str, ...] = ()  # what the recipe itself says and its scale says otherwise
     catalog: Catalog = field(repr=False, compare=False)
 

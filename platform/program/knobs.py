@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,22 @@ class Scalar:
         if type(value) is not _SCALARS[self.name][0] or (isinstance(value, float) and not math.isfinite(value)):
             raise _mismatch(value, self)
         if isinstance(value, int | float) and not self.bounds.take(value):
+            raise _mismatch(value, self)
+        return value
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a certain form: ``form`` matches all of it, ``words`` say what it is."""
+
+    form: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    def checked(self, value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(self.form, value):
             raise _mismatch(value, self)
         return value
 
@@ -132,7 +149,7 @@ class AnyOf:
         raise _mismatch(value, self)
 
 
-Kind = Scalar | OneOf | Several | Table | Nested | AnyOf
+Kind = Scalar | Text | OneOf | Several | Table | Nested | AnyOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,38 @@ wherever it was chosen, ``techniques: {muon: {momentum: 0.9}}``.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import nearest
+from .bounds import Bounds
 from .catalog import Catalog, Field
 from .choices import Pick, Value
 from .document import Node
-from .knobs import Kind, Knob, OneOf, Scalar, Table, nested_family, takes_none, takes_several
+from .knobs import Kind, Knob, OneOf, Scalar, Several, Table, Text, nested_family, takes_none, takes_several
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")  # a folder of results and a word in a list
 MACHINE_KEYS: dict[str, Kind] = {
-    "processes": Scalar("int"),
-    "gpus": Scalar("int"),
-    "cpus": Scalar("int"),
+    "processes": Scalar("int", Bounds.of("1 or more")),
+    "gpus": Scalar("int", Bounds.of("0 or more")),
+    "cpus": Scalar("int", Bounds.of("1 or more")),
     "corpus": OneOf(("embedded",)),
     "data_path": Scalar("str"),
     "tokenizer_path": Scalar("str"),
+}
+_NAME = Text(r"\w[\w.:/@+=-]*", "a name: letters, digits and . _ - : / @ + =")  # of a volume, an image, an address
+_HOME_FILE = Text(r"(~/|/|\w)[\w./@+=-]*", "the path of a file without spaces, such as ~/.fairway-token")
+CLUSTER_KEYS: dict[str, Kind] = {  # the fields of ClusterSettings
+    "usd_per_hour": Scalar("float", Bounds.of("above 0")),
+    "nodes": Scalar("int", Bounds.of("1 or more")),
+    "folder": Text(r"/[^:\x00-\x1f]+", "an absolute path without a colon, such as /fairway"),
+    "token": _HOME_FILE,
+    "image": _NAME,
+    "gpu": Text(r"\w[\w .:/()+-]*", "the name of a kind of card, such as H100"),
+    "cuda": Text(r"\d+\.\d+", 'a version in quotes, such as "12.8"'),
+    "memory_gib": Scalar("int", Bounds.of("1 or more")),
+    **dict.fromkeys(("volume", "data_center", "partition", "account", "ssh_user"), _NAME),
+    "ssh_key": _HOME_FILE,
+    "head": _NAME,
+    "workers": Several((_NAME,), any_length=True),
 }
 
 
@@ -60,6 +76,7 @@ class Layer:
     arms: Mapping[str, Pick] | None
     techniques: Mapping[tuple[str, str], Mapping[str, Value]]  # by family and name
     machine: Mapping[str, Value]
+    cluster: Mapping[str, Value]
     sizes: str | None = None  # of a scale: the one whose sizes of techniques it takes, where that is another
 
     def over(self, below: "Layer", catalog: Catalog) -> "Layer":
@@ -76,6 +93,7 @@ class Layer:
             arms=None if arms is None else {name: self._set_techniques(pick) for name, pick in arms.items()},
             techniques={},
             machine={**below.machine, **self.machine},
+            cluster={**below.cluster, **self.cluster},
         )
 
     def overruled(self, recipe: "Layer", own: "Layer") -> Iterator[str]:
@@ -106,7 +124,7 @@ class Layer:
         return replace(value, knobs=_merged(knobs, own, technique.knobs))
 
 
-NOTHING = Layer(sections={}, picks={}, arms=None, techniques={}, machine={})
+NOTHING = Layer(sections={}, picks={}, arms=None, techniques={}, machine={}, cluster={})
 
 
 def picks_in(values: Iterable[Value]) -> Iterator[Pick]:
@@ -143,6 +161,19 @@ def _over(below: Value, above: Value) -> Value:
     return replace(above, knobs=_merged(below.knobs if same else {}, above.knobs, above.technique.knobs))
 
 
+def _values(node: Node, kinds: Mapping[str, Kind]) -> dict[str, Value]:
+    """The entries of ``machine`` or of ``cluster``, each checked against its kind."""
+    values = {}
+    for name, entry in node.entries(", ".join(kinds)).items():
+        if name not in kinds:
+            raise entry.unknown(kinds, f"entry of {node.key.rpartition('.')[2]}")
+        try:
+            values[name] = kinds[name].checked(entry.plain())
+        except ValueError as error:
+            raise entry.error(str(error)) from None
+    return values
+
+
 @dataclass(frozen=True)
 class Reader:
     """Turns nodes into layers; ``multiplies`` says whether ``{times: x}`` is understood, which is for scales."""
@@ -161,10 +192,10 @@ class Reader:
     def scale_layer(self, entries: Mapping[str, Node], *, may_choose: bool) -> Layer:
         """What a scale says: a file of scales/, or a recipe's entry for a scale, which may choose techniques too."""
         own = self.catalog.fields if may_choose else ["sizes"]
-        return self._layer(entries, [*self.catalog.sections, *own, "techniques", "machine"])
+        return self._layer(entries, [*self.catalog.sections, *own, "techniques", "machine", "cluster"])
 
     def _layer(self, entries: Mapping[str, Node], possible: Iterable[str]) -> Layer:
-        sections, picks, machine = {}, {}, {}
+        sections, picks, machine, cluster = {}, {}, {}, {}
         arms: Mapping[str, Pick] | None = None
         techniques: Mapping[tuple[str, str], Mapping[str, Value]] = {}
         sizes = None
@@ -178,12 +209,22 @@ class Reader:
             elif name == "sizes":
                 sizes = self._sizes(node)
             elif name == "machine":
-                machine = self._machine(node)
+                machine = _values(node, MACHINE_KEYS)
+            elif name == "cluster":
+                cluster = _values(node, CLUSTER_KEYS)
             elif name == "arms":
                 arms = self._arms(node)
             else:
                 picks[name] = self._choice(node, self.catalog.fields[name])
-        return Layer(sections=sections, picks=picks, arms=arms, techniques=techniques, machine=machine, sizes=sizes)
+        return Layer(
+            sections=sections,
+            picks=picks,
+            arms=arms,
+            techniques=techniques,
+            machine=machine,
+            cluster=cluster,
+            sizes=sizes,
+        )
 
     def _choice(self, node: Node, field: Field) -> Pick | tuple[Pick, ...] | None:
         if node.value in (None, "none"):
@@ -286,19 +327,6 @@ class Reader:
                 f"{nearest(str(node.value), self.catalog.scales)}"
             )
         return str(node.value)
-
-    def _machine(self, node: Node) -> dict[str, Any]:
-        machine = {}
-        for name, entry in node.entries(f"{', '.join(MACHINE_KEYS)}").items():
-            if name not in MACHINE_KEYS:
-                raise entry.unknown(MACHINE_KEYS, "entry of machine")
-            try:
-                machine[name] = MACHINE_KEYS[name].checked(entry.plain())
-            except ValueError as error:
-                raise entry.error(str(error)) from None
-            if isinstance(machine[name], int) and machine[name] < (0 if name == "gpus" else 1):
-                raise entry.error(f"found {machine[name]}, a job has at least {0 if name == 'gpus' else 1}")
-        return machine
 
     def _names(self, family: str) -> str:
         return ", ".join(self.catalog.families[family].techniques)

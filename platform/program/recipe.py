@@ -10,7 +10,7 @@ from ..errors import UserError, nearest
 from ..paths import ROOT, shown
 from . import catalog as catalogs
 from .catalog import Catalog
-from .choices import Choices, Machine, Pick, Value
+from .choices import Choices, ClusterSettings, Machine, Pick, Value
 from .document import Node, read
 from .entry import entry_program, program, trunk_text
 from .knobs import Knob
@@ -19,6 +19,7 @@ from .sizes import with_sizes
 
 __all__ = [
     "Choices",
+    "ClusterSettings",
     "Machine",
     "Pick",
     "difference",
@@ -82,6 +83,7 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         picks=final.picks,
         arms=final.arms,
         machine=_machine(final.machine, files[scale]),
+        cluster=ClusterSettings(**final.cluster),
         overruled=tuple(overlay.overruled(own.layer, own.scales.get(scale, NOTHING))),
         catalog=known,
     )
@@ -104,8 +106,17 @@ def with_arms(choices: Choices, names: tuple[str, ...]) -> Choices:
     return replace(choices, arms={name: pick for name, pick in choices.arms.items() if name in names})
 
 
-def resolved_yaml(choices: Choices) -> str:
-    """What the program was made from, bases and scale applied, defaults included: for readers, not to be launched."""
+def scale_file(choices: Choices, root: Path = ROOT) -> Path:
+    """The file that says what the scale of ``choices`` is."""
+    return _scale_files(choices.path, root)[choices.scale]
+
+
+def resolved_yaml(choices: Choices, *, with_cluster: bool = False) -> str:
+    """What the program was made from, bases and scale applied, defaults included: for readers, not to be launched.
+
+    Args:
+        with_cluster: also where its nodes are and what they cost, which is not for a record that others read.
+    """
     import yaml
 
     tree: dict[str, Any] = {"name": choices.name, "scale": choices.scale}
@@ -117,8 +128,10 @@ def resolved_yaml(choices: Choices) -> str:
         elif name in choices.catalog.fields:
             missing = () if choices.catalog.fields[name].takes == "several" else None
             tree[name] = _plain(choices.arms if name == "arms" else choices.picks.get(name, missing))
-    machine = {key: value for key, value in vars(choices.machine).items() if value is not None}
-    tree["machine"] = {key: str(value) if isinstance(value, Path) else value for key, value in machine.items()}
+    settings: dict[str, Any] = {"machine": choices.machine} | ({"cluster": choices.cluster} if with_cluster else {})
+    for name, values in settings.items():
+        said = {key: _plain(value) for key, value in vars(values).items() if value is not None}
+        tree[name] = {key: str(value) if isinstance(value, Path) else value for key, value in said.items()}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
     return f"# {choices.name} at scale {choices.scale}: bases and scale applied, every knob with its value.\n{text}"
 

@@ -4,12 +4,24 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from platform.errors import UserError
-from platform.program.recipe import Choices, entry_program, load, program, resolved_yaml, trunk_text, with_arms
+from platform.program.overlays import CLUSTER_KEYS
+from platform.program.recipe import (
+    Choices,
+    ClusterSettings,
+    entry_program,
+    load,
+    program,
+    resolved_yaml,
+    scale_file,
+    trunk_text,
+    with_arms,
+)
 
 LoadText = Callable[..., Choices]
 
@@ -63,6 +75,29 @@ def test_a_recipe_on_its_own(checkout: Path) -> None:
     machine = choices.machine
     assert (machine.processes, machine.gpus, machine.cpus, machine.corpus) == (8, 8, 16, None)
     assert (machine.data_path, machine.tokenizer_path) == (Path("data/x"), Path("data/y.model"))
+
+
+def test_where_the_nodes_are_is_said_by_the_scale_and_then_by_the_recipe_and_is_in_no_program(
+    load_text: LoadText, checkout: Path
+) -> None:
+    scale = checkout / "recipes" / "scales" / "eight_h100.yaml"
+    plain = load_text(CHILD, None)
+    scale.write_text(
+        scale.read_text() + 'cluster: {usd_per_hour: 24, head: 10.0.0.4, workers: [10.0.0.5], cuda: "13.0"}\n'
+    )
+    own = load_text(CHILD + "scales: {eight_h100: {cluster: {usd_per_hour: 19.5, nodes: 3}}}\n", None)
+    assert plain.cluster == ClusterSettings() and scale_file(own, checkout) == scale
+    assert own.cluster == ClusterSettings(
+        usd_per_hour=19.5, nodes=3, head="10.0.0.4", workers=("10.0.0.5",), cuda="13.0"
+    )
+    assert program(own) == program(plain) and trunk_text(own) == trunk_text(plain)
+    assert resolved_yaml(own) == resolved_yaml(plain), "it lies beside the results, and others read it"
+    assert "usd_per_hour: 19.5\n" in resolved_yaml(own, with_cluster=True)
+
+
+def test_every_field_of_a_cluster_can_be_said() -> None:
+    assert list(CLUSTER_KEYS) == [field.name for field in fields(ClusterSettings)]
+    assert load(ROOT / "recipes" / "leaky_cosine.yaml").cluster.usd_per_hour == 24
 
 
 def test_a_child_over_its_base(load_text: LoadText) -> None:
@@ -328,7 +363,7 @@ def test_the_command_prints_what_it_is_asked_for() -> None:
     choices = load(ROOT / path, "laptop")
     assert command(path, "--scale", "laptop").stdout == entry_program(choices)
     assert command(path, "--scale", "laptop", "--program").stdout == program(choices)
-    assert command(path, "--scale", "laptop", "--resolved").stdout == resolved_yaml(choices)
+    assert command(path, "--scale", "laptop", "--resolved").stdout == resolved_yaml(choices, with_cluster=True)
     one = command(path, "--scale", "laptop", "--arm", "no_ttt").stdout
     assert one == entry_program(with_arms(choices, ("no_ttt",)))
 

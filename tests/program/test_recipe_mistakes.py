@@ -224,7 +224,47 @@ MISTAKES = {
     ),
     "no processes": (
         "scales: {laptop: {machine: {processes: 0}}}\n",
-        "scales.laptop.machine.processes: found 0, a job has at least 1",
+        "scales.laptop.machine.processes: found the number 0, it takes a whole number, 1 or more",
+    ),
+    "an unknown entry of cluster": (
+        "scales: {laptop: {cluster: {usd_per_hours: 24}}}\n",
+        "mine.yaml:3: scales.laptop.cluster.usd_per_hours: no such entry of cluster; possible: usd_per_hour, nodes",
+    ),
+    "nodes that cost nothing": (
+        "scales: {laptop: {cluster: {usd_per_hour: 0}}}\n",
+        "mine.yaml:3: scales.laptop.cluster.usd_per_hour: found the number 0.0, it takes a number, above 0",
+    ),
+    "a price with its currency": (
+        "scales: {laptop: {cluster: {usd_per_hour: 24 USD}}}\n",
+        "cluster.usd_per_hour: found the text '24 USD', it takes a number, above 0",
+    ),
+    "no node": (
+        "scales: {laptop: {cluster: {nodes: 0}}}\n",
+        "cluster.nodes: found the number 0, it takes a whole number, 1 or more",
+    ),
+    "a folder that differs from node to node": (
+        "scales: {laptop: {cluster: {folder: ~/fairway}}}\n",
+        "cluster.folder: found the text '~/fairway', it takes an absolute path without a colon, such as /fairway",
+    ),
+    "a name that an option could hide in": (
+        "scales: {laptop: {cluster: {partition: --wrap=id}}}\n",
+        "cluster.partition: found the text '--wrap=id', it takes a name: letters",
+    ),
+    "a name of two lines": (
+        'scales: {laptop: {cluster: {account: "a\\n#SBATCH"}}}\n',
+        "cluster.account: found the text 'a\\n#SBATCH', it takes a name: letters",
+    ),
+    "a version that is a number": (
+        "scales: {laptop: {cluster: {cuda: 12.8}}}\n",
+        'cluster.cuda: found the number 12.8, it takes a version in quotes, such as "12.8"',
+    ),
+    "one worker that is no list": (
+        "scales: {laptop: {cluster: {workers: 10.0.0.5}}}\n",
+        "cluster.workers: found the text '10.0.0.5', it takes a list, each a name: letters",
+    ),
+    "a cluster of a recipe": (
+        "cluster: {nodes: 2}\n",
+        "mine.yaml:3: cluster: no such entry; possible: question",
     ),
     "another corpus": (
         "scales: {laptop: {machine: {corpus: embeded}}}\n",

@@ -132,7 +132,7 @@ def test_a_product_that_the_knob_does_not_take(write: WriteFiles, load_text: Loa
         ("sizes: labtop\n", "tiny.yaml:2: sizes: found the text 'labtop', it takes the scale whose sizes of techniques "
          "this one takes; possible: eight_h100, laptop, tiny; did you mean 'laptop'?"),
         ("sizes: {ema: 3}\n", "tiny.yaml:2: sizes: found a mapping (ema), it takes the scale"),
-        ("size: laptop\n", "tiny.yaml:2: size: no such entry; possible: shape, budget, sizes, techniques, machine;"),
+        ("size: laptop\n", "tiny.yaml:2: size: no such entry; possible: shape, budget, sizes, techniques, machine,"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_whose_sizes_a_scale_takes(
