@@ -129,7 +129,7 @@ def require_closed(address: str) -> None:
     if address.startswith("ray://"):
         raise UserError(
             f"--cluster {address}: Ray Client cannot carry a launch; run it on a node of the cluster with "
-            f"--cluster auto (see deploy/)"
+            f"--cluster auto (docs/clusters.md)"
         )
     host, _, port = address.rpartition(":")
     if address != "auto":
