@@ -33,10 +33,31 @@ def held(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterato
         while not _locked(file.fileno(), path):
             waiting(path.read_text().strip() or "another process")
             time.sleep(RETRY_SECONDS)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
-        file.flush()
+        _sign(file)
         yield file
+
+
+@contextmanager
+def held_at_once(path: Path) -> Iterator[str | None]:
+    """None, with the file ``path`` locked while the block runs; who holds it, where somebody else does.
+
+    Raises:
+        UserError: the file system knows no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        if not _locked(file.fileno(), path):
+            yield path.read_text().strip() or "another process"
+            return
+        _sign(file)
+        yield None
+
+
+def _sign(file: IO[str]) -> None:
+    """Write down whose it is, for people."""
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+    file.flush()
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class ClusterSettings:
 
     usd_per_hour: float | None = None  # of one node
     nodes: int = 1  # as many trials run at once
+    data: tuple[str, ...] = ()  # where nodes that do not see the shards of the launch find them: folders, or sources
     folder: str = "/fairway"  # of the checkout, on every node
     token: str = "~/.fairway-token"  # the file that Ray's token is kept in
     image: str | None = None  # of a container

@@ -26,10 +26,12 @@ MACHINE_KEYS: dict[str, Kind] = {
     "tokenizer_path": Scalar("str"),
 }
 _NAME = Text(r"\w[\w.:/@+=-]*", "a name: letters, digits and . _ - : / @ + =")  # of a volume, an image, an address
+_PLACE = Text(r"([a-z][a-z0-9]*://|~/|/)[^\x00-\x1f]+", "a folder, or a source such as https://, s3:// or gs://")
 _HOME_FILE = Text(r"(~/|/|\w)[\w./@+=-]*", "the path of a file without spaces, such as ~/.fairway-token")
 CLUSTER_KEYS: dict[str, Kind] = {  # the fields of ClusterSettings
     "usd_per_hour": Scalar("float", Bounds.of("above 0")),
     "nodes": Scalar("int", Bounds.of("1 or more")),
+    "data": Several((_PLACE,), any_length=True),
     "folder": Text(r"/[^:\x00-\x1f]+", "an absolute path without a colon, such as /fairway"),
     "token": _HOME_FILE,
     "image": _NAME,

@@ -80,6 +80,7 @@ class Cluster:
     nodes: tuple[Node, ...]  # that were there when it was joined
     scratch: Path  # for Tune's own files; gone afterwards
     pulse: Pulse
+    is_private: bool  # on this machine alone, started for this launch
     _names: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     def new_name(self) -> str:
@@ -231,9 +232,24 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             _start(folder, cpus=max(cpus, int(this_machine().cpus)), code=code)
         else:
             _join(address, code)
+        _silence()
         _require_workers(folder)
         with Pulse.of_private() if address is None else Pulse.of(ray.get_runtime_context().gcs_address) as pulse:
-            yield Cluster(launch=launch, nodes=tuple(_living_nodes()), scratch=folder / "tune", pulse=pulse)
+            yield Cluster(
+                launch=launch,
+                nodes=tuple(_living_nodes()),
+                scratch=folder / "tune",
+                pulse=pulse,
+                is_private=address is None,
+            )
+
+
+def _silence() -> None:
+    """Ray writes pages of its own logs to our terminal where a worker or a raylet dies; what it means is told by us."""
+    with contextlib.suppress(ImportError, AttributeError, KeyError):
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed
+
+        printed.remove_handler("ray_print_logs")
 
 
 def _living_nodes() -> list[Node]:

@@ -61,6 +61,11 @@ class Experiment:
         """What somebody should know who wrote the recipe."""
         return self.choices.overruled if self.choices else ()
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where nodes that do not see the data of the launch may find them."""
+        return self.choices.cluster.data if self.choices else ()
+
     def trials(self, seeds: tuple[int, ...]) -> list[Trial]:
         """The trials of ``seeds``, each with the chosen arms."""
         return [self.draft.trial(seed, self.arms) for seed in seeds]

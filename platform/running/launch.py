@@ -20,7 +20,7 @@ from ..runs import plan
 from ..runs.audits import FAILED, UNAUDITED, Audit
 from ..runs.plan import Failure, Trial
 from ..words import counted
-from . import audit
+from . import audit, home
 from .cluster import Cluster, ClusterLost, require_node
 from .experiment import Experiment
 from .failures import of_cluster
@@ -119,7 +119,7 @@ def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force
         plan.preview(experiment.draft, seeds, experiment.arms)
     planned = {experiment.draft.run_path: experiment.planned(seeds) for experiment in experiments}
     trials = tuple(
-        replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force)
+        replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force, places=experiment.places)
         for seed in seeds
         for experiment in experiments
     )
@@ -184,8 +184,10 @@ class Launch(Observer):
                     # Ray prints what it has to say to the place that is for results.
                     with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
                         cluster.pulse.tell = self._note
+                        served = self._home(cluster)
                         require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
                         run_trials(self._feed, cluster, self)
+                        del served
                 except ClusterLost as error:
                     losses += 1
                     self._lost(str(error))
@@ -194,6 +196,14 @@ class Launch(Observer):
         finally:
             self._observers.closed()
         return self.outcome()
+
+    def _home(self, cluster: Cluster) -> object:
+        """What serves the files of this launch to nodes that do not see them, as long as it is kept."""
+        if cluster.is_private:
+            return None
+        trials = [trial for batch in self._batches for trial in batch.todo]
+        read = {path for trial in trials for path in (trial.data_path, trial.tokenizer_path)}
+        return home.started(cluster.launch, {trial.run_path.parent for trial in trials}, read)
 
     def _lost(self, why: str) -> None:
         """The cluster is gone: what has all its results has ended, what ran has failed, what waited waits again."""

@@ -1,14 +1,17 @@
 """Trials on Ray Tune: each one bundle with all GPUs and CPUs of its job, so on one node, with a slot of its own."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..errors import RunFailed
 from ..runs.plan import Failure, read_given_up
 from ..runs.reading import from_data
+from .away import brought, is_away
 from .cluster import Cluster
-from .failures import of_worker
+from .failures import not_begun, of_worker
 from .feed import Attempt, Feed
 from .observers import Observer
 from .progress import Progress
@@ -57,16 +60,20 @@ def _trainable(config: dict[str, Any]) -> None:
     if read_given_up(attempt.trial.run_path):  # decided while this one waited for its turn
         tune.report({"given_up": True})
         return
+
+    def report(progress: Progress) -> None:
+        tune.report({"progress": asdict(progress)})
+
+    trial, launch = attempt.trial, config["launch"]
     try:
-        run(
-            attempt.trial,
-            lambda progress: tune.report({"progress": asdict(progress)}),
-            launch=config["launch"],
-            attempt=attempt.number,
-        )
+        with brought(trial, launch, report) if is_away(trial) else nullcontext(trial) as here:
+            run(here, report, launch=launch, attempt=attempt.number)
     except JobFailed as error:
         # Of an exception, Tune's callbacks learn only that there was one.
         tune.report({"failure": asdict(error.failure)})
+        raise
+    except RunFailed as error:
+        tune.report({"failure": asdict(not_begun(attempt, str(error), hostname()))})
         raise
 
 

@@ -48,6 +48,7 @@ class Trial:
     cpus: int
     end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
     force: bool = False  # score even an artifact above the limit
+    places: tuple[str, ...] = ()  # where a node that does not see ``data_path`` may find the data
 
     @property
     def name(self) -> str:
