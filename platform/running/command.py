@@ -18,6 +18,8 @@ from ..reports.build import Report
 from ..runs import plan
 from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import read_run
+from ..tracking.address import Address
+from ..tracking.patience import Patience
 from ..words import counted
 from . import cluster, preview
 from .display import Terminal
@@ -97,7 +99,9 @@ def _run(asked: Asked, stop: Stop) -> None:
             _note(f"{experiment.name}: at scale {experiment.draft.scale}, {line}")
         if judge is None:  # whatever an earlier launch gave up: now every seed is wanted
             plan.write_given_up(experiment.draft.run_path, None)
-    observers: list[Observer] = [*([judge] if judge else []), EventFile(name), Recorder(), Terminal()]
+    Address.of(asked.runs)  # raises where what the environment names cannot be read
+    patience = Patience(_note)
+    observers: list[Observer] = [*([judge] if judge else []), EventFile(name), Recorder(patience), Terminal()]
     begun = time.monotonic()
     outcome = launch(
         experiments,
@@ -110,7 +114,11 @@ def _run(asked: Asked, stop: Stop) -> None:
     )
     _tell(outcome, time.monotonic() - begun)
     reports = _report([experiment.draft.run_path for experiment in experiments])
-    failures = [*_failures(outcome, reports), *(f"  audit: {line}" for line in outcome.unaudited), *_record(reports)]
+    failures = [
+        *_failures(outcome, reports),
+        *(f"  audit: {line}" for line in outcome.unaudited),
+        *_record(reports, patience),
+    ]
     if failures:
         again = "What is done is kept; the same command runs only what is missing:"
         raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
@@ -184,15 +192,17 @@ def _report(run_paths: Sequence[Path]) -> list[Report]:
     return reports
 
 
-def _record(reports: Sequence[Report]) -> Iterator[str]:
+def _record(reports: Sequence[Report], patience: Patience) -> Iterator[str]:
     """Bring MLflow to what the files say, and print how to open it; what went wrong with that, if anything did."""
-    from ..tracking import tracker
+    from ..tracking import recording
 
+    run_paths = [report.run.path for report in reports]
     try:
-        found = tracker.comparison([tracker.record(report.run.path) for report in reports])
-        print(f"compare:   {found.command or 'open'}\n           {found.link}")
-    except Exception as error:  # of MLflow, its database or its server: any kind
-        yield f"  MLflow could not be written, the results are safe in their files: {error}"
+        print(recording.compare([recording.record(path, patience) for path in run_paths], patience))
+    except (UserError, RunFailed) as error:
+        again = shlex.join(["python", "-m", "platform.track", *map(shown, run_paths)])
+        yield f"  {error}\n  The results are safe in their files; this records them:"
+        yield f"  {again}"
 
 
 def _failures(outcome: Outcome, reports: Sequence[Report]) -> Iterator[str]:

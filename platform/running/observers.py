@@ -1,7 +1,6 @@
 """Who looks on at a launch: terminal, event file, MLflow, what gives up; side by side, none leaning on another."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ..paths import shown
 from ..runs.events import Ended, Failed, GaveUp, PhaseReached, Planned, Retried, Started
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial
+from ..tracking.patience import Patience
 from .progress import Progress
 
 Note = Callable[[str], None]
@@ -126,8 +126,8 @@ def _told(failure: Failure) -> dict[str, object]:
 class Recorder(Observer):
     """Copies what happens to MLflow: in one thread, so that there is one writer and no trial waits for it."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1)
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
 
     def planned(self, trials: Sequence[Trial]) -> None:
         for run_path in dict.fromkeys(trial.run_path for trial in trials):
@@ -143,14 +143,13 @@ class Recorder(Observer):
         self._record(trial.run_path)
 
     def closed(self) -> None:
-        """Wait for what is being recorded; what has not been begun is left to the end of the launch."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """What has not been begun is left to the end of the launch."""
+        self._patience.drop()
 
     def _record(self, run_path: Path) -> None:
         from ..tracking import tracker
 
-        # What goes wrong here goes wrong, and is told, once more when all is recorded at the end.
-        self._thread.submit(tracker.record, run_path, launching=True)
+        self._patience.later(lambda waiting: tracker.record(run_path, launching=True, waiting=waiting))
 
 
 class Judge(Observer):

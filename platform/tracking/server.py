@@ -19,7 +19,8 @@ from ..errors import RunFailed, UserError
 from ..processes import guarded
 from ..processes.environment import kept
 from ..processes.supervisor import Guard
-from ..runs.paths import tracker_artifacts, tracker_database
+from ..runs.paths import tracker_artifacts
+from .address import Address
 
 PORT = 5055  # tried first; 5000, MLflow's own, is often somebody else's
 EXPERIMENT = "fairway"
@@ -69,34 +70,34 @@ def identity_at(port: int) -> str | None:
 
 
 @contextmanager
-def serving(runs: Path, port: int) -> Iterator[Guard]:
-    """An MLflow server on the database of ``runs``; it is up when this returns and ended afterwards.
+def serving(database: Path, port: int) -> Iterator[Guard]:
+    """An MLflow server on this SQLite file; it is up when this returns and ended afterwards.
 
     What comes tells, by its ``wait``, whether the server has ended by itself.
 
     Raises:
         RunFailed: it did not come up; with the end of what it said.
     """
-    log = tracker_database(runs).with_suffix(".server.log")
+    log = database.with_suffix(".server.log")
     log.write_text("")
     with guarded.started(
-        _command(runs, port),
+        _command(database.resolve(), port),
         # Without the worker pools, it takes 0.5 instead of 2.3 GB.
         environment=kept(os.environ)
         | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         log=log,
-        folder=runs,  # not the checkout, whose platform/ the server has no use for
+        folder=database.parent,  # not the checkout, whose platform/ the server has no use for
         grace_seconds=STOP_SECONDS,
     ) as server:
         _wait_until_up(server, port, log)
         yield server
 
 
-def _command(runs: Path, port: int) -> list[str]:
+def _command(database: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{tracker_database(runs.resolve())}"),
-        *("--artifacts-destination", str(tracker_artifacts(runs.resolve()))),
+        *("--backend-store-uri", Address.of_database(database).uri),
+        *("--artifacts-destination", tracker_artifacts(database.parent).as_uri()),
     ]
 
 

@@ -4,8 +4,9 @@ Values, not calls: MLflow itself is the business of ``tracker``.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ..reports.text_table import clean
 from ..runs.events import read as read_events
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Plan
+from ..runs.results import Run
 
 TAG = "fairway."
 CURVE_POINTS = 1000  # of a curve; a full-size run has some 7,000 steps, and every arm carries the curve of its trunk
@@ -57,26 +59,30 @@ class Child:
     identity: dict[str, str]  # tags that no other run has all of
     content: str  # hash of the files: children of one identity and one content are the same
     note: str
-    params: dict[str, str]
-    points: list[Point]
+    params: Callable[[], dict[str, str]]  # like the points, worked out only where the child is recorded
+    points: Callable[[], list[Point]]
     files: list[Path]
     status: str
     start_ms: int
     end_ms: int
 
 
-def children(report: Report) -> Iterator[Child]:
-    """A child for every result, and for every arm that failed."""
-    for result in report.run.results:
-        yield _scored(report.run.plan, result)
-    for failure in report.failed:
+def children(run: Run) -> Iterator[Child]:
+    """A child for every result, and for every arm that failed and has none."""
+    hashed = cache(_hash_of)  # a trunk's files belong to all of its arms
+    knobs = cache(lambda: _knobs(run.plan.paths))
+    for result in run.results:
+        yield _scored(run.plan, result, hashed, knobs)
+    scored = {(result.seed, result.arm) for result in run.results}
+    for failure in run.failures:
         for arm in failure.arms or (failure.arm or "all arms",):
-            yield _failed(report.run.plan, failure, arm)
+            if (failure.seed, arm) not in scored:
+                yield _failed(run.plan, failure, arm)
 
 
-def identity_of(plan: Plan, kind: str, **own: object) -> dict[str, str]:
-    """Tags by which a recorded run is found again."""
-    tags = {"kind": kind, "program_sha256": plan.program_sha256, "data_sha256": plan.data_sha256, **own}
+def identity_of(plan: Plan, **own: object) -> dict[str, str]:
+    """Tags by which what is recorded of this program on this data is found again; with ``own``, one run of it."""
+    tags = {"program_sha256": plan.program_sha256, "data_sha256": plan.data_sha256, **own}
     return {TAG + name: str(value) for name, value in tags.items()}
 
 
@@ -95,12 +101,16 @@ def summary_of(report: Report) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def content_of(*paths: Path, text: str = "") -> str:
+def content_of(*paths: Path, text: str = "", hashed: Callable[[Path], bytes] | None = None) -> str:
     """Name of the content of these files and this text; a file that is not there counts as such."""
     digest = hashlib.sha256(text.encode())
     for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.exists() else b"no file")
+        digest.update((hashed or _hash_of)(path))
     return digest.hexdigest()[:16]
+
+
+def _hash_of(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest() if path.exists() else b"no file"
 
 
 def time_ms(path: Path) -> int:
@@ -108,24 +118,30 @@ def time_ms(path: Path) -> int:
     return round(path.stat().st_mtime * 1000) if path.exists() else 0
 
 
-def _scored(plan: Plan, result: ArmResult) -> Child:
+def _scored(
+    plan: Plan, result: ArmResult, hashed: Callable[[Path], bytes], knobs: Callable[[], Mapping[str, Any]]
+) -> Child:
     trial = plan.trial(result.seed)
     paths = trial.paths.arm(result.arm)
-    end_ms, knobs = time_ms(paths.result), _knobs(plan.paths, result.arm)
-    values = {name: getattr(result, name) for name in _METRICS}
-    values |= {name: getattr(result.trunk, name) for name in _TRUNK_METRICS}
-    machines = {"": asdict(result.machine)} | (
-        {"trained_": asdict(machine)} if (machine := result.trunk.machine) else {}
-    )
-    where = {f"{prefix}{name}": str(value) for prefix, facts in machines.items() for name, value in facts.items()}
-    measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
+    end_ms = time_ms(paths.result)
+
+    def params() -> dict[str, str]:
+        own = {name: str(getattr(result, name)) for name in _PARAMS}
+        return _place(plan, result.arm) | own | _machines(result) | _knobs_of(knobs(), result.arm)
+
+    def points() -> list[Point]:
+        values = {name: getattr(result, name) for name in _METRICS}
+        values |= {name: getattr(result.trunk, name) for name in _TRUNK_METRICS}
+        measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
+        return measured + _curve(trial.trunk.metrics) + _running_score(paths.metrics)
+
     return Child(
         name=f"{plan.recipe}/{result.arm}/{result.seed}",
-        identity=identity_of(plan, "arm", seed=result.seed, arm=result.arm),
-        content=content_of(paths.result, paths.metrics, trial.trunk.metrics),
+        identity=identity_of(plan, kind="arm", seed=result.seed, arm=result.arm),
+        content=content_of(paths.result, paths.metrics, trial.trunk.metrics, hashed=hashed),
         note="",
-        params=_place(plan, result.arm) | {name: str(getattr(result, name)) for name in _PARAMS} | where | knobs,
-        points=measured + _curve(trial.trunk.metrics) + _running_score(paths.metrics),
+        params=params,
+        points=points,
         files=[paths.result, paths.log, paths.metrics],
         status="FINISHED",
         start_ms=end_ms - round(1000 * result.eval_seconds),
@@ -138,11 +154,11 @@ def _failed(plan: Plan, failure: Failure, arm: str) -> Child:
     source = trial.paths.failure if trial.paths.failure.exists() else trial.paths.arm(arm).result
     return Child(
         name=f"{plan.recipe}/{arm}/{failure.seed}",
-        identity=identity_of(plan, "arm", seed=failure.seed, arm=arm),
+        identity=identity_of(plan, kind="arm", seed=failure.seed, arm=arm),
         content=content_of(source),
         note=f"Failed in {failure.phase}: {clean(failure.reason)}"[:TEXT_LIMIT],
-        params=_place(plan, arm) | {"seed": str(failure.seed)},
-        points=_curve(trial.trunk.metrics),
+        params=lambda: _place(plan, arm) | {"seed": str(failure.seed)},
+        points=lambda: _curve(trial.trunk.metrics),
         files=[source, trial.paths.job_log],
         status="FAILED",
         start_ms=time_ms(source),
@@ -156,15 +172,26 @@ def _place(plan: Plan, arm: str) -> dict[str, str]:
     return {"recipe": plan.recipe, "scale": plan.scale, "arm": arm, "recipe_arm": f"{plan.recipe}/{arm} ({kind})"}
 
 
-def _knobs(paths: RunPaths, arm: str) -> dict[str, str]:
-    """The recipe's choices as params, ``feed_forward.leaky_relu_squared.slope`` for one; of the arms only this one."""
+def _machines(result: ArmResult) -> dict[str, str]:
+    """The machines that scored and trained, each fact a param."""
+    machines = {"": result.machine, "trained_": result.trunk.machine}
+    facts = {prefix: asdict(machine) for prefix, machine in machines.items() if machine is not None}
+    return {f"{prefix}{name}": str(value) for prefix, named in facts.items() for name, value in named.items()}
+
+
+def _knobs(paths: RunPaths) -> Mapping[str, Any]:
+    """The recipe's choices."""
     if not paths.recipe.exists():
         return {}
-    tree = {name: value for name, value in document.read(paths.recipe).plain().items() if name not in _TEXTS}
-    arms = tree.pop("arms", None)
+    return {name: value for name, value in document.read(paths.recipe).plain().items() if name not in _TEXTS}
+
+
+def _knobs_of(tree: Mapping[str, Any], arm: str) -> dict[str, str]:
+    """The recipe's choices as params, ``feed_forward.leaky_relu_squared.slope`` for one; of the arms only this one."""
+    arms, others = tree.get("arms"), {name: value for name, value in tree.items() if name != "arms"}
     if isinstance(arms, Mapping) and isinstance(arms.get(arm), Mapping):
-        tree["adaptation"] = arms[arm]
-    return dict(_flat(tree))
+        others["adaptation"] = arms[arm]
+    return dict(_flat(others))
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -9,43 +9,54 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shlex
 import socket
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from ..errors import UserError
+from ..errors import RunFailed, UserError
 from ..locks import held
 from ..paths import ROOT, RUNS, shown
-from ..reports.build import Report, build
-from ..runs.paths import tracker_artifacts, tracker_database
-from ..runs.results import read_run
+from ..reports.build import build
+from ..runs.paths import tracker_artifacts
+from ..runs.results import Run, read_run
 from . import server
+from .address import Address
+from .patience import Waiting, limit_seconds, unasked
 from .tracked import TAG, Child, children, content_of, identity_of, summary_of, time_ms
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as TrackedRun
 
-T = TypeVar("T")
+    Known = dict[tuple[str | None, ...], list[TrackedRun]]
+
 VIEW = ROOT / "dashboards" / "comparison.json"  # columns, order and groups of the comparison
 VIEW_RUNS = 100  # MLflow keeps 5,000 characters of a view; with more runs it shows all of the experiment
-METRICS_A_CALL, PARAMS_A_CALL = 1000, 100  # what MLflow takes at once
+PARAMS_A_CALL, METRICS_A_CALL = 100, 850  # MLflow takes 1,000 things at once, 100 of them params
 LOG_LIMIT_BYTES = 20_000_000  # a longer log stays where it is
+REASON_LIMIT = 500  # characters of what MLflow says of a failure
 CONTENT, HOST, PID = f"{TAG}content", f"{TAG}host", f"{TAG}pid"
 MLFLOW_PARENT, MLFLOW_NOTE = "mlflow.parentRunId", "mlflow.note.content"
+LOCKED, SLOW = "database is locked", re.compile("timed out|timeout exception")
+# What SQLite, its migrations and MLflow say of a file that no patience makes usable.
+UNUSABLE = re.compile(
+    r"not a database|malformed|no such (table|column)|(table|index) \w+ already exists|duplicate column"
+    r"|[Cc]an't locate revision|out-of-date database schema"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
     """Where a run now is in MLflow."""
 
-    uri: str
+    address: Address
     runs: Path  # the folder that the run is in
     experiment_id: str
     identity: str  # of the experiment, wherever it is served
@@ -60,55 +71,71 @@ class Comparison:
     command: str | None
     link: str
 
-
-def uri_of(runs: Path) -> str:
-    """Where these runs are tracked: ``MLFLOW_TRACKING_URI`` of the environment, else the SQLite file beside them."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{tracker_database(runs.resolve())}"
+    def __str__(self) -> str:
+        return f"compare:   {self.command or 'open'}\n           {self.link}"
 
 
-def record(run_path: Path, uri: str | None = None, *, launching: bool = False) -> Recorded:
+def record(
+    run_path: Path, address: Address | None = None, *, launching: bool = False, waiting: Waiting = unasked
+) -> Recorded:
     """Bring MLflow to what the files of this run say; recording the same files again changes nothing.
 
     Args:
-        uri: of the tracking server or database; None: ``uri_of`` the folder that the run is in.
+        address: of the tracking server or database; None: that of the folder that the run is in.
         launching: this process is running the seeds that are still open; else an incomplete run counts as KILLED.
+        waiting: told what it waits for, which may be for ever.
 
     Raises:
         UserError: no run there, or a file in it that cannot be read.
+        RunFailed: MLflow cannot be written; says where, why, and what to do about it.
     """
-    report = build(read_run(run_path))
-    plan, runs = report.run.plan, report.run.path.parent
-    uri = uri or uri_of(runs)
-    with held(_lock_of(uri)):
-        client = _client(uri)
-        experiment_id, identity = _experiment(client, runs)
+    run = read_run(run_path)
+    runs = run.path.parent
+    address = address or Address.of(runs)
+
+    def waits_for(holder: str) -> None:
+        waiting(f"{holder}, who writes to MLflow at {address.shown}")
+
+    with _explained(address, runs), held(address.lock, waiting=waits_for):
+        waiting(None)
+        client = _opened(address, waiting)
+        experiment_id, identity = _experiment(client, address, runs)
         _close_orphans(client, experiment_id)
-        same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity_of(plan, "arm").items())
-        known = _search(client, experiment_id, same)
-        parent_id = _parent(client, experiment_id, report)
-        wanted = {child.name: child for child in children(report)}
-        ids = {name: _child(client, experiment_id, parent_id, child, known) for name, child in wanted.items()}
-        _update_parent(client, parent_id, report, sorted(ids.values()), launching=launching)
+        same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity_of(run.plan).items())
+        known = _by_identity(_search(client, experiment_id, same))
+        parent = _parent(client, experiment_id, run, known)
+        ids = {child.name: _child(client, experiment_id, parent.info.run_id, child, known) for child in children(run)}
+        _update_parent(client, parent, run, sorted(ids.values()), launching=launching)
     return Recorded(
-        uri=uri, runs=runs, experiment_id=experiment_id, identity=identity, parent_id=parent_id, child_ids=ids
+        address=address,
+        runs=runs,
+        experiment_id=experiment_id,
+        identity=identity,
+        parent_id=parent.info.run_id,
+        child_ids=ids,
     )
 
 
-def comparison(recorded: Sequence[Recorded], port: int | None = None) -> Comparison:
+def comparison(recorded: Sequence[Recorded], port: int | None = None, *, waiting: Waiting = unasked) -> Comparison:
     """How to compare these recorded runs in MLflow: a table with a group for each recipe and arm, its seeds below.
 
     Args:
         recorded: at least one, all at one address.
         port: where the command will serve a database; None: ``port_for``. Not used for a tracking server.
+        waiting: as in ``record``.
+
+    Raises:
+        RunFailed: MLflow cannot be written.
     """
     first = recorded[0]
-    key = _share_view(first, [child for run in recorded for child in run.child_ids.values()])
+    with _explained(first.address, first.runs):
+        key = _share_view(first, [child for run in recorded for child in run.child_ids.values()], waiting)
     page = f"/#/experiments/{first.experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
-    if is_server(first.uri):
-        return Comparison(command=None, link=first.uri.rstrip("/") + page)
+    if first.address.is_server:
+        return Comparison(command=None, link=first.address.shown + page)
     port = port_for(first, port)
-    where = "" if first.runs == RUNS else f" --runs {shlex.quote(shown(first.runs))}"
-    return Comparison(command=f"python -m platform.dashboard{where} --port {port}", link=server.url_of(port) + page)
+    command = f"python -m platform.dashboard{_runs_option(first.runs)} --port {port}"
+    return Comparison(command=command, link=server.url_of(port) + page)
 
 
 def port_for(recorded: Recorded, wanted: int | None = None) -> int:
@@ -126,46 +153,96 @@ def port_for(recorded: Recorded, wanted: int | None = None) -> int:
     return free
 
 
-def is_server(uri: str) -> bool:
-    """Whether ``uri`` is the address of a tracking server; else it names a database."""
-    return uri.startswith(("http://", "https://"))
+@contextmanager
+def _explained(address: Address, runs: Path) -> Iterator[None]:
+    """What goes wrong with MLflow, of whatever kind, as a RunFailed in which no password stands."""
+    try:
+        yield
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        said = address.hidden(f"MLflow at {address.shown} could not be written: {lines[0][:REASON_LIMIT]}")
+        if LOCKED in said:
+            said = f"{address.shown} is locked by another program; the same command records once it is free"
+        elif address.is_server and SLOW.search(str(error)):
+            seconds = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+            said = (
+                f"MLflow at {address.shown} did not answer within {seconds} s (MLFLOW_HTTP_REQUEST_TIMEOUT), each time"
+            )
+        elif address.database is not None and UNUSABLE.search(str(error)):
+            said += (
+                "\nMLflow cannot use that file. It is a copy: this moves it away and makes it again from the results\n"
+                f"  python -m platform.track --fresh{_runs_option(runs)}"
+            )
+        raise RunFailed(said) from None
 
 
-def _share_view(recorded: Recorded, run_ids: Sequence[str]) -> str:
+def _runs_option(runs: Path) -> str:
+    return "" if runs == RUNS else f" --runs {shlex.quote(shown(runs))}"
+
+
+def _share_view(recorded: Recorded, run_ids: Sequence[str], waiting: Waiting) -> str:
     """Leave the view of these runs in MLflow, as its own Share button does; returns the name for the link."""
     state = json.loads(VIEW.read_text())
     listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
     state["searchFilter"] = f"attributes.run_id IN ({listed})" if len(run_ids) <= VIEW_RUNS else ""
     text = json.dumps(state)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
-    _client(recorded.uri).set_experiment_tag(recorded.experiment_id, f"mlflow.sharedViewState.{key}", text)
+    client = _opened(recorded.address, waiting)
+    client.set_experiment_tag(recorded.experiment_id, f"mlflow.sharedViewState.{key}", text)
     return key
 
 
-def _lock_of(uri: str) -> Path:
-    """Held by the one process of this machine that writes to ``uri``: beside a database, else in the temp folder."""
-    if is_server(uri) or not uri.startswith("sqlite:///"):
-        name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"fairway-{os.getuid()}-{name}.lock"
-    return Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")
+def _opened(address: Address, waiting: Waiting) -> "MlflowClient":
+    """A client that says whom it waits for; a new database gets its tables.
+
+    Raises:
+        sqlite3.Error: the file is no database, is locked, or must not be written. MLflow itself would try for 100 s.
+    """
+    if address.database is not None and address.database.exists():
+        uri = f"{address.database.as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    return cast("MlflowClient", _Telling(_client(address.for_mlflow()), f"MLflow at {address.shown}", waiting))
+
+
+class _Telling:
+    """An MLflow client, each call of which tells what it waits for, and when it has been answered."""
+
+    def __init__(self, client: "MlflowClient", name: str, waiting: Waiting) -> None:
+        self._client, self._name, self._waiting = client, name, waiting
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._client, method)
+
+        def told(*args: Any, **options: Any) -> Any:
+            self._waiting(self._name)
+            answer = call(*args, **options)
+            self._waiting(None)
+            return answer
+
+        return told
 
 
 def _client(uri: str) -> "MlflowClient":
-    """A client for ``uri``; a new database gets its tables, without MLflow's chatter and telemetry."""
+    """A client without MLflow's chatter and telemetry."""
+    limit_seconds()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 would wait minutes for a server that is down
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
 
 
-def _experiment(client: "MlflowClient", runs: Path) -> tuple[str, str]:
+def _experiment(client: "MlflowClient", address: Address, runs: Path) -> tuple[str, str]:
     """Id and identity of our experiment, made where it is missing; without a server its files go beside the runs."""
     experiment = client.get_experiment_by_name(server.EXPERIMENT)
     if experiment is None:
-        location = None if is_server(client.tracking_uri) else tracker_artifacts(runs).resolve().as_uri()
+        location = None if address.is_server else tracker_artifacts(runs).resolve().as_uri()
         tags = {server.IDENTITY_TAG: uuid4().hex, "mlflow.experimentKind": "custom_model_development"}
         experiment = client.get_experiment(client.create_experiment(server.EXPERIMENT, location, tags))
     if experiment.lifecycle_stage == "deleted":  # in MLflow's bin: out of it again
@@ -201,61 +278,72 @@ def _is_alive(pid: int) -> bool:
     return pid > 0
 
 
-def _parent(client: "MlflowClient", experiment_id: str, report: Report) -> str:
-    """The id of the recipe's run, made where it is missing."""
-    plan = report.run.plan
-    identity = identity_of(plan, "recipe")
-    same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-    if known := _search(client, experiment_id, same):
-        return str(known[0].info.run_id)
-    tags = {**identity, **_writer(), MLFLOW_NOTE: report.question or ""}
-    name = f"{plan.recipe} ({plan.scale})"
-    return str(client.create_run(experiment_id, time_ms(plan.paths.plan), tags, name).info.run_id)
+def _by_identity(runs: "Sequence[TrackedRun]") -> "Known":
+    """Runs by the tags that ``identity_of`` gives."""
+    known: Known = {}
+    for run in runs:
+        known.setdefault(_key(run.data.tags), []).append(run)
+    return known
 
 
-def _child(
-    client: "MlflowClient", experiment_id: str, parent_id: str, child: Child, known: "Sequence[TrackedRun]"
-) -> str:
+def _key(tags: Mapping[str, str]) -> tuple[str | None, ...]:
+    return tuple(tags.get(TAG + name) for name in ("kind", "seed", "arm"))
+
+
+def _parent(client: "MlflowClient", experiment_id: str, run: Run, known: "Known") -> "TrackedRun":
+    """The recipe's run, made where it is missing."""
+    plan = run.plan
+    identity = identity_of(plan, kind="recipe")
+    if there := known.get(_key(identity)):
+        return there[0]
+    tags = {**identity, **_writer(), MLFLOW_NOTE: build(run).question or ""}
+    return client.create_run(experiment_id, time_ms(plan.paths.plan), tags, f"{plan.recipe} ({plan.scale})")
+
+
+def _child(client: "MlflowClient", experiment_id: str, parent_id: str, child: Child, known: "Known") -> str:
     """The id of the child's run; made, or made again where what is recorded is not what the files say now."""
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric, Param, RunTag
 
-    for run in known:
-        if child.identity.items() <= run.data.tags.items():
-            if run.data.tags.get(CONTENT) == child.content:
-                return str(run.info.run_id)
-            if run.data.tags.get(HOST) == socket.gethostname():  # another machine's measurement stays
-                client.delete_run(run.info.run_id)  # into MLflow's bin: params and curves cannot be replaced
+    for run in known.get(_key(child.identity), ()):
+        if run.data.tags.get(CONTENT) == child.content:
+            if run.info.status != child.status:  # a recording that broke off just before its end
+                client.set_terminated(run.info.run_id, child.status, child.end_ms)
+            return str(run.info.run_id)
+        if run.data.tags.get(HOST) == socket.gethostname():  # another machine's measurement stays
+            client.delete_run(run.info.run_id)  # into MLflow's bin: params and curves cannot be replaced
     tags = {**child.identity, **_writer(), MLFLOW_PARENT: parent_id, MLFLOW_NOTE: child.note}
     run_id = str(client.create_run(experiment_id, child.start_ms, tags, child.name).info.run_id)
-    for params in _batches(child.params.items(), PARAMS_A_CALL):
-        client.log_batch(run_id, params=[Param(*param) for param in params])
-    for points in _batches(child.points, METRICS_A_CALL):
-        client.log_batch(run_id, metrics=[Metric(*point) for point in points])
     for path in child.files:
         _log_file(client, run_id, path)
-    client.set_tag(run_id, CONTENT, child.content)  # last: everything is there
+    params = [Param(*param) for param in child.params().items()]
+    points = [Metric(*point) for point in child.points()]
+    if len(params) > PARAMS_A_CALL or len(points) > METRICS_A_CALL:
+        client.log_batch(run_id, points[:-METRICS_A_CALL], params)
+        params, points = [], points[-METRICS_A_CALL:]
+    client.log_batch(run_id, points, params, [RunTag(CONTENT, child.content)])  # the tag is last: everything is there
     client.set_terminated(run_id, child.status, child.end_ms)
     return run_id
 
 
 def _update_parent(
-    client: "MlflowClient", parent_id: str, report: Report, child_ids: Sequence[str], *, launching: bool
+    client: "MlflowClient", parent: "TrackedRun", run: Run, child_ids: Sequence[str], *, launching: bool
 ) -> None:
     """Summary, files and status of the recipe's run, unless they are as they should be."""
     from mlflow.entities import Metric, RunTag
 
-    plan, run = report.run.plan, client.get_run(parent_id)
+    plan, parent_id = run.plan, parent.info.run_id
     paths = plan.paths
     files = [paths.program, paths.recipe, paths.plan, paths.report_md, paths.report_json, paths.results_csv]
     figures = sorted(paths.figures.glob("*.png"))
     content = content_of(*files, *figures, text=json.dumps(child_ids))
-    status = "FAILED" if report.failed else "FINISHED" if report.run.complete else "KILLED"
-    if launching and report.open:
+    status = "FAILED" if run.failures else "FINISHED" if run.complete else "KILLED"
+    if launching and run.open:
         status = "RUNNING"
-    if run.data.tags.get(CONTENT) == content and run.info.status == status:
+    if parent.data.tags.get(CONTENT) == content and parent.info.status == status:
         return
     now_ms = max(time_ms(path) for path in files)
-    values = {name: value for name, value in summary_of(report).items() if run.data.metrics.get(name) != value}
+    summary = summary_of(build(run))
+    values = {name: value for name, value in summary.items() if parent.data.metrics.get(name) != value}
     client.log_batch(parent_id, [Metric(name, value, now_ms, 0) for name, value in values.items()])
     for path in files:
         _log_file(client, parent_id, path)
@@ -277,10 +365,3 @@ def _writer() -> dict[str, str]:
 def _log_file(client: "MlflowClient", run_id: str, path: Path, folder: str | None = None) -> None:
     if path.exists() and path.stat().st_size <= LOG_LIMIT_BYTES:
         client.log_artifact(run_id, str(path), folder)
-
-
-def _batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """``things`` in lists of at most ``size`` (``itertools.batched`` of Python 3.12)."""
-    left = iter(things)
-    while batch := list(islice(left, size)):
-        yield batch

@@ -19,6 +19,7 @@ import pytest
 from platform.processes.supervisor import MARKER, marked
 from platform.runs.paths import tracker_database
 from platform.tracking import server, tracker
+from platform.tracking.address import Address
 
 ROOT = Path(__file__).parents[2]
 SCORES = {"no_ttt": {1337: 2.3012, 42: 2.3052}, "adamw": {1337: 2.2012, 42: 2.2036}}
@@ -105,11 +106,11 @@ def test_a_person_sees_the_arms_their_means_and_every_seed(dashboard: Dashboard,
 
 def test_a_tracking_server_is_written_to_as_a_database_is(dashboard: Dashboard) -> None:
     address = dashboard.link.split("/#/")[0]
-    first = tracker.record(dashboard.folder.path, address)
+    first = tracker.record(dashboard.folder.path, Address(address))
     again = tracker.comparison([first])
     assert again == tracker.Comparison(command=None, link=dashboard.link)  # the runs that are there already
     dashboard.folder.result(42, "adamw", 2.25)
-    second = tracker.record(dashboard.folder.path, address)
+    second = tracker.record(dashboard.folder.path, Address(address))
     changed = dict(second.child_ids.items() - first.child_ids.items())
     assert list(changed) == ["leaky_cosine/adamw/42"]
     client = tracker._client(address)

@@ -68,7 +68,7 @@ def test_it_serves_while_the_block_lasts(
         monkeypatch.setenv(name, "x")
     port = server.free_port(22000)
     url = server.url_of(port)
-    with server.serving(tmp_path, port) as served:
+    with server.serving(tmp_path / "mlflow.db", port) as served:
         assert served.wait(0.0) is None and not server.is_free(port)
         wait_until(lambda: len(marked("PATH", tag)) == 3)  # guard, server, worker
         with urlopen(url, timeout=900) as reply:
@@ -80,7 +80,7 @@ def test_it_serves_while_the_block_lasts(
 
 def test_one_that_ends_by_itself_is_noticed(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_command", lambda _, port: [sys.executable, "-c", SERVES, str(port)])
-    with server.serving(tmp_path, server.free_port(26000)) as served:
+    with server.serving(tmp_path / "mlflow.db", server.free_port(26000)) as served:
         for pid in marked("PATH", tag) - marked(GUARD_MARKER, ""):
             os.kill(pid, signal.SIGKILL)
         assert (ended := served.wait(600.0)) is not None and ended.status == -signal.SIGKILL
@@ -97,7 +97,7 @@ from platform.tracking import server
 server._command = lambda _, port: [sys.executable, "-c", {SERVES!r}, str(port)]
 server.STOP_SECONDS = 0.2
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-with server.serving(Path({str(tmp_path)!r}), {port}):
+with server.serving(Path({str(tmp_path / "mlflow.db")!r}), {port}):
     print(server.url_of({port}), flush=True)
     signal.pause()
 """
@@ -113,7 +113,7 @@ def test_one_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(server, "_command", lambda *_: [sys.executable, "-c", "import no_such_server"])
     with (
         pytest.raises(RunFailed, match=r"(?s)ended with status 1; .*server\.log ends with.*No module named 'no_such"),
-        server.serving(tmp_path, server.free_port(24000)),
+        server.serving(tmp_path / "mlflow.db", server.free_port(24000)),
     ):
         pytest.fail("it is not up")
 
@@ -123,7 +123,7 @@ def test_one_that_does_not_answer_is_ended(tag: str, tmp_path: Path, monkeypatch
     monkeypatch.setattr(server, "START_SECONDS", 0.5)
     with (
         pytest.raises(RunFailed, match="did not answer within 0 s"),
-        server.serving(tmp_path, server.free_port(25000)),
+        server.serving(tmp_path / "mlflow.db", server.free_port(25000)),
     ):
         pytest.fail("it is not up")
     assert not marked("PATH", tag)

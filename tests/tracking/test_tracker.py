@@ -8,17 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.contract.files import write_record
-from platform.errors import UserError
+from platform.errors import RunFailed, UserError
 from platform.reports import files
 from platform.runs.paths import tracker_database
-from platform.runs.plan import NOT_STORED
+from platform.runs.plan import NOT_STORED, write_failure
 from platform.tracking import server, tracker
+from platform.tracking import tracked as tracked_module
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]
@@ -47,9 +49,13 @@ def make(make_run: MakeRun, empty_database: Path, tmp_path: Path) -> MakeRun:
     return make
 
 
+def client_of(recorded: tracker.Recorded) -> Any:
+    return tracker._client(recorded.address.for_mlflow())
+
+
 def tracked(recorded: tracker.Recorded) -> dict[str, Any]:
     """Every active run of the experiment, by name; names are unique."""
-    found = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, "")
+    found = tracker._search(client_of(recorded), recorded.experiment_id, "")
     named = {run.info.run_name: run for run in found}
     assert len(named) == len(found)
     return named
@@ -95,7 +101,7 @@ def test_numbers_are_those_of_the_files_to_the_last_digit(make: MakeRun) -> None
     assert parent.data.metrics["adamw - no_ttt/delta_bpb_mean"] == delta.mean
     assert parent.data.metrics["adamw - no_ttt/p"] == delta.p
 
-    client = tracker._client(recorded.uri)
+    client = client_of(recorded)
     child = recorded.child_ids["leaky_cosine/adamw/42"]
     curve = client.get_metric_history(child, "train/train_loss")
     assert [(one.step, one.value) for one in curve] == [(step, 6 / step**0.5) for step in range(1, 41)]
@@ -131,7 +137,7 @@ def test_failures_are_failed_runs_until_they_are_scored(make: MakeRun) -> None:
     assert (failed.info.status, runs["leaky_cosine (laptop)"].info.status) == ("FAILED", "FAILED")
     assert failed.data.tags["mlflow.note.content"] == "Failed in score: out of memory  "
     assert "val_bpb" not in failed.data.metrics and runs["leaky_cosine (laptop)"].data.metrics["adamw/n"] == 1
-    client = tracker._client(first.uri)
+    client = client_of(first)
     assert {one.path for one in client.list_artifacts(failed.info.run_id)} == {"failure.json", "job.log"}
 
     folder.plan.trial(42).paths.failure.unlink()
@@ -145,6 +151,90 @@ def test_failures_are_failed_runs_until_they_are_scored(make: MakeRun) -> None:
     assert same.items() <= second.child_ids.items() and second.parent_id == first.parent_id
 
 
+@pytest.mark.parametrize("arms", [(), ("no_ttt",), ("no_ttt", "adamw")], ids=lambda arms: "+".join(arms) or "none")
+def test_a_failure_of_arms_that_are_scored_is_none(arms: tuple[str, ...], make: MakeRun) -> None:
+    """A worker that dies when its results are there leaves a failure that says nothing about any score."""
+    folder = make()
+    first = tracker.record(folder.path)
+    failure = folder.failure(42, ("no_ttt",))
+    write_failure(folder.plan.trial(42).paths.failure, replace(failure, arms=arms))
+    second = tracker.record(folder.path)
+    assert second.child_ids == first.child_ids, "no finished run is replaced"
+    assert {run.info.status for run in tracked(second).values()} == {"FINISHED"}
+
+
+def test_a_failure_of_one_arm_leaves_the_others_of_its_job_as_they_are(make: MakeRun) -> None:
+    folder = make({**SCORES, "adamw": {1337: 2.2}})
+    first = tracker.record(folder.path)
+    folder.failure(42, ("no_ttt", "adamw"))
+    second = tracker.record(folder.path)
+    runs = tracked(second)
+    assert first.child_ids.items() <= second.child_ids.items()
+    assert runs["leaky_cosine/no_ttt/42"].info.status == "FINISHED"
+    assert runs["leaky_cosine/no_ttt/42"].data.metrics["val_bpb"] == SCORES["no_ttt"][42]
+    assert (runs["leaky_cosine/adamw/42"].info.status, runs["leaky_cosine (laptop)"].info.status) == ("FAILED",) * 2
+
+
+def calls_of(record: Callable[..., Any]) -> int:
+    """How often MLflow is asked for something."""
+    asked: list[str] = []
+    record(waiting=lambda what: asked.append(what) if what else None)
+    return len(asked)
+
+
+def test_what_is_recorded_costs_no_call_and_no_reading_of_curves(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = make({"no_ttt": {1337: 2.3}}), make(SCORES, recipe="many")
+    first = [calls_of(partial(tracker.record, folder.path)) for folder in (few, many)]
+    assert first[1] - first[0] <= 3 * 7, "calls of each child"
+
+    def unwanted(*_: object) -> None:
+        pytest.fail("nothing has changed")
+
+    for name in ("_curve", "_running_score", "_knobs"):
+        monkeypatch.setattr(tracked_module, name, unwanted)
+    monkeypatch.setattr(tracker, "build", unwanted)
+    again = [calls_of(partial(tracker.record, folder.path)) for folder in (few, many)]
+    assert again[0] == again[1] <= 4, "whatever there is of it"
+
+
+def test_a_recording_that_broke_off_at_its_very_end_is_ended(make: MakeRun) -> None:
+    folder = make({"no_ttt": {1337: 2.3}})
+    first = tracker.record(folder.path)
+    child = first.child_ids["leaky_cosine/no_ttt/1337"]
+    client_of(first).update_run(child, "RUNNING")
+    second = tracker.record(folder.path)
+    assert second.child_ids == first.child_ids
+    assert tracked(second)["leaky_cosine/no_ttt/1337"].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("points", [0, 20, 2000])
+def test_a_child_of_any_length_has_all_its_points_before_it_counts_as_recorded(
+    points: int, make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It breaks off after its last points: what says that all is there is not there."""
+    folder = make({"no_ttt": {1337: 2.3}})
+    folder.trunk(1337, steps=points)
+    first = tracker.record(folder.path)
+    client, child = client_of(first), first.child_ids["leaky_cosine/no_ttt/1337"]
+    there = client.get_metric_history(child, "train/train_loss")
+    assert len(there) == (points if points < 1000 else points // 2 + 1)
+
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    monkeypatch.setattr(SqlAlchemyStore, "_set_tags", lambda *given: 1 / 0 if given[-1] else None)
+    folder.result(1337, "no_ttt", 2.4)
+    with pytest.raises(RunFailed, match="division by zero"):
+        tracker.record(folder.path)
+    monkeypatch.undo()
+    (half,) = tracker._search(client, first.experiment_id, "attributes.status = 'RUNNING'")
+    assert tracker.CONTENT not in half.data.tags and half.data.metrics["val_bpb"] == 2.4
+    assert len(client.get_metric_history(half.info.run_id, "train/train_loss")) == len(there)
+    again = tracker.record(folder.path)
+    assert tracked(again)["leaky_cosine/no_ttt/1337"].info.run_id not in (child, half.info.run_id)
+
+
 def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
     """RUNNING only while somebody is at work; what a dead process left is closed and recorded again."""
     folder = make({"no_ttt": {1337: 2.3}}, seeds=(1337, 42))
@@ -152,7 +242,7 @@ def test_open_seeds_and_dead_recorders(make: MakeRun) -> None:
     recorded = tracker.record(folder.path)
     assert tracked(recorded)["leaky_cosine (laptop)"].info.status == "KILLED"
 
-    client = tracker._client(recorded.uri)
+    client = client_of(recorded)
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     child = recorded.child_ids["leaky_cosine/no_ttt/1337"]
     stranger = client.create_run(recorded.experiment_id, run_name="somebody else's").info.run_id
@@ -186,7 +276,7 @@ def test_what_another_machine_measured_stays(make: MakeRun, monkeypatch: pytest.
     folder.result(1337, "no_ttt", 2.31)
     second = tracker.record(folder.path)
     ours, theirs = (one.child_ids["leaky_cosine/no_ttt/1337"] for one in (first, second))
-    client = tracker._client(first.uri)
+    client = client_of(first)
     assert ours != theirs
     assert [client.get_run(one).info.lifecycle_stage for one in (ours, theirs)] == ["active", "active"]
     assert [client.get_run(one).data.metrics["val_bpb"] for one in (ours, theirs)] == [2.3, 2.31]
@@ -216,9 +306,9 @@ def test_comparison_names_a_command_and_a_view_of_these_runs(make: MakeRun) -> N
     found = tracker.comparison([recorded], port)
     assert found.command == f"python -m platform.dashboard --runs '{folder.path.parent}' --port {port}"
     assert found.link.startswith(f"http://127.0.0.1:{port}/#/experiments/{recorded.experiment_id}/runs?")
-    tags = tracker._client(recorded.uri).get_experiment(recorded.experiment_id).tags
+    tags = client_of(recorded).get_experiment(recorded.experiment_id).tags
     (view,) = [json.loads(tags[key]) for key in tags if key.removeprefix("mlflow.sharedViewState.") in found.link]
-    shown = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, view["searchFilter"])
+    shown = tracker._search(client_of(recorded), recorded.experiment_id, view["searchFilter"])
     assert {run.info.run_name for run in shown} == set(recorded.child_ids)
     grouped = view["groupBy"]["groupByKeys"][0]["groupByData"]
     assert {run.data.params[grouped] for run in shown} == {
@@ -238,9 +328,3 @@ def test_a_port_that_somebody_else_has_is_not_ours(make: MakeRun) -> None:
         taken = other.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {taken} is in use"):
             tracker.port_for(recorded, taken)
-
-
-def test_the_environment_names_another_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert tracker.uri_of(tmp_path / "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    assert tracker.uri_of(tmp_path / "runs") == "http://tracking:5000" and tracker.is_server("http://tracking:5000")
