@@ -119,6 +119,7 @@ class Reader:
     def __init__(self, path: Path, kinds: Mapping[str, type[Event]], *, from_end: bool = False) -> None:
         """The file need not be there yet."""
         self._path, self._kinds = path, kinds
+        self._names = [kind.encode() for kind in kinds]  # a line in which none stands need not be read
         self._offset = self._size() if from_end else 0
         self.passed_over = 0  # complete lines that were no event
 
@@ -135,7 +136,8 @@ class Reader:
                 if not line.endswith(b"\n"):  # being written, or cut off by a kill
                     break
                 self._offset += len(line)
-                if (event := from_line(line, self._kinds)) is not None:
+                named = any(name in line for name in self._names)
+                if named and (event := from_line(line, self._kinds)) is not None:
                     yield event
                 else:
                     self.passed_over += 1
