@@ -16,6 +16,7 @@ BENCHMARKS = (
     "arms",
     "byte_model",
     "judge",
+    "tracking",
     "audit_confusion",
     "gpu",
 )
