@@ -95,9 +95,9 @@ def test_after_a_failure_nothing_more_is_tried(patience: Patience, notes: list[s
     wait_until(lambda: notes)
     assert notes == [f"MLflow is gone\n{module.NO_MORE}"]
     patience.later(lambda _: tried.append("later"))
+    time.sleep(0.3)
     with pytest.raises(RunFailed, match="MLflow is gone"):
         patience.now(lambda _: tried.append("now"))
-    time.sleep(0.2)
     assert tried == [] and len(notes) == 1
 
 
