@@ -162,14 +162,12 @@ def _explained(address: Address, runs: Path) -> Iterator[None]:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        said = address.hidden(f"MLflow at {address.shown} could not be written: {lines[0][:REASON_LIMIT]}")
+        said = f"MLflow at {address.shown} could not be written: {address.hidden(lines[0])[:REASON_LIMIT]}"
         if LOCKED in said:
             said = f"{address.shown} is locked by another program; the same command records once it is free"
         elif address.is_server and SLOW.search(str(error)):
-            seconds = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
-            said = (
-                f"MLflow at {address.shown} did not answer within {seconds} s (MLFLOW_HTTP_REQUEST_TIMEOUT), each time"
-            )
+            limit = f"{os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} s (MLFLOW_HTTP_REQUEST_TIMEOUT)"
+            said = f"MLflow at {address.shown} did not answer within {limit}, each time"
         elif address.database is not None and UNUSABLE.search(str(error)):
             said += (
                 "\nMLflow cannot use that file. It is a copy: this moves it away and makes it again from the results\n"

@@ -59,6 +59,11 @@ def track(*words: object, **environment: str) -> subprocess.CompletedProcess[str
     return ended("-m", "platform.track", *map(str, words), **environment)
 
 
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """Its standard error, without what a busy machine may add: that a call takes its time."""
+    return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("waiting for MLflow"))
+
+
 def line_of(process: subprocess.Popen[str], text: str) -> str:
     """The first line of its standard error with this text."""
     assert process.stderr is not None

@@ -16,7 +16,7 @@ import pytest
 
 from platform.tracking import server
 
-from .commands import ENDS, PATIENCE_SECONDS, database, ended, listening, started, track
+from .commands import ENDS, PATIENCE_SECONDS, database, ended, listening, started, told, track
 
 SCORES = {"no_ttt": {1337: 2.3, 42: 2.305}}
 PASSWORD = "pl4nted/secret"
@@ -41,7 +41,7 @@ def test_a_folder_of_any_name_is_recorded_and_served(
     shutil.copy(empty_database, database(runs))
     there = {path.name for path in tmp_path.iterdir()}
     done = ended("-c", ENDS, str(run))
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert (done.returncode, told(done).strip()) == (0, "")
     command = re.search(r"compare: +(python -m platform\.dashboard .*)\n", done.stdout)
     assert command is not None and name.replace("'", "'\"'\"'") in command[1]
 
@@ -81,7 +81,7 @@ def test_a_server_with_a_password_is_written_to_and_the_password_not_told(
         ended("-m", "platform.dashboard", "--runs", str(run.parent), **named),
     ]
     for one in done:
-        assert one.returncode == 0 and one.stderr.strip() == "", one.stderr
+        assert one.returncode == 0 and told(one).strip() == "", one.stderr
         assert "pl4nted" not in one.stdout
         assert f"http://{mlflow_server}/#/experiments/1/runs?" in one.stdout
     assert len(recorded_at(f"http://{mlflow_server}")) == 3

@@ -10,7 +10,7 @@ import pytest
 
 from platform.tracking.address import Address
 
-from .commands import database, ended, track
+from .commands import database, ended, told, track
 
 SCORES = {"no_ttt": {1337: 2.3, 42: 2.305}}
 MakeRun = Callable[..., Any]
@@ -76,7 +76,7 @@ def anew(runs: Path, before: bytes) -> None:
     (one, _) = sorted(runs.glob("*/plan.json"))
     done = track("--fresh", one.parent)  # all of its folder, since all of it is gone from MLflow
     assert done.returncode == 0, done.stderr
-    moved = Path(done.stderr.splitlines()[0].removeprefix("moved to "))
+    moved = Path(told(done).splitlines()[0].removeprefix("moved to "))
     assert moved.parent == runs and moved.name.startswith("mlflow.2") and moved.suffix == ".db"
     assert moved.read_bytes() == before
     assert names(runs) == ALL
@@ -100,7 +100,7 @@ def test_what_is_lost_is_recorded_again_and_what_is_there_stays(runs: Path) -> N
     assert names(runs) == ALL
     database(runs).unlink()
     done = track("--fresh", "--runs", runs)
-    assert (done.returncode, done.stderr) == (0, "no database yet\n")
+    assert (done.returncode, told(done)) == (0, "no database yet\n")
     assert names(runs) == ALL
 
 
@@ -130,7 +130,7 @@ def test_a_database_that_the_environment_names(runs: Path, empty_database: Path,
     assert done.returncode == 0, done.stderr
     assert not (runs / "mlflow.lock").exists() and (named.parent / "tracked.lock").exists()
     moved = track("--runs", runs, "--fresh", MLFLOW_TRACKING_URI=Address.of_database(named).uri)
-    assert moved.returncode == 0 and moved.stderr.startswith(f"moved to {named.parent}/tracked.2")
+    assert moved.returncode == 0 and told(moved).startswith(f"moved to {named.parent}/tracked.2")
 
 
 def test_it_imports_nothing_heavy_before_it_has_to() -> None:

@@ -17,7 +17,7 @@ import pytest
 from platform.locks import held
 from platform.tracking import server
 
-from .commands import ENDS, PATIENCE_SECONDS, database, deaf, dripping, ended, line_of, listening, started, track
+from .commands import ENDS, PATIENCE_SECONDS, database, deaf, dripping, ended, line_of, listening, started, told, track
 
 SCORES = {"no_ttt": {1337: 2.3, 42: 2.305}}
 SOON = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
@@ -50,7 +50,7 @@ def test_a_server_that_takes_too_long_each_time(run: Path) -> None:
     with listening(deaf) as address:
         done = track(run, MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **SOON)
     said = f"failed: MLflow at {address} did not answer within 1 s (MLFLOW_HTTP_REQUEST_TIMEOUT), each time\n"
-    assert (done.returncode, done.stderr) == (1, said)
+    assert (done.returncode, told(done)) == (1, said)
 
 
 def test_a_server_that_is_gone_is_told_once_and_the_command_repairs(run: Path) -> None:
