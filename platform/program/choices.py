@@ -33,6 +33,7 @@ class Machine:
     processes: int
     gpus: int
     cpus: int
+    nodes: int = 1  # that a job spans; each has an equal share of its processes, GPUs and CPUs
     corpus: str | None = None
     data_path: Path | None = None  # relative paths are of the checkout
     tokenizer_path: Path | None = None

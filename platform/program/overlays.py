@@ -21,6 +21,7 @@ MACHINE_KEYS: dict[str, Kind] = {
     "processes": Scalar("int", Bounds.of("1 or more")),
     "gpus": Scalar("int", Bounds.of("0 or more")),
     "cpus": Scalar("int", Bounds.of("1 or more")),
+    "nodes": Scalar("int", Bounds.of("1 or more")),
     "corpus": OneOf(("embedded",)),
     "data_path": Scalar("str"),
     "tokenizer_path": Scalar("str"),

@@ -302,6 +302,12 @@ def _machine(values: Mapping[str, Any], scale: Path) -> Machine:
             f"{shown(scale)}: machine: found {found}; it says processes, gpus and cpus, and either corpus or both "
             f"data_path and tokenizer_path"
         )
+    uneven = [name for name in ("processes", "gpus", "cpus") if values[name] % values.get("nodes", 1)]
+    if uneven:
+        raise UserError(
+            f"{shown(scale)}: machine: {uneven[0]}: found {values[uneven[0]]}, which {values['nodes']} nodes cannot "
+            f"share evenly; processes, gpus and cpus are those of the whole job"
+        )
     read: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in values.items()}
     return Machine(**read)
 

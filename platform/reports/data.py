@@ -25,7 +25,7 @@ def as_data(report: Report) -> dict[str, Any]:
         **{name: getattr(plan, name) for name in ("program_sha256", "data_sha256", "tokenizer_sha256", "end_to_end")},
         "seeds": list(plan.seeds),
         "planned": [{"time": batch.time, "seeds": list(batch.seeds)} for batch in plan.planned],
-        "machine": {"processes": plan.processes, "gpus": plan.gpus, "cpus": plan.cpus},
+        "machine": {"processes": plan.processes, "gpus": plan.gpus, "cpus": plan.cpus, "nodes": plan.nodes},
         "trained_on": list(report.trained_on),
         "scored_on": list(report.scored_on),
         "arms": {arm.name: _arm(arm, plan) for arm in report.arms},

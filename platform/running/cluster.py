@@ -68,8 +68,8 @@ class Node:
     resource: str = ""  # of which a task asks a little to be put there
 
     def holds(self, trial: Trial) -> bool:
-        """Whether a job of ``trial`` fits, when nothing else runs there."""
-        return self.gpus >= trial.gpus and self.cpus >= trial.cpus
+        """Whether a job of ``trial``, or its share of one on several nodes, fits when nothing else runs there."""
+        return self.gpus * trial.nodes >= trial.gpus and self.cpus * trial.nodes >= trial.cpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,13 @@ def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
         UserError: which trial, what it needs, what the best node has, what to do.
     """
     for trial in trials:
-        if any(node.holds(trial) for node in nodes):
+        if sum(node.holds(trial) for node in nodes) >= trial.nodes:
             continue
         best = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Node(name="no node", gpus=0, cpus=0))
+        where = "one node" if trial.nodes == 1 else f"{trial.nodes} nodes, an equal share on each"
         raise UserError(
             f"{trial.recipe} at scale {trial.scale} needs {counted(trial.gpus, 'GPU')} and "
-            f"{counted(trial.cpus, 'CPU')} on one node; {best.name} has {counted(best.gpus, 'GPU')} and "
+            f"{counted(trial.cpus, 'CPU')} on {where}; {best.name} has {counted(best.gpus, 'GPU')} and "
             f"{counted(best.cpus, 'CPU')}.\n"
             f"To run it small, without a GPU: --scale laptop. On one card: --scale one_gpu. "
             f"On a cluster: --cluster ADDRESS."

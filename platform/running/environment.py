@@ -7,6 +7,7 @@ in files of the job's private folder, and what gloo and NCCL say to each other s
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract.assignment import Assignment
@@ -17,16 +18,58 @@ from ..runs.plan import Trial
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
-def meeting_in(scratch: Path) -> list[str]:
-    """The options with which torchrun's processes on one machine find each other in a file of ``scratch``."""
-    return [
-        *("--nnodes", "1", "--local-addr", "127.0.0.1", "--rdzv-id", "job", "--rdzv-backend", "c10d"),
-        *("--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(scratch / "rendezvous")),
-    ]
+@dataclass(frozen=True, kw_only=True)
+class FileMeeting:
+    """The processes of a job on one machine find each other in files of its scratch folder."""
+
+    scratch: Path
+
+    @property
+    def options(self) -> list[str]:
+        """Of torchrun."""
+        return [
+            *("--nnodes", "1", "--local-addr", "127.0.0.1", "--rdzv-id", "job", "--rdzv-backend", "c10d"),
+            *("--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(self.scratch / "rendezvous")),
+        ]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "RANKS_FILE": str(self.scratch / "ranks"),
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # torchrun would open one for the ranks
+            "GLOO_SOCKET_IFNAME": LOOPBACK,
+            "NCCL_SOCKET_IFNAME": LOOPBACK,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortMeeting:
+    """The processes of a job on several nodes find each other at a port of the first."""
+
+    nodes: int
+    rank: int  # of this node
+    host: str
+    port: int
+    interface: str | None  # of this node, to the others; None: as gloo and NCCL choose
+
+    @property
+    def options(self) -> list[str]:
+        """Of torchrun. Its static rendezvous keeps numbers in the store and unpickles nothing from it."""
+        return [
+            *("--nnodes", str(self.nodes), "--node-rank", str(self.rank), "--rdzv-backend", "static"),
+            *("--master-addr", self.host, "--master-port", str(self.port)),
+        ]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), self.interface) if self.interface else {}
+
+
+Meeting = FileMeeting | PortMeeting
 
 
 def job_environment(
-    trial: Trial, arms: tuple[str, ...], *, scratch: Path, inherited: Mapping[str, str]
+    trial: Trial, arms: tuple[str, ...], *, scratch: Path, meeting: Meeting, inherited: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of a job of ``trial`` that scores ``arms``, on a machine whose own is ``inherited``."""
     settings = {
@@ -37,10 +80,7 @@ def job_environment(
         # Of its own for every job: a shared cache would let the first seed pay the compile time of the others.
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TRITON_CACHE_DIR": str(scratch / "triton"),
-        "RANKS_FILE": str(scratch / "ranks"),
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # torchrun would open one for the ranks
-        "GLOO_SOCKET_IFNAME": LOOPBACK,
-        "NCCL_SOCKET_IFNAME": LOOPBACK,
+        **meeting.settings,
     }
     if trial.gpus == 0:
         settings["CUDA_VISIBLE_DEVICES"] = ""

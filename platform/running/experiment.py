@@ -147,7 +147,8 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
         processes=machine.processes,
         gpus=machine.gpus,
         cpus=machine.cpus,
-        machine=machine_name(machine.processes, machine.gpus),
+        nodes=machine.nodes,
+        machine=machine_name(machine.processes, machine.gpus, machine.nodes),
         end_to_end=end_to_end is not None,
     )
     if run.plan.exists():

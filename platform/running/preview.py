@@ -74,4 +74,5 @@ def _state(trial: Trial) -> str:
 
 def _needs(trial: Trial) -> str:
     processes = counted(trial.processes, "process", "processes")
-    return f"{counted(trial.gpus, 'GPU')} and {counted(trial.cpus, 'CPU')} on one node, for {processes}"
+    where = "one node" if trial.nodes == 1 else f"{trial.nodes} nodes"
+    return f"{counted(trial.gpus, 'GPU')} and {counted(trial.cpus, 'CPU')} on {where}, for {processes}"

@@ -8,33 +8,30 @@ program, seed and data that were planned, from a job that ended well.
 import os
 import shutil
 import socket
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.contract.shards import file_sha256
 
 from ..errors import RunFailed, UserError
 from ..locks import held
-from ..processes.supervisor import GRACE_SECONDS, MARKER, ExitReport, Guard, Order
+from ..processes.supervisor import ExitReport, Guard
 from ..runs.events import JOB_EVENTS, Reader
 from ..runs.paths import RunPaths
 from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
-from .environment import job_environment, meeting_in
+from . import part, parts
 from .memory import MemoryWatch
+from .part import Patience, unseen
+from .parts import Parts
 from .progress import Progress
 from .tail import HUNG, INFRASTRUCTURE, PROGRAM, end_of, reason_in
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 1.0  # between reports of mere steps
-STALL_SECONDS = 1800.0  # without a line of log or metrics; the longest silence known is a compile of some minutes
-START_SECONDS = 1800.0  # until the first line: torchrun and its ranks import torch, on a busy machine for minutes
 
 
 class JobFailed(RunFailed):
@@ -49,15 +46,6 @@ class JobFailed(RunFailed):
 
 
 Report = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a trial waits for its job."""
-
-    stall_seconds: float = STALL_SECONDS
-    start_seconds: float = START_SECONDS
-    grace_seconds: float = GRACE_SECONDS
 
 
 def run(
@@ -111,33 +99,12 @@ def _attempt(
     """One torchrun for ``arms``, seen through to its end; what went wrong, if anything did."""
     _clear(trial, arms)
     log, program = trial.paths.job_log, RunPaths(trial.run_path).program
-    scratch = Path(tempfile.mkdtemp(prefix="fairway-job-"))
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(trial.processes)),
-        *meeting_in(scratch),
-        str(program),
-    ]
-    with log.open("a") as file:
-        file.write(f"=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {socket.gethostname()}: {' '.join(command)}\n")
-        file.write(f"=== seed {trial.seed}, arms {', '.join(arms)}, program {trial.program_sha256}\n")
-    start = log.stat().st_size
+    start = log.stat().st_size if log.exists() else 0
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
     readers = [Reader(path, JOB_EVENTS, from_end=True) for path in watched]
     memory = MemoryWatch()
-    guard = Guard(
-        Order(
-            command=command,
-            environment={
-                **job_environment(trial, arms, scratch=scratch, inherited=os.environ),
-                MARKER: marker,
-            },
-            folder=str(trial.paths.folder),
-            log=str(log),
-            scratch=str(scratch),
-            grace_seconds=patience.grace_seconds,
-        ),
-        held=locks,
-    )
+    start_job = part.started if trial.nodes == 1 else parts.started
+    guard: Guard | Parts = start_job(trial, arms, log=log, marker=marker, patience=patience, locks=locks)
     try:
         ended = _follow(guard, readers, [log, *watched], report, patience, memory)
     finally:
@@ -175,7 +142,12 @@ def _attempt(
 
 
 def _follow(
-    guard: Guard, readers: list[Reader], files: list[Path], report: Report, patience: Patience, memory: MemoryWatch
+    guard: Guard | Parts,
+    readers: list[Reader],
+    files: list[Path],
+    report: Report,
+    patience: Patience,
+    memory: MemoryWatch,
 ) -> ExitReport | None:
     """Pass on what the job says until it ends; None once it has said nothing for too long."""
     progress = told = Progress()
@@ -279,21 +251,15 @@ def _record(trial: Trial, failures: list[Failure]) -> None:
 
 def _require_here(trial: Trial) -> None:
     """Refuse a node that does not see what the driver saw, or a program that somebody edited."""
+    reason = seen = unseen(trial)
     program = RunPaths(trial.run_path).program
-    unseen = [path for path in (program, trial.data_path, trial.tokenizer_path) if not path.exists()]
-    reason = None
-    if unseen:
-        reason = (
-            f"{socket.gethostname()} does not see {unseen[0]}; the folders of runs and data must be on a file system "
-            f"that every node of the cluster has at the same path"
-        )
-    elif file_sha256(program) != trial.program_sha256:
+    if reason is None and file_sha256(program) != trial.program_sha256:
         reason = f"{program} was changed after it was planned: its sha256 is no longer {trial.program_sha256}"
     if reason:
         failure = Failure(
             seed=trial.seed, phase="start", arm=None, reason=reason, log_tail="", arms=trial.arms, cause="refused"
         )
-        if not unseen:
+        if seen is None:
             trial.paths.folder.mkdir(exist_ok=True)
             _record(trial, [failure])
         raise JobFailed(trial, failure)

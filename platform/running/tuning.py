@@ -66,7 +66,8 @@ def _trainable(config: dict[str, Any]) -> None:
 
     trial, launch = attempt.trial, config["launch"]
     try:
-        with brought(trial, launch, report) if is_away(trial) else nullcontext(trial) as here:
+        away = trial.nodes == 1 and is_away(trial)
+        with brought(trial, launch, report) if away else nullcontext(trial) as here:
             run(here, report, launch=launch, attempt=attempt.number)
     except JobFailed as error:
         # Of an exception, Tune's callbacks learn only that there was one.
@@ -78,13 +79,18 @@ def _trainable(config: dict[str, Any]) -> None:
 
 
 def _bundle(config: dict[str, Any]) -> Any:
-    """All of a job's GPUs and CPUs, on one node; on a certain one, where an earlier attempt failed on others."""
+    """All of a job's GPUs and CPUs, on one node; on a certain one, where an earlier attempt failed on others.
+
+    Of a job that spans nodes a bundle for each, no two on one.
+    """
     from ray import tune
 
     trial, node = config["attempt"].trial, config["node"]
-    return tune.PlacementGroupFactory(
-        [{"CPU": trial.cpus, "GPU": trial.gpus, **({node.resource: 0.001} if node else {})}]
-    )
+    if trial.nodes > 1:
+        share = {"CPU": trial.cpus // trial.nodes, "GPU": trial.gpus // trial.nodes}
+        return tune.PlacementGroupFactory([share] * trial.nodes, strategy="STRICT_SPREAD")
+    wanted = {node.resource: 0.001} if node else {}
+    return tune.PlacementGroupFactory([{"CPU": trial.cpus, "GPU": trial.gpus, **wanted}])
 
 
 def _search(feed: Feed, cluster: Cluster) -> Any:

@@ -43,11 +43,12 @@ class Trial:
     tokenizer_path: Path
     data_sha256: str
     tokenizer_sha256: str
-    processes: int  # of torchrun; all on one node
+    processes: int  # of torchrun, on all nodes together
     gpus: int
     cpus: int
     end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
     force: bool = False  # score even an artifact above the limit
+    nodes: int = 1  # that it spans, with an equal share of processes, GPUs and CPUs on each
     places: tuple[str, ...] = ()  # where a node that does not see ``data_path`` may find the data
 
     @property
@@ -188,6 +189,7 @@ class Plan:
     processes: int
     gpus: int
     cpus: int
+    nodes: int = 1  # that a job spans
     machine: str  # what trained its trunks, as ``machine_name`` has it; "" in a plan of schema 1, which did not tell
     end_to_end: bool = False
     planned: tuple[Planned, ...] = ()
@@ -240,6 +242,7 @@ class Plan:
             processes=self.processes,
             gpus=self.gpus,
             cpus=self.cpus,
+            nodes=self.nodes,
             end_to_end=self.end_to_end,
         )
 
@@ -250,9 +253,12 @@ class Plan:
         return replace(self, planned=(*self.planned, Planned(time=time, seeds=new, arms=arms))) if new else self
 
 
-def machine_name(processes: int, gpus: int) -> str:
-    """What a trunk's folder says of the machine that trained it: ``8xgpu``, ``2xcpu``. The card is in its record."""
-    return f"{processes}x{'gpu' if gpus else 'cpu'}"
+def machine_name(processes: int, gpus: int, nodes: int = 1) -> str:
+    """What a trunk's folder says of the machine that trained it: ``8xgpu``, ``2xcpu``, ``16xgpu-on-2``.
+
+    The card is in its record.
+    """
+    return f"{processes}x{'gpu' if gpus else 'cpu'}{f'-on-{nodes}' if nodes > 1 else ''}"
 
 
 def seeds_from(text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import pytest
 
 from jobs.contract.assignment import METRICS_FILE, Assignment
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked
-from platform.running.environment import job_environment
+from platform.running.environment import FileMeeting, job_environment
 from platform.running.progress import Progress
 from platform.running.trial import JobFailed, Patience
 from platform.running.trial import run as run_trial
@@ -26,6 +26,8 @@ from platform.runs.reading import read_result, read_trunk
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
+SCRATCH = Path("/scratch")
+MEETING = FileMeeting(scratch=SCRATCH)
 LAUNCH = f"tests-{os.getpid()}"  # other tests of trials may run on this machine
 run = partial(run_trial, launch=LAUNCH)
 
@@ -236,17 +238,18 @@ def test_the_environment_of_a_job_holds_its_assignment_and_nothing_of_ours(make_
         "PET_NNODES": "2",
     }
     trial = replace(make_trial(), cpus=16, processes=8)
-    found = job_environment(trial, ("sgd",), scratch=Path("/scratch"), inherited=inherited)
+    found = job_environment(trial, ("sgd",), scratch=SCRATCH, meeting=MEETING, inherited=inherited)
     kept = {name: found[name] for name in inherited if name in found}
     assert kept == {"PATH": "/bin", "NCCL_DEBUG": "WARN"}
     told = Assignment.from_environment(found)
     assert (told.seed, told.arms, told.max_wallclock_seconds, told.force) == (1337, ("sgd",), None, False)
-    forced = job_environment(replace(trial, force=True), (), scratch=Path("/scratch"), inherited={})
+    forced = job_environment(replace(trial, force=True), (), scratch=SCRATCH, meeting=MEETING, inherited={})
     assert Assignment.from_environment(forced).force
     assert (told.output_path, told.trunk_path) == (trial.paths.folder, trial.trunk_path)
     assert found["OMP_NUM_THREADS"] == "2" and found["PYTHONUNBUFFERED"] == "1"
     assert found["CUDA_VISIBLE_DEVICES"] == "", "a job that asks for no GPU sees none"
-    on_gpus = job_environment(replace(trial, gpus=2), (), scratch=Path("/s"), inherited={"CUDA_VISIBLE_DEVICES": "4,5"})
+    visible = {"CUDA_VISIBLE_DEVICES": "4,5"}
+    on_gpus = job_environment(replace(trial, gpus=2), (), scratch=SCRATCH, meeting=MEETING, inherited=visible)
     assert on_gpus["CUDA_VISIBLE_DEVICES"] == "4,5", "those that Ray gave it"
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from platform.paths import ROOT
 from platform.runs.plan import read_failure
 from platform.runs.results import read_run
 from tests.faults.gated import Gated
-from tests.faults.launched import wait_until
-from tests.faults.nodes import can_hide_folders, nodes
-from tests.launching import PATIENCE_SECONDS
+from tests.faults.launched import Launched, wait_until
+from tests.faults.nodes import Nodes, can_hide_folders, nodes
+from tests.launching import PATIENCE_SECONDS, TINY
 
 pytestmark = pytest.mark.skipif(not can_hide_folders(), reason="a node with its own view of the disk needs unshare")
 SEEDS = (1337, 42, 2024, 7)
@@ -41,3 +42,46 @@ def test_four_trials_on_two_nodes_that_share_no_folder(
         for seed in SEEDS:
             assert "rank 0 as" in gated.plan.paths.seed(seed).job_log.read_text()
             assert '"score"' in gated.plan.paths.seed(seed).arm("sgd").metrics.read_text()
+
+
+def launch_of(recipe: Path, machine: str, data: tuple[Path, Path], found: Nodes, seeds: str) -> Launched:
+    """A launch of the tiny recipe with a machine of its own, on these nodes; ``runs`` lies beside the recipe."""
+    (recipe.parent / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
+    recipe.write_text(TINY.replace("    shape:", f"    machine: {machine}\n    shape:").replace("1024", "4096"))
+    where = ("--data", str(data[0]), "--tokenizer", str(data[1]), "--runs", str(recipe.parent / "runs"))
+    options = ("--scale", "laptop", "--seeds", seeds, "--cluster", found.address)
+    return Launched(str(recipe), *options, *where, environment=found.environment)
+
+
+def test_one_job_on_two_nodes(short_tmp: Path, tmp_path: Path, tiny_data: tuple[Path, Path]) -> None:
+    """A rank on each, which train one model together, through the folders that both see."""
+    with nodes(short_tmp, 2, cpus=1) as found:
+        machine = "{processes: 2, gpus: 0, cpus: 2, nodes: 2}"
+        with launch_of(tmp_path / "tiny.yaml", machine, tiny_data, found, "1337,") as launched:
+            assert launched.ended(PATIENCE_SECONDS) == 0, launched.stderr
+        (run_path,) = (tmp_path / "runs").glob("tiny-*")
+        run = read_run(run_path)
+        assert run.complete and run.trunks[1337].machine is not None and run.trunks[1337].machine.world_size == 2
+        assert run.plan.machine == "2xcpu-on-2"
+        logs = [run.plan.paths.seed(1337).folder / name for name in ("job.log", "job.node1.log")]
+        assert all("--nnodes 2 --node-rank" in log.read_text() for log in logs)
+
+
+@pytest.mark.soak
+def test_eight_stand_in_gpus_on_each_of_two_nodes(
+    short_tmp: Path, tmp_path: Path, tiny_data: tuple[Path, Path]
+) -> None:
+    """Four trials of eight gloo ranks: two at a time, each on one node, all four as one after the other would be."""
+    with nodes(short_tmp, 2, cpus=8, gpus=8, hidden=[tmp_path, tiny_data[0]]) as found:
+        machine = "{processes: 8, gpus: 8, cpus: 8}"
+        with launch_of(tmp_path / "tiny.yaml", machine, tiny_data, found, "4") as launched:
+            most = 0
+            while launched.goes_on(2 * PATIENCE_SECONDS):
+                running = {seed for seed in SEEDS if launched.of("torchrun", f"tiny/{seed}.")}
+                most = max(most, len(running))
+            assert launched.process.returncode == 0, launched.stderr
+        (run_path,) = (tmp_path / "runs").glob("tiny-*")
+        run = read_run(run_path)
+        assert run.complete and run.plan.seeds == SEEDS
+        assert {trunk.machine.world_size for trunk in run.trunks.values() if trunk.machine} == {8}
+        assert len({result.val_bpb for result in run.results if result.arm == "no_ttt"}) == 4
