@@ -286,7 +286,8 @@ def _phases(run: Run) -> dict[str, dict[str, float]]:
     for arm, by_seed in run.arms.items():
         files = {seed: run.plan.paths.seed(seed).arm(arm).metrics for seed in by_seed}
         columns[arm] = [own_seconds(result.phases, files[seed]) for seed, result in by_seed.items()]
-    return {
-        column: {name: fmean(phases.get(name, 0.0) for phases in of_seeds) for phases in of_seeds for name in phases}
-        for column, of_seeds in columns.items()
-    }
+    means = {}
+    for column, of_seeds in columns.items():
+        names = dict.fromkeys(name for phases in of_seeds for name in phases)
+        means[column] = {name: fmean(phases.get(name, 0.0) for phases in of_seeds) for name in names}
+    return means

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from jobs.contract.assignment import RESULT_FILE
 from jobs.contract.files import write_record, write_text
+from jobs.contract.records import ArmResult
 
 from ..errors import UserError
 from ..locks import held
@@ -80,10 +81,16 @@ class Trial:
 
     def scores(self) -> dict[str, float]:
         """Bits per byte of each arm that has an acceptable result."""
-        return {arm: read_result(self.paths.arm(arm).result).val_bpb for arm in self.arms if self.flaw(arm) is None}
+        judged = {arm: self.judged(arm) for arm in self.arms}
+        return {arm: result.val_bpb for arm, result in judged.items() if isinstance(result, ArmResult)}
 
     def flaw(self, arm: str) -> str | None:
         """Why the result of ``arm`` is not accepted; None when it is."""
+        found = self.judged(arm)
+        return found if isinstance(found, str) else None
+
+    def judged(self, arm: str) -> ArmResult | str:
+        """The result of ``arm``; why it is not accepted, where it is not."""
         path = self.paths.arm(arm).result
         if not path.exists():
             return f"no {path.name}"
@@ -101,7 +108,7 @@ class Trial:
         ):
             if (value := getattr(result, name)) != wanted:
                 return f"{path.name} has {name} {value}, this trial is {wanted}"
-        return None
+        return result
 
 
 # Whose fault it is, which decides whether to try again: the machine's, its network's or that of whoever ended a process

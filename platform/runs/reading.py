@@ -4,6 +4,7 @@ A file says its ``schema_version``: one of an older version is brought up to dat
 field that came later has a default, and a file without it is read with that. A wrong type is one clear error.
 """
 
+import functools
 import json
 import types
 from collections.abc import Callable, Mapping
@@ -99,14 +100,21 @@ def _checked(kind: Any, value: Any, key: str) -> Any:
 def _dataclass_of(kind: Any, value: Any, key: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{key or 'it'} is {_described(value)}, where a {kind.__name__} belongs")
-    known = {field.name: field for field in fields(kind)}
+    known, needed = _fields_of(kind)
     place = f"{key}." if key else ""
-    needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := [name for name in needed if name not in value]:
         raise ValueError(f"{', '.join(f'{place}{name}' for name in missing)} missing")
     if unknown := [name for name in value if name not in known]:
         raise ValueError(f"nobody knows {', '.join(f'{place}{name}' for name in unknown)}")
-    return kind(**{name: _checked(known[name].type, item, f"{place}{name}") for name, item in value.items()})
+    return kind(**{name: _checked(known[name], item, f"{place}{name}") for name, item in value.items()})
+
+
+@functools.cache
+def _fields_of(kind: Any) -> tuple[dict[str, Any], list[str]]:
+    """The type of each field of a dataclass, and the fields that have no default."""
+    found = fields(kind)
+    needed = [one.name for one in found if one.default is MISSING and one.default_factory is MISSING]
+    return {one.name: one.type for one in found}, needed
 
 
 def _named(kind: Any) -> str:

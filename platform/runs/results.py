@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 from . import plan as plans
 from .plan import Failure, GivenUp, Plan, Stored, Trial
-from .reading import completed, read_result, read_trunk
+from .reading import completed, read_trunk
 
 TRUNK_COLUMNS = ("trunk_sha256", "parameters", "steps", "train_seconds", "step_ms_mean", "step_ms_median")
 
@@ -133,11 +133,11 @@ def read_run(run_path: Path) -> Run:
     notes: list[str] = []
     for trial in plan.trials:
         trunk, failure = _trunk(trial, notes), _told(plans.read_failure, trial.paths.failure, notes)
-        flaws = {arm: flaw for arm in plan.arms if (flaw := trial.flaw(arm)) is not None}
-        for arm in plan.arms:
-            if arm in flaws:
+        judged = {arm: trial.judged(arm) for arm in plan.arms}
+        flaws = {arm: found for arm, found in judged.items() if isinstance(found, str)}
+        for arm, result in judged.items():
+            if isinstance(result, str):
                 continue
-            result = read_result(trial.paths.arm(arm).result)
             result = result if trunk is None else completed(result, trunk)
             trunks.setdefault(trial.seed, result.trunk)
             if math.isfinite(result.val_bpb):

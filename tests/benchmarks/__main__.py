@@ -8,6 +8,7 @@ import platform
 
 BENCHMARKS = (
     "commands",
+    "launching",
     "step",
     "muon",
     "scoring",
