@@ -25,7 +25,7 @@ from ..processes import guarded
 from ..processes.supervisor import LastOneOut
 from ..runs.plan import Trial
 from ..words import counted
-from .pulse import Late, Pulse, interrupted
+from .pulse import Escape, Late, Pulse, interrupted
 
 PORT_SECONDS = 5.0
 JOIN_SECONDS = 60.0  # for somebody's cluster to let us in
@@ -201,6 +201,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the plan and the results are what a launch continues from
         "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",  # require_node has refused what does not fit
         "TUNE_MAX_PENDING_TRIALS_PG": str(MOST_PENDING),
+        "TUNE_STATE_REFRESH_PERIOD": "1000000",  # seconds: it asks for resources that only its warnings need
         # Ray ends a process that has not heard from its cluster for a minute, without a word. ``Pulse`` is faster.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",
         "RAY_gcs_server_request_timeout_seconds": str(REQUEST_SECONDS),
@@ -220,6 +221,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         stack.callback(LastOneOut(launch, folder).wait)
         import ray
 
+        escape = stack.enter_context(Escape())
         stack.callback(_shut_down)
         # A copy of our code goes to the workers: an edit during a long launch changes nothing in it.
         code: dict[str, object] = {
@@ -236,6 +238,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
         _silence()
         _require_workers(folder)
         with Pulse.of_private() if address is None else Pulse.of(ray.get_runtime_context().gcs_address) as pulse:
+            pulse.when_lost = escape.arm
             yield Cluster(
                 launch=launch,
                 nodes=tuple(_living_nodes()),

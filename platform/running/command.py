@@ -217,7 +217,9 @@ def _failures(outcome: Outcome, reports: Sequence[Report]) -> Iterator[str]:
             failed = [ended.failure]  # that could not be written down
         for failure in failed:
             yield f"  {trial.name}: {failure.where}: {failure.said}\n    log: {shown(trial.paths.job_log)}"
-        if not failed and ended.state == "not run":
+        if not failed and ended.state == "not run" and not ended.ran:
+            yield f"  {trial.name}: it was not begun"
+        elif not failed and ended.state == "not run":
             yield f"  {trial.name}: it was not run to its end, and left no word why: {shown(trial.paths.folder)}"
 
 

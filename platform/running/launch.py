@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import RunFailed, UserError
+from ..errors import UserError
 from ..paths import shown
 from ..runs import plan
 from ..runs.audits import FAILED, UNAUDITED, Audit
@@ -175,24 +175,27 @@ class Launch(Observer):
 
         Raises:
             UserError: no node of the cluster can hold a trial.
-            RunFailed: the cluster does not start, or was lost again and again.
+            RunFailed: the cluster does not start.
         """
         try:
             losses = 0
             while not self._feed.exhausted:
+                private = True
                 try:
                     # Ray prints what it has to say to the place that is for results.
                     with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
+                        private = cluster.is_private
                         cluster.pulse.tell = self._note
-                        served = self._home(cluster)
                         require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
+                        served = self._home(cluster)
                         run_trials(self._feed, cluster, self)
                         del served
                 except ClusterLost as error:
                     losses += 1
-                    self._lost(str(error))
-                    if losses > self._retries:
-                        raise RunFailed(f"{error}, {counted(losses, 'time')} in this launch") from error
+                    goes_on = private and losses <= self._retries
+                    self._lost(str(error), goes_on=goes_on)
+                    if not goes_on:
+                        break
         finally:
             self._observers.closed()
         return self.outcome()
@@ -205,17 +208,19 @@ class Launch(Observer):
         read = {path for trial in trials for path in (trial.data_path, trial.tokenizer_path)}
         return home.started(cluster.launch, {trial.run_path.parent for trial in trials}, read)
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, *, goes_on: bool) -> None:
         """The cluster is gone: what has all its results has ended, what ran has failed, what waited waits again."""
         for attempt in self._feed.taken_back():
             trial = attempt.trial
             latest = self._running.get(trial.key)
             if latest is None:
-                self._feed.again(attempt, seconds=0)
+                if goes_on:
+                    self._feed.again(attempt, seconds=0)
             elif trial.done:
                 self.finished(trial)
             else:
-                self.failed(trial, of_cluster(attempt, latest, why, self._feed.node_of(trial)[0]))
+                failure = of_cluster(attempt, latest, why, self._feed.node_of(trial)[0])
+                self.failed(trial, failure if goes_on else replace(failure, blameless=()))
 
     def outcome(self) -> Outcome:
         """What became of everything that was added, as far as it is known now."""

@@ -1,13 +1,18 @@
 """Whether the Ray cluster under a launch still lives: Ray itself may say nothing for minutes, or for ever."""
 
 import contextlib
+import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from ..errors import EXIT_RUN_FAILED
+
 LOOK_SECONDS = 1.0
 KNOCK_SECONDS = 5.0  # between two tries to reach a cluster that is not ours, and for each of them
+ESCAPE_SECONDS = 120.0  # for everything that still waits for a cluster that is gone
 KNOCKS = 4  # that nobody answers, one after the other, until it counts as gone
 
 
@@ -18,6 +23,7 @@ class Pulse:
         """``look`` says what died; None while all is well. It is asked every ``seconds``."""
         self.lost: str | None = None
         self.tell: Callable[[str], None] = lambda _: None  # told at once, while others may still wait for an answer
+        self.when_lost: Callable[[], None] = lambda: None
         self._look, self._seconds = look, seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pulse", daemon=True)
@@ -65,7 +71,34 @@ class Pulse:
         while self.lost is None and not self._over.wait(self._seconds):
             self.lost = self._look()
         if self.lost is not None:
-            self.tell(f"{self.lost}: what has ended is kept, the rest goes to another start of Ray")
+            self.tell(f"{self.lost}: what has ended is kept")
+            self.when_lost()
+
+
+class Escape:
+    """Around all that is done with Ray: once armed, it ends the process where the block does not end in time.
+
+    A call to a cluster that is gone may never return, and no signal reaches it. The watcher of the launch ends what is
+    left.
+    """
+
+    def __init__(self, seconds: float = ESCAPE_SECONDS) -> None:
+        self._timer = threading.Timer(seconds, self._out)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "Escape":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def arm(self) -> None:
+        self._timer.start()
+
+    def _out(self) -> None:
+        print("Ray holds the launch and is gone. What has ended is kept; the same command continues", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(EXIT_RUN_FAILED)
 
 
 class Late(Exception):

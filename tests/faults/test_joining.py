@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from platform.errors import UserError
+from platform.processes.supervisor import users_of
 from platform.running import cluster
 from platform.running.cluster import require_closed
 from tests.faults.gated import Gated
+from tests.faults.launched import proc, wait_until
 from tests.launching import PATIENCE_SECONDS
 
 HEAD = """
@@ -105,3 +108,24 @@ def test_a_token_that_others_can_read_is_refused(token: Path, monkeypatch: pytes
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(UserError, match=f"chmod 600 {token}"):
         require_closed(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_cluster_that_is_gone_ends_the_launch_with_a_report(short_tmp: Path, token: Path, gated: Gated) -> None:
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    with (
+        somebodys(short_tmp, **auth) as address,
+        gated.launch((1337, 42), "--cluster", address, environment=auth) as launched,
+    ):
+        gated.wait_at("train", 1337, launched)
+        for pid in pids_of(short_tmp, "gcs_server"):
+            os.kill(pid, signal.SIGKILL)
+        wait_until("the loss is told", lambda: "has not answered" in launched.stderr, launched)
+        assert launched.ended(PATIENCE_SECONDS) == 1, launched.stderr
+        assert "the same command runs only what is missing" in launched.stderr
+        assert "gated, scale laptop" in launched.stdout, "the report"
+        assert launched.left(60) == []
+
+
+def pids_of(folder: Path, name: str) -> list[int]:
+    """The processes of this name that have a file open below ``folder``."""
+    return [pid for pid in users_of(str(folder)) if proc(pid, "cmdline").split(b"\0")[0].endswith(name.encode())]

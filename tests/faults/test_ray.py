@@ -27,7 +27,7 @@ def test_a_launch_outlives_its_private_cluster(gated: Gated, process: str) -> No
         said = launched.stderr
         assert status == 0, said
         assert gated.scores() == gated.expected(SEEDS)
-        assert f"Ray's {process}" in said and "another start of Ray" in said
+        assert f"Ray's {process}" in said
         assert not read_run(gated.plan.run_path).failures
         assert "compare:" in launched.stdout
         assert launched.left(60) == []
