@@ -65,13 +65,16 @@ def finish(experiment: Experiment, seeds: tuple[int, ...]) -> Plan:
     return plan
 
 
-def audited(plan: Plan, **verdicts: str) -> None:
-    """Leave an audit with these verdicts of arms; a technique's name counts as what it declares."""
+def audited(plan: Plan, *, program_sha256: str = "", **verdicts: str) -> None:
+    """Leave an audit with these verdicts of arms; a technique's name counts as what it declares.
+
+    A launch takes it for its own where ``program_sha256`` is that of the program that it would audit.
+    """
     known = {"no_adaptation": SCORE_FIRST, "document_lora": SCORE_FIRST, "two_phase": PRE_EVAL}
     arms = {}
     for arm, said in verdicts.items():
         verdict = known.get(said, said)
         declared = verdict if verdict in (SCORE_FIRST, PRE_EVAL) else SCORE_FIRST
         arms[arm] = ArmAudit(verdict=verdict, declared=declared, agrees=verdict == declared, detectors={})
-    made = Audit(program_sha256="", recipe=plan.recipe, scale=plan.scale, sizes={}, seconds=1.0, arms=arms)
+    made = Audit(program_sha256=program_sha256, recipe=plan.recipe, scale=plan.scale, sizes={}, seconds=1.0, arms=arms)
     write_record(plan.paths.audit, made)

@@ -30,29 +30,19 @@ arms:
   bad: {pre_eval: {optimizer: sgd, learning_rate: 0.001, epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}}
   no_ttt: no_adaptation
 """
-LONG = """
-question: Does it stop when it is told to?
-base: tiny
-arms: {no_ttt: no_adaptation}
-scales: {laptop: {budget: {iterations: 100000, train_seconds: 600}}}
-"""
-HOPELESS = """
-question: When is a recipe given up?
-base: tiny
-arms: {no_ttt: no_adaptation}
-"""
 
 
 def start(
     folder: Path,
-    *recipes: str,
+    *recipes: str | Path,
     seeds: str = "1337,",
     scale: str | None = "laptop",
     options: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    names = [str(folder / "my recipes" / f"{name}.yaml") for name in recipes]
-    scales = [] if scale is None else ["--scale", scale]
+    """Start a launch of recipes, by name, or of runs, by path; those have their scale."""
+    names = [str(one if isinstance(one, Path) else folder / "my recipes" / f"{one}.yaml") for one in recipes]
+    scales = [] if scale is None or any(isinstance(one, Path) for one in recipes) else ["--scale", scale]
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
     }

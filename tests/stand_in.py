@@ -1,5 +1,14 @@
 """A program for torchrun that leaves what a real one leaves, in no time, and breaks where it is told to."""
 
+import hashlib
+from pathlib import Path
+
+from jobs.contract.shards import data_sha256, file_sha256
+from platform.paths import ROOT
+from platform.program.inline import inline
+from platform.runs.paths import RunPaths
+from platform.runs.plan import Plan
+
 # Inlined with the contract, as every program is. Rank 0 writes; FAULT says what goes wrong, and where.
 PROGRAM = '''
 import json
@@ -25,6 +34,8 @@ def fault(place):
         os.kill(os.getpid(), signal.SIGSEGV)
     if FAULT == f"slow in {{place}}":
         time.sleep(3)
+    if FAULT == f"endless in {{place}}":
+        time.sleep(600)
     if FAULT == f"hang in {{place}}":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(300)
@@ -86,3 +97,28 @@ for arm in told.arms or ARMS:
     together(f"end of {{arm}}")
 fault("teardown")
 '''
+
+
+def planned(runs: Path, data_path: Path, tokenizer_path: Path, *, fault: str = "none") -> Plan:
+    """The plan, without seeds, of a run in ``runs`` whose program stands in for a real one; the program lies there."""
+    text = inline(PROGRAM.format(fault=fault), ROOT)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    paths = RunPaths.of(runs, "test", sha256)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    paths.program.write_text(text)
+    return Plan(
+        run_path=paths.folder,
+        recipe="test",
+        scale="laptop",
+        program_sha256=sha256,
+        trunk_text_sha256="7" * 64,
+        arms=("plain", "sgd", "adamw"),
+        data_path=data_path,
+        tokenizer_path=tokenizer_path,
+        data_sha256=data_sha256(data_path),
+        tokenizer_sha256=file_sha256(tokenizer_path),
+        processes=2,
+        gpus=0,
+        cpus=2,
+        machine="2xcpu",
+    )

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.contract.shards import SHARD_MAGIC, SHARD_VERSION, data_sha256, file_sha256
+from jobs.contract.shards import SHARD_MAGIC, SHARD_VERSION
 from platform import corpus
 from platform.paths import ROOT
-from platform.program.inline import inline
-from platform.runs.paths import RunPaths
-from platform.runs.plan import Plan, Trial
-from tests.launching import BROKEN, HOPELESS, LONG, PATIENCE_SECONDS, TINY, start
-from tests.stand_in import PROGRAM
+from platform.runs.plan import Trial, extend
+from tests import stand_in
+from tests.launching import BROKEN, PATIENCE_SECONDS, TINY, start
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipes = folder / "my recipes"
     recipes.mkdir()
     (recipes / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
-    for name, text in (("tiny", TINY), ("broken", BROKEN), ("long", LONG), ("hopeless", HOPELESS), ("audited", TINY)):
+    for name, text in (("tiny", TINY), ("broken", BROKEN), ("audited", TINY)):
         (recipes / f"{name}.yaml").write_text(text)
     twins = recipes / "twins"
     twins.mkdir()
@@ -37,9 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def launch(folder: Path) -> Launch:
-    """Runs ``python -m platform.launch`` with recipes by name, at laptop scale unless told otherwise."""
+    """Runs ``python -m platform.launch`` with recipes by name, at laptop scale unless told otherwise, or with runs."""
 
-    def run(*recipes: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    def run(*recipes: str | Path, **changes: object) -> subprocess.CompletedProcess[str]:
         process = start(folder, *recipes, **changes)
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
@@ -57,28 +55,18 @@ def make_trial(tmp_path: Path) -> Callable[..., Trial]:
     (data / "tokenizer.model").write_bytes(b"pieces")
 
     def make(fault: str = "none", seed: int = 1337) -> Trial:
-        text = inline(PROGRAM.format(fault=fault), ROOT)
-        program = tmp_path / "program.py"
-        program.write_text(text)
-        sha256 = file_sha256(program)
-        paths = RunPaths.of(tmp_path / "runs", "test", sha256)
-        paths.folder.mkdir(parents=True, exist_ok=True)
-        paths.program.write_text(text)
-        return Plan(
-            run_path=paths.folder,
-            recipe="test",
-            scale="laptop",
-            program_sha256=sha256,
-            trunk_text_sha256="7" * 64,
-            arms=("plain", "sgd", "adamw"),
-            data_path=data,
-            tokenizer_path=data / "tokenizer.model",
-            data_sha256=data_sha256(data),
-            tokenizer_sha256=file_sha256(data / "tokenizer.model"),
-            processes=2,
-            gpus=0,
-            cpus=2,
-            machine="2xcpu",
-        ).trial(seed)
+        return stand_in.planned(tmp_path / "runs", data, data / "tokenizer.model", fault=fault).trial(seed)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def stand_in_run(folder: Path) -> Callable[..., Path]:
+    """Makes a run for ``launch`` to continue, planned with one seed, of a program that stands in for a real one."""
+    found = corpus.embedded()
+
+    def make(fault: str = "none") -> Path:
+        draft = stand_in.planned(folder / "my runs", found.data_path, found.tokenizer_path, fault=fault)
+        return extend(draft, (1337,)).run_path
 
     return make

@@ -3,22 +3,40 @@
 Each start of Ray and torchrun costs seconds.
 """
 
+import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.contract.shards import VAL_SHARDS
 from platform import corpus
+from platform.running import audit
+from platform.running.experiment import Request, prepare
+from platform.runs.plan import read
 from platform.runs.reading import read_result
+from tests.finished import audited
 from tests.launching import files_of, mlflow_status, plan_of
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def audited_already(recipe: Path, runs: Path, **verdicts: str) -> None:
+    """Leave an audit of ``recipe`` where a launch looks for one: each takes a dozen seconds."""
+    draft = prepare(recipe, Request(scale="laptop", runs=runs)).draft
+    draft.run_path.mkdir(parents=True)
+    program = audit.audit_program(audit.audited_choices(recipe, "laptop"))
+    audited(draft, program_sha256=hashlib.sha256(program.encode()).hexdigest(), **verdicts)
+
+
 def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folder: Path, launch: Launch) -> None:
+    """The audit of one is there already, the other is audited."""
+    audited_already(folder / "my recipes" / "tiny.yaml", folder / "my runs", no_ttt=SCORE_FIRST, sgd=PRE_EVAL)
     result = launch("tiny", "broken")
     assert result.returncode == 1, result.stderr
+    assert re.findall("audited (.*) in", result.stderr) == ["no_ttt"], "of broken; its other arm fails"
     tiny, broken = plan_of(folder, "tiny"), plan_of(folder, "broken")
     assert tiny.trials[0].done and tiny.trials[0].trunk_path == broken.trials[0].trunk_path
     assert broken.trials[0].unscored_arms == ("bad",)
@@ -62,19 +80,20 @@ def test_a_finished_launch_is_not_run_again(folder: Path, launch: Launch) -> Non
     assert "seed 42         done: no_ttt, sgd" in dry.stdout and "3 trials, 2 done, 1 to run" in dry.stdout
 
 
-def test_hopeless_seeds_are_not_run_and_the_run_says_so(folder: Path, launch: Launch) -> None:
-    result = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+def test_hopeless_seeds_are_not_run_and_the_run_says_so(stand_in_run: Callable[..., Path], launch: Launch) -> None:
+    run = stand_in_run()
+    result = launch(run, seeds="3", options=("--stop-when-hopeless", "0.5"))
     assert result.returncode == 0, result.stderr
-    plan = plan_of(folder, "hopeless")
+    plan = read(run)
     assert [trial.done for trial in plan.trials] == [True, False, False]
     assert result.stderr.count("not run: given up") == 2 and "given up after 1 of 3 seeds" in result.stderr
     assert "seeds not run: 42, 2024; given up after 1 of 3 seeds: the chance to beat the given score" in result.stdout
     assert not (plan.trials[1].paths.folder / "job.log").exists()
-    again = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "0.5"))
+    again = launch(run, seeds="3", options=("--stop-when-hopeless", "0.5"))
     assert again.returncode == 0 and "starts" not in again.stderr, "it is given up before anything starts"
-    dry = launch("hopeless", seeds="3", options=("--stop-when-hopeless", "no such folder", "--dry-run"))
+    dry = launch(run, seeds="3", options=("--stop-when-hopeless", "no such folder", "--dry-run"))
     assert dry.returncode == 2 and "no such folder" in dry.stderr
-    assert launch("hopeless", seeds="2").returncode == 0, "without the option its seeds are run"
+    assert launch(run, seeds="2").returncode == 0, "without the option its seeds are run"
     assert [trial.done for trial in plan.trials] == [True, True, False] and not plan.paths.given_up.exists()
 
 
