@@ -11,14 +11,14 @@ from jobs.audit.toy import NOISE, declared_protocol, evaluation_of
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from platform.program.recipe import entry_program
 from platform.running.audit import audited_choices
+from tests import recipes
 from tests.jobs.tiny import ROOT, recipe_of
 
-RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 TECHNIQUES = {"no_adaptation": SCORE_FIRST, "score_first": SCORE_FIRST, "document_lora": SCORE_FIRST}
 TECHNIQUES |= {"pre_eval": PRE_EVAL, "two_phase": PRE_EVAL}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes.parameters())
 def test_every_recipe(name: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     choices = audited_choices(ROOT / "recipes" / f"{name}.yaml", "laptop")

@@ -11,11 +11,9 @@ from torch import Tensor
 from jobs.kernels import attention
 from jobs.model import build_model
 from jobs.world import World
-from platform.paths import RECIPES
+from tests import recipes
 from tests.benchmarks.gpu import measure
 from tests.benchmarks.recipes import recipe_object
-
-NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +25,7 @@ def fresh() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", recipes.parameters())
 def test_the_loss_and_its_gradient_are_one_graph(name: str) -> None:
     """A break in the graph of a layer costs a launch of Python for every layer and step."""
     recipe = recipe_object(name, "smoke")
