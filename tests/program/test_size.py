@@ -26,7 +26,18 @@ quantizer: {row_wise: {matrix_bits: 8, smallest_limit: 0.0}}
 """
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the counts of this file are kept: each takes seconds."""
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest.fixture(autouse=True)
+def counts_of_this_file(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "DATA", kept)
+
+
+@pytest.fixture
 def counts_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(size, "DATA", tmp_path / "data")
     return tmp_path / "data" / "sizes"
@@ -102,8 +113,9 @@ def test_a_model_is_counted_once_for_each_program(counts_of_its_own: Path, monke
     with monkeypatch.context() as patch:
         patch.setattr(guarded, "run", lambda *_, **__: pytest.fail("counted again"))
         assert estimate("naive_baseline", "laptop") == first
-    kept.unlink()
-    assert estimate("naive_baseline", "laptop") == first
+        kept.unlink()
+        with pytest.raises(pytest.fail.Exception, match="counted again"):
+            estimate("naive_baseline", "laptop")
 
 
 def test_a_tokenizer_that_is_too_large_for_the_model_is_refused(tmp_path: Path) -> None:
@@ -124,12 +136,14 @@ def test_a_model_that_cannot_be_built_is_a_mistake_of_the_recipe(tmp_path: Path)
         size.estimate(recipe.load(path, "eight_h100"), code_bytes=0, processes=8)
 
 
+@pytest.mark.usefixtures("counts_of_its_own")
 def test_a_model_that_takes_too_long_to_build_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "COUNT_SECONDS", 0.05)
     with pytest.raises(UserError, match=r"naive_baseline: its model was not built within 0.05 s.*: too large"):
         estimate("naive_baseline")
 
 
+@pytest.mark.usefixtures("counts_of_its_own")
 def test_the_import_path_of_the_shell_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('not this one')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
