@@ -1,9 +1,12 @@
 """Real runs in seconds: programs trained and scored on the CPU, on the first tokens of the embedded corpus."""
 
+import io
+import os
+import runpy
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from jobs.contract.assignment import Assignment
@@ -32,22 +35,35 @@ def small_data(folder: Path) -> tuple[Path, Path]:
     return folder, whole.tokenizer_path
 
 
-def run_in_one_process(jobs: Sequence[tuple[Path, Assignment]], folder: Path) -> str:
-    """Run each program with its assignment, one after the other, torch imported once; what they printed."""
-    code = ["import os, runpy, torch", "torch.set_num_threads(1)"]
-    for program, assignment in jobs:
-        code += [f"os.environ.update({assignment.to_environment()!r})"]
-        code += [f"runpy.run_path({str(program)!r}, run_name='__main__')"]
-    command = [sys.executable, "-P", "-c", "\n".join(code)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+def run_alone(program: Path, assignment: Assignment) -> str:
+    """Run a program with its assignment in a clean interpreter of its own, in its folder; what it printed."""
+    command = [sys.executable, "-I", str(program)]
+    environment = {**assignment.to_environment(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=program.parent, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_here(program: Path, assignment: Assignment) -> str:
+    """Run a program with its assignment in this process, which has imported torch once; what it printed."""
+    import torch
+
+    threads, before, said = torch.get_num_threads(), dict(os.environ), io.StringIO()
+    torch.set_num_threads(1)
+    os.environ.update(assignment.to_environment())
+    try:
+        with redirect_stdout(said):
+            runpy.run_path(str(program), run_name="__main__")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        torch.set_num_threads(threads)
+    return said.getvalue()
 
 
 def finish(experiment: Experiment, seeds: tuple[int, ...]) -> Plan:
     """Plan ``seeds`` and leave what their jobs leave."""
     plan = experiment.planned(seeds)
-    jobs = []
     for trial in experiment.trials(seeds):
         trial.paths.folder.mkdir(exist_ok=True)
         assignment = Assignment(
@@ -59,8 +75,7 @@ def finish(experiment: Experiment, seeds: tuple[int, ...]) -> Plan:
             arms=trial.arms,
             max_wallclock_seconds=None,
         )
-        jobs.append((plan.paths.program, assignment))
-    run_in_one_process(jobs, plan.run_path)
+        run_here(plan.paths.program, assignment)
     audited(plan, **{arm: experiment.choices.arms[arm].technique.name for arm in plan.arms})
     return plan
 

@@ -13,7 +13,7 @@ import pytest
 from jobs.contract.assignment import Assignment
 from platform.program.recipe import load, program
 from platform.program.squeeze import Form, squeeze
-from tests.finished import run_in_one_process, small_data
+from tests.finished import run_here, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -25,10 +25,15 @@ def real_program(path: Path, scale: str = "eight_h100") -> str:
     return program(load(path, scale))
 
 
+@lru_cache
+def squeezed_program(path: Path) -> str:
+    return squeeze(real_program(path))
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_s_program_is_smaller_and_short_enough(path: Path) -> None:
     readable = real_program(path)
-    squeezed = squeeze(readable)
+    squeezed = squeezed_program(path)
     assert squeezed.count("\n") < MOST_LINES
     assert len(squeezed.encode()) < 0.7 * len(readable.encode())
     assert squeeze(squeezed) == squeezed
@@ -38,8 +43,8 @@ def test_every_recipe_s_program_is_smaller_and_short_enough(path: Path) -> None:
 
 def test_every_squeezed_program_imports_alone_and_holds_the_same_recipe(tmp_path: Path) -> None:
     for path in RECIPES:
-        for form in (Form.READABLE, Form.SQUEEZED):
-            (tmp_path / f"{path.stem}.{form}.py").write_text(form.of(real_program(path)))
+        (tmp_path / f"{path.stem}.readable.py").write_text(real_program(path))
+        (tmp_path / f"{path.stem}.squeezed.py").write_text(squeezed_program(path))
     code = """
         import runpy, sys
         from pathlib import Path
@@ -59,7 +64,6 @@ def test_a_run_of_each_form_gives_the_same_bits(tmp_path: Path) -> None:
     """Trained, packed and scored on the CPU, adaptation included; the forms differ in the bytes of their code alone."""
     data, tokenizer = small_data(tmp_path / "data")
     readable = program(load(ROOT / "recipes" / "legal_leaky.yaml", "smoke"))
-    jobs = []
     for form in Form:
         path = tmp_path / f"{form}.py"
         path.write_text(form.of(readable))
@@ -72,8 +76,7 @@ def test_a_run_of_each_form_gives_the_same_bits(tmp_path: Path) -> None:
             arms=(),
             max_wallclock_seconds=None,
         )
-        jobs.append((path, assignment))
-    run_in_one_process(jobs, tmp_path)
+        run_here(path, assignment)
 
     def told(form: Form, arm: str) -> dict[str, object]:
         result = json.loads((tmp_path / form / arm / "result.json").read_text())
@@ -93,12 +96,9 @@ def test_a_run_of_each_form_gives_the_same_bits(tmp_path: Path) -> None:
 def test_the_same_text_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     text = real_program(RECIPES[0])
     (tmp_path / "train_gpt.py").write_text(text)
-    for options in ([], ["--packed"]):
+    for form, seed in ((Form.SQUEEZED, "1"), (Form.PACKED, "2")):
+        options = [f"--{form}"] if form is Form.PACKED else []
         line = [sys.executable, "-m", "platform.squeeze", str(tmp_path / "train_gpt.py"), *options]
-        outputs = [
-            subprocess.run(line, cwd=ROOT, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, timeout=900)
-            for seed in ("1", "2")
-        ]
-        expected = (Form.PACKED if options else Form.SQUEEZED).of(text)
-        assert [one.stdout for one in outputs] == [expected, expected]
-        assert f"{len(expected.encode()):,} bytes" in outputs[0].stderr
+        done = subprocess.run(line, cwd=ROOT, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, timeout=900)
+        expected = form.of(text)
+        assert done.stdout == expected and f"{len(expected.encode()):,} bytes" in done.stderr
