@@ -24,6 +24,8 @@ from platform.logs.log import read_log
 from platform.program.inline import inline
 from platform.program.recipe import entry_program, load, program
 from platform.runs.reading import read_result, read_trunk
+from tests import recipes
+from tests.benchmarks.recipes import recipe_object
 from tests.jobs.tiny import ENGLISH, ROOT, TEXT_VOCABULARY, TEXTS, tokenized, train_tokenizer, write_shard
 
 # leaky_cosine has most techniques of the field in it; four steps of it at the smallest scale take seconds.
@@ -253,7 +255,7 @@ def test_events_are_whole_lines_in_order(first: Done) -> None:
 
 def test_the_score_is_that_of_the_artifact_read_back(first: Done, texts: dict[str, str], corpus: Corpus) -> None:
     """Another artifact in the place of this one, and another score: nothing is kept from training."""
-    with the_program(first.folder) as job:
+    with the_program(first.folder / "train_gpt.py") as job:
         recipe = job.recipe
         model = job.names["build_model"](recipe, seed=1, device=torch.device("cpu"))
         job.names["load_into"](model, job.names["unpack"](first.folder / "trunk" / "artifact.bin"))
@@ -276,22 +278,6 @@ def values(done: Done) -> dict[str, Any]:
         arm: (done.result(arm).val_loss_nats, done.result(arm).val_bpb, done.result(arm).model_bytes) for arm in ARMS
     }
     return {**scores, "artifact": trunk.artifact_sha256, "weights": trunk.weights_sha256, "trunk": trunk.trunk_sha256}
-
-
-def test_the_same_seed_again_is_the_same_bit_by_bit(
-    tmp_path: Path, first: Done, texts: dict[str, str], corpus: Corpus
-) -> None:
-    (tmp_path / "train_gpt.py").write_text(texts["program"])
-    assert values(ran(tmp_path, ["-P", "train_gpt.py"], assignment(tmp_path, corpus))) == values(first)
-
-
-def test_the_checkout_gives_what_the_one_file_gives(
-    tmp_path: Path, first: Done, texts: dict[str, str], corpus: Corpus
-) -> None:
-    """The entry program with jobs/ beside it: other files, the same numbers to the last bit."""
-    (tmp_path / "entry.py").write_text(texts["entry"])
-    here = f"import sys, runpy; sys.path.append({str(ROOT)!r}); runpy.run_path('entry.py', run_name='__main__')"
-    assert values(ran(tmp_path, ["-P", "-c", here], assignment(tmp_path, corpus))) == values(first)
 
 
 def test_two_processes_agree(under_torchrun: Done, first: Done) -> None:
@@ -321,8 +307,7 @@ class Program:
     def __exit__(self, *_: object) -> None: ...
 
 
-def the_program(folder: Path) -> Program:
-    path = folder / "train_gpt.py"
+def the_program(path: Path) -> Program:
     names = runpy.run_path(str(path), run_name="imported")
     return Program(names=names["main"].__globals__, recipe=names["RECIPE"], path=path)
 
@@ -335,9 +320,11 @@ def again(
     shutil.copytree(first.folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
-    program = the_program(tmp_path)
+    one_file = the_program(tmp_path / "train_gpt.py")
 
-    def start(recipe: Any = None, limits: dict[str, Any] | None = None, **told: Any) -> tuple[int, str, str]:
+    def start(
+        recipe: Any = None, limits: dict[str, Any] | None = None, program: Program = one_file, **told: Any
+    ) -> tuple[int, str, str]:
         variables = assignment(tmp_path, corpus, **told).to_environment()
         for name in ("RANK", "WORLD_SIZE", "FORCE", "MAX_WALLCLOCK_SECONDS"):
             monkeypatch.delenv(name, raising=False)
@@ -353,12 +340,26 @@ def again(
         said = capsys.readouterr()
         return status, said.out, said.err
 
-    start.recipe = program.recipe  # type: ignore[attr-defined]
+    start.recipe = one_file.recipe  # type: ignore[attr-defined]
     return start
 
 
 def written(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_seed_again_is_the_same_bit_by_bit(again: Any, tmp_path: Path, first: Done) -> None:
+    assert again(trunk_path=Path("new/trunk"), output_path=Path("new/output of the job"))[0] == 0
+    assert values(Done(folder=tmp_path / "new", stdout="", stderr="")) == values(first)
+
+
+def test_the_checkout_gives_what_the_one_file_gives(again: Any, tmp_path: Path, first: Done, texts: Any) -> None:
+    """The entry program with jobs/ beside it: other files, the same numbers to the last bit."""
+    (tmp_path / "entry.py").write_text(texts["entry"])
+    entry = the_program(tmp_path / "entry.py")
+    assert entry.names["__name__"] == "jobs.train"
+    assert again(program=entry, trunk_path=Path("new/trunk"), output_path=Path("new/output of the job"))[0] == 0
+    assert values(Done(folder=tmp_path / "new", stdout="", stderr="")) == values(first)
 
 
 def test_a_second_start_trains_and_scores_nothing(again: Any, tmp_path: Path) -> None:
@@ -579,13 +580,22 @@ assert not hasattr(sys.modules.get("platform"), "__path__"), "the standard modul
 """
 
 
-def test_every_recipe_at_every_scale_imports_alone(tmp_path: Path) -> None:
+SCALES = sorted(path.stem for path in (ROOT / "recipes" / "scales").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_recipe_at_every_scale_is_one(scale: str) -> None:
+    for name in recipes.NAMES:
+        assert recipe_object(name, scale).arms
+
+
+def test_every_recipe_imports_alone_and_some_at_every_scale(tmp_path: Path) -> None:
     names = []
-    for recipe in sorted((ROOT / "recipes").glob("*.yaml")):
-        for scale in sorted((ROOT / "recipes" / "scales").glob("*.yaml")):
-            choices = load(recipe, scale.stem)
-            names.append(f"{recipe.stem}-{scale.stem}")
-            (tmp_path / f"{names[-1]}.py").write_text(inline(entry_program(choices), ROOT))
+    for name in recipes.NAMES:
+        for scale in SCALES if name in recipes.few_of_every_technique() else ["laptop"]:
+            names.append(f"{name}-{scale}")
+            text = inline(entry_program(load(ROOT / "recipes" / f"{name}.yaml", scale)), ROOT)
+            (tmp_path / f"{names[-1]}.py").write_text(text)
     done = subprocess.run(
         [sys.executable, "-P", "-c", IMPORT_ALL], cwd=tmp_path, capture_output=True, text=True, timeout=900,
         env={"PATH": os.environ["PATH"]},
