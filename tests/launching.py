@@ -27,8 +27,8 @@ BROKEN = """
 question: What happens to the other arms when one fails?
 base: tiny
 arms:
-  bad: {pre_eval: {optimizer: sgd, learning_rate: 0.001, epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}}
   no_ttt: no_adaptation
+  bad: {pre_eval: {optimizer: sgd, learning_rate: 0.001, epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}}
 """
 
 
