@@ -19,7 +19,7 @@ from platform.running.experiment import Experiment
 from platform.runs.audits import ArmAudit, Audit
 from platform.runs.plan import Plan
 
-TRAIN_TOKENS, VAL_TOKENS = 40_000, 3_000
+TRAIN_TOKENS, VAL_TOKENS = 40_000, 2_000
 HEADER_BYTES = 4 * SHARD_HEADER_INTS
 
 
