@@ -99,7 +99,7 @@ class Cluster:
 
 def this_machine() -> Node:
     """What this machine offers, without asking Ray. CPUs are physical cores: two jobs on one core halve each other."""
-    return Node(name="this machine", gpus=_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), cpus=_cores())
+    return Node(name="this machine", gpus=_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), cpus=cores())
 
 
 def require_node(trials: Sequence[Trial], nodes: Sequence[Node]) -> None:
@@ -396,7 +396,7 @@ def _gpus(visible: str | None) -> int:
     return min(found, chosen.index("-1") if "-1" in chosen else len(chosen))
 
 
-def _cores() -> int:
+def cores() -> int:
     """Physical cores that this process may use."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     siblings = set()

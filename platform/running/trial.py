@@ -10,16 +10,18 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.contract.files import write_record
 from jobs.contract.shards import file_sha256
 
 from ..errors import RunFailed, UserError
 from ..locks import held
 from ..processes.supervisor import ExitReport, Guard
 from ..runs.events import JOB_EVENTS, Reader
+from ..runs.node import Node
 from ..runs.paths import RunPaths
 from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
@@ -49,7 +51,13 @@ Report = Callable[[Progress], None]
 
 
 def run(
-    trial: Trial, report: Report, *, launch: str = "alone", patience: Patience | None = None, attempt: int = 1
+    trial: Trial,
+    report: Report,
+    *,
+    launch: str = "alone",
+    patience: Patience | None = None,
+    attempt: int = 1,
+    node: Node | None = None,
 ) -> None:
     """Train the trunk unless it is there, score the arms that have no result, judge what came out.
 
@@ -57,6 +65,7 @@ def run(
         report: called with every change worth looking at, about once a second; may block.
         launch: names the command that wants it, in the environment of every process of the job.
         attempt: which one of this launch it is.
+        node: what this machine is, to be recorded beside what is measured here.
 
     Raises:
         JobFailed: an arm has no acceptable result; ``failure.json`` is written.
@@ -80,6 +89,7 @@ def run(
                     locks=[file.fileno() for file in locks],
                     marker=f"{launch}/{trial.name}.{os.urandom(4).hex()}",
                     patience=patience or Patience(),
+                    node=node,
                 )
             if failure:
                 failures.append(replace(failure, node=hostname(), attempt=attempt))
@@ -94,10 +104,19 @@ def hostname() -> str:
 
 
 def _attempt(
-    trial: Trial, arms: tuple[str, ...], report: Report, *, locks: list[int], marker: str, patience: Patience
+    trial: Trial,
+    arms: tuple[str, ...],
+    report: Report,
+    *,
+    locks: list[int],
+    marker: str,
+    patience: Patience,
+    node: Node | None,
 ) -> Failure | None:
     """One torchrun for ``arms``, seen through to its end; what went wrong, if anything did."""
     _clear(trial, arms)
+    if node is not None:
+        _write_node(trial, arms, node)
     log, program = trial.paths.job_log, RunPaths(trial.run_path).program
     start = log.stat().st_size if log.exists() else 0
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
@@ -211,6 +230,15 @@ def _clear(trial: Trial, arms: tuple[str, ...]) -> None:
             paths.result.replace(paths.rejected)
         if paths.folder.exists():
             _empty(paths.folder, keep={paths.rejected})
+
+
+def _write_node(trial: Trial, arms: tuple[str, ...], node: Node) -> None:
+    """Say which machine measures what this job is going to leave; where that cannot be written it stays untold."""
+    trains = trial.end_to_end or not _trunk_is_there(trial)
+    with suppress(OSError):
+        for path in (*((trial.trunk.node,) if trains else ()), *(trial.paths.arm(arm).node for arm in arms)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_record(path, node)
 
 
 def _empty(folder: Path, *, keep: set[Path]) -> None:

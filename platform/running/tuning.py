@@ -1,7 +1,7 @@
 """Trials on Ray Tune: each one bundle with all GPUs and CPUs of its job, so on one node, with a slot of its own."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .failures import not_begun, of_worker
 from .feed import Attempt, Feed
 from .observers import Observer
 from .progress import Progress
+from .survey import Survey
 from .trial import JobFailed, hostname, run
 
 
@@ -66,9 +67,10 @@ def _trainable(config: dict[str, Any]) -> None:
 
     trial, launch = attempt.trial, config["launch"]
     try:
+        node = config["survey"].of_this_node(with_cards=trial.gpus > 0, visible=_cards_of_node())
         away = trial.nodes == 1 and is_away(trial)
         with brought(trial, launch, report) if away else nullcontext(trial) as here:
-            run(here, report, launch=launch, attempt=attempt.number)
+            run(here, report, launch=launch, attempt=attempt.number, node=node)
     except JobFailed as error:
         # Of an exception, Tune's callbacks learn only that there was one.
         tune.report({"failure": asdict(error.failure)})
@@ -76,6 +78,16 @@ def _trainable(config: dict[str, Any]) -> None:
     except RunFailed as error:
         tune.report({"failure": asdict(not_begun(attempt, str(error), hostname()))})
         raise
+
+
+def _cards_of_node() -> str | None:
+    """The cards that Ray hands out on this node, of which a trial has some, as CUDA_VISIBLE_DEVICES has them."""
+    offered = None
+    with suppress(ImportError, AttributeError):  # of Ray's own; another version may have them elsewhere
+        from ray._private.worker import global_worker
+
+        offered = global_worker.original_visible_accelerator_ids.get("GPU")
+    return None if offered is None else ",".join(map(str, offered))
 
 
 def _bundle(config: dict[str, Any]) -> Any:
@@ -96,13 +108,15 @@ def _bundle(config: dict[str, Any]) -> Any:
 def _search(feed: Feed, cluster: Cluster) -> Any:
     from ray.tune.search import Searcher
 
+    survey = Survey.of_launch(cluster.launch)
+
     class Source(Searcher):
         """Hands Tune what ``feed`` has, whenever it asks for more."""
 
         def suggest(self, trial_id: str) -> Any:
             if (attempt := feed.next()) is not None:
                 other = cluster.other_node(attempt.trial, attempt.avoid) if attempt.avoid else None
-                return {"attempt": attempt, "launch": cluster.launch, "node": other}
+                return {"attempt": attempt, "launch": cluster.launch, "node": other, "survey": survey}
             return Searcher.FINISHED if feed.exhausted else None
 
         def on_trial_complete(self, *_: Any, **__: Any) -> None: ...

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, TRUNK_FILE
 
+NODE_FILE = "node.json"
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -133,6 +135,11 @@ class ArmPaths:
     def metrics(self) -> Path:
         return self.folder / METRICS_FILE
 
+    @property
+    def node(self) -> Path:
+        """The machine that scored it."""
+        return self.folder / NODE_FILE
+
 
 @dataclass(frozen=True)
 class TrunkPaths:
@@ -161,6 +168,11 @@ class TrunkPaths:
     @property
     def metrics(self) -> Path:
         return self.folder / METRICS_FILE
+
+    @property
+    def node(self) -> Path:
+        """The machine that trained it."""
+        return self.folder / NODE_FILE
 
     @property
     def lock(self) -> Path:
