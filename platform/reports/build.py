@@ -19,6 +19,7 @@ from ..runs.events import own_seconds
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..statistics.significance import Interval, Summary, holm, summarize
+from .machines import Times, times_of
 
 STEPS_APART = 0.05  # share; public records' seeds differ by 0.15 % in step time (median), the worst by 7.9 %
 
@@ -115,6 +116,7 @@ class Report:
     arms: tuple[ArmReport, ...]
     deltas: tuple[Delta, ...]
     phases: dict[str, dict[str, float]]  # of the training, then of each arm: mean seconds, without the phases inside
+    times: Times  # whether the step times of its seeds compare
     warnings: tuple[str, ...]
 
     @property
@@ -139,13 +141,15 @@ def build(run: Run) -> Report:
     """The report of what ``run`` holds now."""
     audited = audits.of_run(run.path)
     arms = tuple(_arm_report(run, name, audited.get(name)) for name in run.arms)
+    times = times_of([run])
     return Report(
         run=run,
         question=_question(run),
         arms=arms,
         deltas=_deltas(run),
         phases=_phases(run),
-        warnings=(*run.notes, *_warnings(arms)),
+        times=times,
+        warnings=(*run.notes, *_warnings(arms), *filter(None, [times.said])),
     )
 
 

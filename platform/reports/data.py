@@ -28,6 +28,15 @@ def as_data(report: Report) -> dict[str, Any]:
         "machine": {"processes": plan.processes, "gpus": plan.gpus, "cpus": plan.cpus, "nodes": plan.nodes},
         "trained_on": list(report.trained_on),
         "scored_on": list(report.scored_on),
+        "nodes": {
+            "trained": {str(seed): asdict(node) for seed, node in run.nodes.items()},
+            "scored": {
+                arm: {str(seed): asdict(node) for (of_arm, seed), node in run.scored_on.items() if of_arm == arm}
+                for arm in run.arms
+            },
+        },
+        "step_times_comparable": report.times.comparable,
+        "attempts": {str(seed): [asdict(one) for one in tried] for seed, tried in run.attempts.items()},
         "arms": {arm.name: _arm(arm, plan) for arm in report.arms},
         "deltas": [_delta(delta) for delta in report.deltas],
         "phases": report.phases,

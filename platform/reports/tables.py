@@ -10,10 +10,12 @@ from jobs.contract.records import PRE_EVAL
 from ..paths import shown
 from ..rules import claims
 from ..rules.challenge import challenge, limits
+from ..runs import attempts
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
 from ..words import counted
 from .build import ArmReport, Delta, Report
+from .machines import Times, code, machines, times_of
 from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
 
 SHORTENED_REASON = 300  # characters of a failure's reason in a report; the whole of it is in failure.json
@@ -38,6 +40,8 @@ def to_markdown(report: Report, figures: Sequence[Path] = ()) -> str:
         parts += ["## Warnings", "", *(f"- {markdown(line)}" for line in report.warnings), ""]
     if missing := _missing(report):
         parts += ["## Failed and missing", "", *(f"- {markdown(line)}" for line in missing), ""]
+    if again := _tried_again(report):
+        parts += ["## Tried again", "", *(f"- {markdown(line)}" for line in again), ""]
     for table in _tables(report, FILE):
         parts += [f"## {table.title}", "", *markdown_table(table), ""]
         if table.note:
@@ -59,7 +63,7 @@ def show(report: Report) -> None:
         out.print(Text(f"  {clean(line)}", style="dim"))
     for table in _tables(report, TERMINAL):
         print_table(table)
-    for style, lines in (("yellow", report.warnings), ("red", _missing(report))):
+    for style, lines in (("yellow", report.warnings), ("yellow", _tried_again(report)), ("red", _missing(report))):
         for line in lines:
             out.print(Text(clean(line), style=style))
     out.print(Text(f"files: {shown(report.run.path)}"))
@@ -68,20 +72,31 @@ def show(report: Report) -> None:
 def show_comparison(runs: Sequence[Run]) -> None:
     """Print every run against the first of them, arm by arm; nothing where they have no scored arm in common."""
     first, *others = runs
-    rows = []
+    rows, apart = [], list[str]()
     for run in others:
+        times = times_of([first, run])
         for arm in run.arms:
             if compared := run.compare_with(first, arm):
-                rows.append(_compared_row(run.plan.recipe, arm, compared))
+                rows.append((*_compared_row(run.plan.recipe, arm, compared), _step_delta(first, run, arm, times)))
+                apart += [times.said] if times.said not in apart else []
     if rows:
         print_table(
             Table(
                 title=f"Against {first.plan.recipe}",
-                columns=("Recipe", "Arm", "n", "n against", "Delta BPB", "95 % interval", "p", "Test"),
+                columns=("Recipe", "Arm", "n", "n against", "Delta BPB", "95 % interval", "p", "Test", "Delta step ms"),
                 rows=tuple(rows),
                 left=2,
             )
         )
+    for line in filter(None, apart):
+        console().print(clean(line), style="yellow", markup=False)
+
+
+def _step_delta(first: Run, run: Run, arm: str, times: Times) -> str:
+    """Mean step time of the arm's trunks less that of the other run, and whether that says something."""
+    ours, theirs = (fmean(result.trunk.step_ms_mean for result in one.arms[arm].values()) for one in (run, first))
+    marks = {True: "", False: " (not comparable)", None: " (machines unknown)"}
+    return f"{ours - theirs:+.2f}{marks[times.comparable]}"
 
 
 def _compared_row(recipe: str, arm: str, compared: Comparison) -> tuple[str, ...]:
@@ -114,6 +129,8 @@ def _facts(report: Report) -> list[str]:
     ]
     audited = [f"{arm.name} {arm.verdict}" for arm in report.arms if arm.audit]
     facts.append(f"audit: {', '.join(audited) or 'none'}")
+    run = report.run
+    facts += [f"{what}: {said}" for what, said in (("machines", machines(run)), ("code", code(run))) if said]
     trained, scored = report.trained_on, report.scored_on
     if trained == scored:
         return [*facts, *trained]
@@ -127,14 +144,22 @@ def _missing(report: Report) -> list[str]:
     for failure in report.failed:
         several = f"arms {', '.join(failure.arms)}" if failure.arms else "all arms"
         arms = f"arm {failure.arm}" if failure.arm else several
-        reason = clean(failure.said).strip()
-        reason = reason if len(reason) <= SHORTENED_REASON else reason[:SHORTENED_REASON] + " ..."
-        lines.append(f"seed {failure.seed} failed in {failure.phase} ({arms}): {reason}")
+        lines.append(f"seed {failure.seed} failed in {failure.phase} ({arms}): {_shortened(failure.said)}")
     if report.run.given_up:
         run = {seed for arm in report.arms for seed in arm.seeds}
         left = ", ".join(str(seed) for seed in report.run.plan.seeds if seed not in run)
         return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
     return lines + [f"seed {gap.seed}, {gap.arm}: no result, no failure ({clean(gap.reason)})" for gap in report.open]
+
+
+def _tried_again(report: Report) -> list[str]:
+    """``seed 42: attempt 2; attempt 1: its Ray worker died [infrastructure, on a]``"""
+    return [_shortened(line) for line in attempts.said(report.run.attempts)]
+
+
+def _shortened(text: str) -> str:
+    text = clean(text).strip()
+    return text if len(text) <= SHORTENED_REASON else text[:SHORTENED_REASON] + " ..."
 
 
 def _tables(report: Report, style: Style) -> list[Table]:
@@ -151,7 +176,7 @@ def _tables(report: Report, style: Style) -> list[Table]:
 
 
 def _scores(report: Report, style: Style) -> Table:
-    rows = []
+    rows, mixed = [], " (mixed)" if report.times.comparable is False else ""
     for arm in report.arms:
         summary, results = arm.val_bpb, list(arm.seeds.values())
         rows.append(
@@ -162,7 +187,7 @@ def _scores(report: Report, style: Style) -> Table:
                 _number(summary.sample_std if summary else None, style),
                 _interval(summary.interval if summary else None, style),
                 f"{max(result.artifact_bytes for result in results):,}" if results else NOTHING,
-                f"{fmean(result.trunk.step_ms_mean for result in results):.2f}" if results else NOTHING,
+                f"{fmean(result.trunk.step_ms_mean for result in results):.2f}{mixed}" if results else NOTHING,
                 _kind(arm),
                 _claim(arm, style),
             )
@@ -177,6 +202,7 @@ def _scores(report: Report, style: Style) -> Table:
             "process trained and scored, as a submission does; otherwise from a trunk trained before. Claimable: "
             "whether a record may claim the score, which it may only where nothing learned from a token before it was "
             f"scored; `{PRE_EVAL}` arms are diagnostics."
+            + (f" Mixed: {report.times.said[0].lower()}{markdown(report.times.said[1:])}" if mixed else "")
         ),
     )
 

@@ -6,7 +6,7 @@ nothing is left out; a score that is not a number is a failure of its arm.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from jobs.contract.records import ArmResult, TrunkRecord
 from ..errors import UserError
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 from . import plan as plans
+from .attempts import Tried, read_attempts
+from .node import Node, read_node
 from .plan import Failure, GivenUp, Plan, Stored, Trial
 from .reading import completed, read_trunk
 
@@ -39,6 +41,9 @@ class Run:
     trunks: dict[int, TrunkRecord]
     failures: tuple[Failure, ...]
     open: tuple[Open, ...]
+    nodes: dict[int, Node] = field(default_factory=dict)  # that trained the trunks; older runs do not tell
+    scored_on: dict[tuple[str, int], Node] = field(default_factory=dict)  # by arm and seed
+    attempts: dict[int, tuple[Tried, ...]] = field(default_factory=dict)  # at each seed, in every launch
     given_up: GivenUp | None = None  # why what is open will stay so
     notes: tuple[str, ...] = ()  # files that cannot be read and were done without
 
@@ -114,6 +119,8 @@ class Run:
             **{name: trunk[name] for name in TRUNK_COLUMNS},
             **{f"trained_{name}": value for name, value in trained_on.items()},
             **scored_on,
+            "trained_node": trained.hostname if (trained := self.nodes.get(result.seed)) else None,
+            "node": scored.hostname if (scored := self.scored_on.get((result.arm, result.seed))) else None,
             "claimable": result.claimable,
             "path": str(path.relative_to(self.path)),
         }
@@ -131,6 +138,8 @@ def read_run(run_path: Path) -> Run:
     failures: list[Failure] = []
     unfinished: list[Open] = []
     notes: list[str] = []
+    nodes: dict[int, Node] = {}
+    scored_on: dict[tuple[str, int], Node] = {}
     for trial in plan.trials:
         trunk, failure = _trunk(trial, notes), _told(plans.read_failure, trial.paths.failure, notes)
         judged = {arm: trial.judged(arm) for arm in plan.arms}
@@ -140,12 +149,17 @@ def read_run(run_path: Path) -> Run:
                 continue
             result = result if trunk is None else completed(result, trunk)
             trunks.setdefault(trial.seed, result.trunk)
+            if node := _told(read_node, trial.paths.arm(arm).node, notes):
+                scored_on[arm, trial.seed] = node
             if math.isfinite(result.val_bpb):
                 arms[arm][trial.seed] = result
             else:
                 failures.append(_diverged(result, trial))
         if trunk is not None:
             trunks.setdefault(trial.seed, trunk)
+        scored = trunk is not None and trunk.trunk_sha256 == trunks[trial.seed].trunk_sha256  # not trained again since
+        if scored and (node := _told(read_node, trial.trunk.node, notes)):
+            nodes[trial.seed] = node
         asked = plan.asked(trial.seed)
         # What was scored all the same, by a job that outlived its worker, has not failed.
         lost = [arm for arm in failure.arms or asked if arm in flaws] if failure else []
@@ -163,6 +177,9 @@ def read_run(run_path: Path) -> Run:
         trunks=trunks,
         failures=tuple(failures),
         open=tuple(unfinished),
+        nodes=nodes,
+        scored_on=scored_on,
+        attempts=read_attempts(plan.paths.events),
         given_up=given_up if unfinished else None,
         notes=tuple(notes),
     )
@@ -183,7 +200,7 @@ def _told(read: Callable[[Path], Stored | None], path: Path, notes: list[str]) -
     """What ``read`` finds; nothing, and a note, where it cannot be read."""
     try:
         return read(path)
-    except UserError as error:
+    except (UserError, ValueError) as error:
         notes.append(str(error))
         return None
 

@@ -15,12 +15,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from jobs.contract.files import write_record
 from jobs.contract.records import SCORE_FIRST, Machine
 from platform import report as command
 from platform.errors import UserError
 from platform.reports import build, files, tables
 from platform.reports.data import as_data
+from platform.reports.text_table import markdown
+from platform.runs.node import Node
+from platform.runs.reading import read_result
 from platform.runs.results import read_run
+from tests.nodes import CHECKOUT, node
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., Any]
@@ -282,3 +287,101 @@ def test_a_wrong_folder_is_one_message_and_exit_2(tmp_path: Path) -> None:
         [sys.executable, "-m", "platform.report", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "no such file" in done.stderr and "Traceback" not in done.stderr
+
+
+def _on(folder: Any, seeds: dict[int, Node]) -> None:
+    for seed, machine in seeds.items():
+        write_record(folder.plan.trial(seed).trunk.node, machine)
+        for arm in folder.plan.arms:
+            write_record(folder.plan.paths.seed(seed).arm(arm).node, machine)
+
+
+def test_the_machines_and_the_code_are_named(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(SCORES)
+    _on(folder, dict.fromkeys((1337, 42, 2024), node("a")))
+    made = files.write(folder.path)
+    text = (folder.path / "report.md").read_text()
+    machine = "machines: a (a processor, 16 cores), probe 800 TFLOP/s ±1%, 3,000 GB/s"
+    assert machine in text and "code: commit 991bb5f2991b" in text and made.warnings == ()
+    tables.show(made)
+    assert machine in capsys.readouterr().out
+    found = json.loads((folder.path / "report.json").read_text())
+    assert found["step_times_comparable"] is True and found["nodes"]["trained"]["42"]["hostname"] == "a"
+    assert found["nodes"]["scored"]["sgd"]["2024"]["checkout"]["commit"] == "991bb5f2" * 5
+    _on(folder, {42: replace(node("a"), checkout=replace(CHECKOUT, diff_sha256="d" * 64, changed_files=2))})
+    assert "code: commit 991bb5f2991b; commit 991bb5f2991b + 2 changed files" in tables.to_markdown(
+        build.build(read_run(folder.path))
+    )
+
+
+def test_step_times_of_machines_that_are_not_equally_fast_are_marked(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(SCORES)
+    assert as_data(build.build(read_run(folder.path)))["step_times_comparable"] is None, "an older run"
+    _on(folder, {1337: node("a", 800), 42: node("a", 800), 2024: node("b", 830)})
+    assert build.build(read_run(folder.path)).times.comparable is True
+    _on(folder, {2024: node("b", 700)})
+    made = files.write(folder.path)
+    (warning,) = made.warnings
+    assert "14% apart by their probes, so step times do not compare: a, probe 800" in warning
+    assert "(seeds 1337, 42); b, probe 700 TFLOP/s ±1%, 3,000 GB/s (seed 2024)" in warning
+    text = (folder.path / "report.md").read_text()
+    assert "| 105.50 (mixed) |" in text and "Mixed: the machines that trained are 14% apart" in text
+    tables.show(made)
+    shown = capsys.readouterr().out
+    assert "105.50 (mixed)" in shown and "14% apart" in shown
+    _on(folder, {2024: node("b", None)})
+    assert "Nobody knows whether" in build.build(read_run(folder.path)).warnings[0]
+
+
+def test_step_times_of_two_runs_are_compared_only_with_a_word(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = make_run(SCORES), make_run(SCORES, recipe="another", runs=tmp_path / "others")
+    for seed in SCORES["sgd"]:
+        for arm in SCORES:
+            other.result(seed, arm, SCORES[arm][seed], step_ms_mean=110.75)
+
+    def compared() -> str:
+        tables.show_comparison([read_run(one.path), read_run(other.path)])
+        return capsys.readouterr().out
+
+    assert "+5.25 (machines unknown)" in compared()
+    _on(one, dict.fromkeys((1337, 42, 2024), node("a", 800)))
+    _on(other, dict.fromkeys((1337, 42, 2024), node("b", 810)))
+    assert "+5.25" in (shown := compared()) and "+5.25 (" not in shown and "do not compare" not in shown
+    _on(other, dict.fromkeys((1337, 42, 2024), node("b", 900)))
+    shown = compared()
+    assert "+5.25 (not comparable)" in shown
+    assert "12% apart by their probes, so step times do not compare: a, probe 800" in shown
+    assert "(leaky_cosine seeds 1337, 42, 2024); b, probe 900" in shown and "(another seeds 1337, 42, 2024)." in shown
+    _on(other, dict.fromkeys((1337, 42, 2024), node("a", 800)))
+    elsewhere = Machine(world_size=8, device="8x H100", torch_version="2.13.0")
+    write_record(other.plan.trial(42).trunk.record, replace(other.trunk_record(42), machine=elsewhere))
+    for arm in SCORES:
+        other.result(42, arm, SCORES[arm][42], step_ms_mean=110.75, machine=elsewhere)
+        path = other.plan.paths.seed(42).arm(arm).result
+        result = read_result(path)
+        write_record(path, replace(result, trunk=replace(result.trunk, machine=elsewhere)))
+    assert "+5.25 (not comparable)" in (shown := compared()) and "Trained on different machines, so step" in shown
+
+
+def test_a_seed_that_was_tried_again_says_why(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(SCORES)
+    common = {"time": "2026-04-01T10:00:00", "launch": "one", "seed": 42}
+    died = {"phase": "train", "arm": None, "reason": "its Ray worker died", "arms": ["sgd"], "seconds": 10.0}
+    lines = [
+        {"event": "started", **common},
+        {"event": "retried", **common, **died, "cause": "infrastructure", "node": "a", "attempt": 1},
+        {"event": "started", **common},
+        {"event": "ended", **common, "val_bpb": {"sgd": 2.2}},
+    ]
+    folder.plan.paths.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = files.write(folder.path)
+    said = "seed 42: attempt 2; attempt 1: its Ray worker died [infrastructure, on a]"
+    assert f"- {markdown(said)}\n" in (folder.path / "report.md").read_text()
+    tables.show(made)
+    assert said in capsys.readouterr().out
+    (first, second) = as_data(made)["attempts"]["42"]
+    assert (first["cause"], first["ended"], second["ended"]) == ("infrastructure", "failed", "scored")
