@@ -6,6 +6,7 @@ Each start of Ray and torchrun costs seconds.
 import hashlib
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.contract.shards import VAL_SHARDS
 from platform import corpus
+from platform.paths import ROOT
 from platform.running import audit
 from platform.running.experiment import Request, prepare
+from platform.running.survey import checkout_of
 from platform.runs.plan import read
 from platform.runs.reading import read_result
+from platform.runs.results import read_run
 from tests.finished import audited
 from tests.launching import files_of, mlflow_status, plan_of
 
@@ -52,6 +56,11 @@ def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folde
     assert "the same command runs only what is missing" in result.stderr
     report = json.loads(broken.paths.report_json.read_text())
     assert [one["arm"] for one in report["failed"]] == ["bad"]
+    trained, scored = read_run(tiny.run_path).nodes[1337], read_run(broken.run_path).scored_on["no_ttt", 1337]
+    assert trained.checkout == scored.checkout == checkout_of(ROOT) and trained.hostname == socket.gethostname()
+    assert trained.probe and trained.probe == scored.probe and trained.probe.device == "cpu", "probed once"
+    assert f"machines: {trained.hostname} (" in result.stdout and "TFLOP/s" in result.stdout
+    assert [one["ended"] for one in report["attempts"]["1337"]] == ["failed"]
 
 
 def test_one_more_seed_runs_exactly_one_more_trial(folder: Path, launch: Launch) -> None:

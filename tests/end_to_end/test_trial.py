@@ -19,9 +19,11 @@ from platform.running.environment import FileMeeting, job_environment
 from platform.running.progress import Progress
 from platform.running.trial import JobFailed, Patience
 from platform.running.trial import run as run_trial
+from platform.runs.node import read_node
 from platform.runs.paths import RunPaths
 from platform.runs.plan import Trial, read_failure
 from platform.runs.reading import read_result, read_trunk
+from tests.nodes import node
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -73,6 +75,21 @@ def test_arms_asked_for_later_are_scored_from_the_same_trunk(make_trial: Callabl
     run(trial, silent)
     assert trial.done and attempts(trial) == ["sgd", "plain, adamw"]
     assert trunk_sha256(trial) == trained
+
+
+def test_what_was_measured_where_is_written_beside_it(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial()
+    run(replace(trial, arms=("sgd",)), silent, node=node("a"))
+    run(replace(trial, arms=("sgd", "plain")), silent, node=node("b"))
+    run(trial, silent)
+    assert trial.done
+    paths = (trial.trunk.node, *(trial.paths.arm(arm).node for arm in trial.arms))
+    told = [found and found.hostname for found in map(read_node, paths)]
+    assert told == ["a", "b", "a", None], "the trunk, plain, sgd, adamw"
+    trial.trunk.record.unlink()
+    trial.paths.arm("sgd").result.unlink()
+    run(replace(trial, arms=("sgd",)), silent)
+    assert not trial.trunk.node.exists() and not trial.paths.arm("sgd").node.exists(), "trained again by who knows"
 
 
 def test_a_crash_in_one_arm_costs_that_arm_alone(make_trial: Callable[..., Trial]) -> None:
