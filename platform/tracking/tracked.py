@@ -5,7 +5,7 @@ Values, not calls: MLflow itself is the business of ``tracker``.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from ..runs.events import read as read_events
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Plan
 from ..runs.results import Run
+from .origin import tags_of_result
 
 TAG = "fairway."
 CURVE_POINTS = 1000  # of a curve; a full-size run has some 7,000 steps, and every arm carries the curve of its trunk
@@ -65,6 +66,7 @@ class Child:
     status: str
     start_ms: int
     end_ms: int
+    origin: dict[str, str] = field(default_factory=dict)  # tags: machine, code, attempts
 
 
 def children(run: Run) -> Iterator[Child]:
@@ -72,7 +74,8 @@ def children(run: Run) -> Iterator[Child]:
     hashed = cache(_hash_of)  # a trunk's files belong to all of its arms
     knobs = cache(lambda: _knobs(run.plan.paths))
     for result in run.results:
-        yield _scored(run.plan, result, hashed, knobs)
+        origin = {TAG + name: value for name, value in tags_of_result(run, result).items()}
+        yield replace(_scored(run.plan, result, hashed, knobs), origin=origin)
     scored = {(result.seed, result.arm) for result in run.results}
     for failure in run.failures:
         for arm in failure.arms or (failure.arm or "all arms",):

@@ -28,6 +28,7 @@ from ..runs.paths import tracker_artifacts
 from ..runs.results import Run, read_run
 from . import server
 from .address import Address
+from .origin import tags_of_run
 from .patience import Waiting, limit_seconds, unasked
 from .tracked import TAG, Child, children, content_of, identity_of, summary_of, time_ms
 
@@ -309,7 +310,7 @@ def _child(client: "MlflowClient", experiment_id: str, parent_id: str, child: Ch
             return str(run.info.run_id)
         if run.data.tags.get(HOST) == socket.gethostname():  # another machine's measurement stays
             client.delete_run(run.info.run_id)  # into MLflow's bin: params and curves cannot be replaced
-    tags = {**child.identity, **_writer(), MLFLOW_PARENT: parent_id, MLFLOW_NOTE: child.note}
+    tags = {**child.identity, **child.origin, **_writer(), MLFLOW_PARENT: parent_id, MLFLOW_NOTE: child.note}
     run_id = str(client.create_run(experiment_id, child.start_ms, tags, child.name).info.run_id)
     for path in child.files:
         _log_file(client, run_id, path)
@@ -348,6 +349,7 @@ def _update_parent(
     for path in figures:
         _log_file(client, parent_id, path, paths.figures.name)
     tags = {f"{TAG}recipe": plan.recipe, f"{TAG}scale": plan.scale, f"{TAG}seeds": ", ".join(map(str, plan.seeds))}
+    tags |= {TAG + name: value for name, value in tags_of_run(run).items()}
     tags |= {**_writer(), CONTENT: content}
     client.log_batch(parent_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if status == "RUNNING":
