@@ -10,6 +10,7 @@ from ..logs.learning import LEARNED_FIRST, SCORE_FIRST, UNKNOWN, order_in
 from ..logs.runs import Evaluation, LogRun
 from ..rules.claims import Claim, ScoredText, SeedFacts
 from .evidence import SeedEvidence
+from .provenance import attempts_at
 from .record import Examined
 
 _NAMED_LEARNING = re.compile(r"(?<![a-z])(?:ttt|slot|tta)(?![a-z])", re.I)  # of a file
@@ -26,6 +27,7 @@ def claim_of(record: Examined) -> Claim:
         missing_seeds=record.claimed.missing,
         seeds_short=record.seeds_short,
         nats_per_bpb=record.score.nats_per_bpb,
+        attempts=attempts_at(record.folder, [seed.seed for seed in record.claimed.seeds]),
     )
 
 

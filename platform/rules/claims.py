@@ -56,6 +56,15 @@ class SeedFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """How often the seeds of a claim were tried."""
+
+    figure: str  # of each seed that was tried again, how often and why
+    blameless: bool  # every attempt before the one that was scored was lost to the infrastructure
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A score over seeds, as measured, with what the rules ask about."""
 
@@ -66,6 +75,7 @@ class Claim:
     unscored: tuple[int | None, ...] = ()  # with a log that ends before its score
     seeds_short: int = 0  # how many more seeds are claimed than there are logs, where no list names them
     nats_per_bpb: float | None = None
+    attempts: Attempts | None = None  # None where nothing tells
 
     @property
     def bpb(self) -> Scores[significance.BitsPerByte]:
@@ -308,6 +318,14 @@ def _text(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     return PASS, told[0][1].figure, told[0][0].source
 
 
+def _attempts(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
+    """A note, never a failure: a seed may be run again after a crash. What it may not is be chosen by its score."""
+    told = claim.attempts
+    if told is None:
+        return CANNOT_TELL, "no file tells how often a seed was tried", ""
+    return PASS if told.blameless else CANNOT_TELL, told.figure, told.source
+
+
 def _unknown(claim: Claim, rule: dict[str, Any], against: Claim | None) -> Told:
     return CANNOT_TELL, rule["figure"], ""
 
@@ -342,6 +360,7 @@ _KINDS: dict[str, Kind] = {
     "better": _better,
     "below": _below,
     "text": _text,
+    "attempts": _attempts,
     "unknown": _unknown,
 }
 

@@ -8,6 +8,7 @@ Everything that a number is worked out from is copied, so that the folder needs 
     audit.json                              what the audit of the evaluator found, where there was one
     results/seed_42/<arm>.json              what the job measured of each arm, and of the training it was scored from
     ablation/seed_42/<arm>.json             the same, where the arms are of another run
+    provenance.json                         machines, code and attempts of each seed, as far as files tell
     against.json  lineage.json              the scores to beat, and where they stand; recipes with their sources
     requirements.txt                        what the program imports
 """
@@ -27,6 +28,7 @@ from jobs.contract.records import ArmResult
 from ..paths import RECIPES
 from ..program import document
 from ..program.squeeze import unpacked
+from ..records.provenance import PROVENANCE_FILE, provenance
 from ..records.to_beat import ToBeat
 from ..runs import audits
 from ..runs.results import Run
@@ -75,6 +77,7 @@ def copy_all(found: Candidate, ablation: Run, other: ToBeat | None, folder: Path
         if name not in origins:
             copied(ablation.plan.paths.seed(seed).arm(arm).result, name, ablation.path, ablation.arms[arm][seed])
     written = {LINEAGE_FILE: _json(lineage(found)), REQUIREMENTS_FILE: requirements(found)}
+    written[PROVENANCE_FILE] = _json(provenance(found.run, found.arm))
     if other is not None:
         written[AGAINST_FILE] = _json(other.as_json())
     for name, text in written.items():

@@ -20,6 +20,7 @@ from ..ledger.ledger import README_FILE, SUBMISSION_FILE, Draft
 from ..paths import shown
 from ..processes import guarded
 from ..processes.environment import bare
+from ..records.provenance import PROVENANCE_FILE, provenance
 from ..records.record import AGREES, examine
 from ..records.to_beat import ToBeat
 from ..reports import build, figures
@@ -61,6 +62,8 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
     "protocol": str,
     "end_to_end": bool,
     "run": str,
+    "fairway_commit": (str, type(None)),
+    "fairway_diff_sha256": (str, type(None)),
     "program_sha256": str,
     "data_sha256": str,
     "tokenizer_sha256": str,
@@ -198,11 +201,19 @@ def _submission(
         **{name: draft.text(f"{first} {name}") for name in ("recipe", "scale", "arm", "adaptation", "protocol")},
         "end_to_end": all(seed.result.end_to_end for seed in measured.seeds),
         "run": draft.given(found.run.path.name),
+        **{f"fairway_{name}": _of_checkout(draft, found, name) for name in ("commit", "diff_sha256")},
         "program_sha256": draft.text(["same", ["sha256", PROGRAM_FILE], *everywhere("program_sha256")]),
         **{name: draft.text(["same", *everywhere(name)]) for name in ("data_sha256", "tokenizer_sha256")},
     }
     assert list(tree) == list(SCHEMA)
     return tree
+
+
+def _of_checkout(draft: Draft, found: Candidate, name: str) -> str | None:
+    """A fact of the Fairway that measured, of several each; None where no file tells, or nothing differs."""
+    told = provenance(found.run, found.arm)["fairway"]
+    each = [draft.text(f"{PROVENANCE_FILE} fairway.{at}.{name}") for at, one in enumerate(told) if one[name]]
+    return "; ".join(each) or None
 
 
 def _comparison(draft: Draft, measured: Measured, against: ToBeat) -> dict[str, Any]:

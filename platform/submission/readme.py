@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..ledger.ledger import LEDGER_FILE, SUBMISSION_FILE, Draft
 from ..program.squeeze import unpacked
+from ..records.provenance import PROVENANCE_FILE
 from . import tables
 from .files import (
     LINEAGE_FILE,
@@ -193,7 +194,7 @@ def _files(page: Page, measured: Measured) -> str:
         f"- `{PROGRAM_FILE}`: the program that ran{twin}\n"
         f"- {logs}: its logs\n"
         f"- `{SUBMISSION_FILE}`; `results/`: what each job measured; `{PLAN_FILE}`: the seeds as they were planned; "
-        f"`{RECIPE_FILE}`: every choice with its value\n"
+        f"`{RECIPE_FILE}`: every choice with its value; `{PROVENANCE_FILE}`: machines, code and attempts\n"
         f"- `{LEDGER_FILE}`: where each number of this page and of `{SUBMISSION_FILE}` comes from"
         f"{pictures}"
     )

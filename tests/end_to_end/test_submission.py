@@ -26,6 +26,7 @@ from platform.runs.plan import Failure, Plan, write_failure
 from platform.runs.reading import read_result
 from platform.submission.folder import SCHEMA
 from tests.finished import audited, finish, run_alone, small_data
+from tests.nodes import CHECKOUT, node
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -48,11 +49,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
     recipe = folder / "late_2.yaml"
     recipe.write_text(RECIPE)
     given: dict[str, Any] = {"runs": folder / "runs", "data": data, "tokenizer": tokenizer, "make_data": False}
-    return {
+    made = {
         "arms": finish(prepare(recipe, Request(scale="smoke", **given)), SEEDS),
         "alone": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.SQUEEZED)), SEEDS),
         "packed": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.PACKED)), SEEDS[:1]),
     }
+    for trial in made["alone"].trials:
+        write_record(trial.trunk.node, node("secret-host"))
+        write_record(trial.paths.arm(ARM).node, node("secret-host"))
+        told = {"time": "2026-04-01T10:00:00", "launch": "one", "seed": trial.seed}
+        for event in ("started", "ended"):
+            with made["alone"].paths.events.open("a") as file:
+                file.write(json.dumps({"event": event, **told, **({"val_bpb": {}} if event == "ended" else {})}) + "\n")
+    return made
 
 
 def submitted(plan: Plan, *options: object) -> Result:
@@ -97,6 +106,9 @@ def test_it_verifies(folder: Path) -> None:
     assert found["track"] == "track_non_record_16mb" and found["score"]["seeds"] == sorted(SEEDS, key=str)
     assert found["std_convention"] and {one["ddof"] for one in found["std_convention"]} == {"sample"}
     assert found["checked"] > 60 and any("ledger.json has an entry for" in note for note in found["notes"])
+    (check,) = [one for one in found["rules"]["pg-2026-readme"]["checks"] if one["rule"] == "attempts"]
+    assert (check["status"], check["figure"]) == ("pass", "each seed was scored at its first attempt")
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"secret-host" in path.read_bytes()]
 
 
 def test_what_ships_is_what_ran(folder: Path, runs: dict[str, Plan]) -> None:
@@ -143,6 +155,7 @@ def test_the_submission_file(folder: Path, runs: dict[str, Plan]) -> None:
         "end_to_end": True,
         "program_sha256": runs["alone"].program_sha256,
     }
+    assert (found["fairway_commit"], found["fairway_diff_sha256"]) == (CHECKOUT.commit, None)
     gain = statistics.mean(one.val_bpb for one in results(runs["arms"], "no_ttt")) - statistics.mean(scores)
     assert found["comparison"]["gain_bpb"] == pytest.approx(gain, abs=2e-8)
 

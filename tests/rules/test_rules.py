@@ -11,7 +11,19 @@ from platform.logs.forensics import memorised, scored_bytes
 from platform.records.claim import claim_of
 from platform.records.record import examine
 from platform.rules import claims
-from platform.rules.claims import CANNOT_TELL, FAIL, PASS, Claim, Judgement, ScoredText, SeedFacts, judge, load, names
+from platform.rules.claims import (
+    CANNOT_TELL,
+    FAIL,
+    PASS,
+    Attempts,
+    Claim,
+    Judgement,
+    ScoredText,
+    SeedFacts,
+    judge,
+    load,
+    names,
+)
 from tests.records.written import SPACED, mean, narrow_readme, record, without_ttt
 from tests.records.written_logs import SP1024, SP8192, Numbers, baseline_log, spaced_log
 
@@ -67,7 +79,7 @@ def test_a_better_record_passes_what_it_can() -> None:
 def test_the_readings_of_0_005_stand_side_by_side_and_one_counts() -> None:
     found = judge(a_claim((1.11600, 1.11597, 1.11594)), load(README), OLD)
     assert the(found, "per token, p").status == PASS and the(found, "per token, p").counts
-    others = [check for check in found.checks if not check.counts]
+    others = [check for check in found.checks if not check.counts and check.is_test]
     assert [check.status for check in others] == [FAIL, FAIL, FAIL], "Welch, per byte, BPB"
     assert found.verdict == PASS
 
@@ -233,3 +245,13 @@ def test_sizes_that_do_not_add_up_are_noted(tmp_path: Path) -> None:
 
     found = examine(record(tmp_path, log=log, submission__json="{}"))
     assert any("15,887,928 model + 89,000 code bytes make 15,976,928" in note for note in found.notes)
+
+
+def test_attempts_are_a_note_and_never_a_failure() -> None:
+    older = judge(NEW, load(README), OLD)
+    assert (the(older, "attempts").status, older.verdict) == (CANNOT_TELL, PASS)
+    for blameless, status in ((True, PASS), (False, CANNOT_TELL)):
+        told = Attempts(figure="seed 42: attempt 2; attempt 1: program", blameless=blameless, source="a file")
+        found = judge(replace(NEW, attempts=told), load(README), OLD)
+        assert (the(found, "attempts").status, found.verdict) == (status, PASS)
+        assert the(found, "attempts").figure == told.figure and not the(found, "attempts").counts
