@@ -33,8 +33,14 @@ KNOWN_FOR = timedelta(hours=1)
 
 
 def probe_program() -> str:
-    """The text that is run on each node. Made in the driver: a worker has no checkout to make it from."""
-    return inline(ENTRY, ROOT)
+    """The text that is run on each node. Made in the driver: a worker has no checkout to make it from.
+
+    A run goes on whatever has become of jobs/; where no program can be made of it, this is one that says so.
+    """
+    try:
+        return inline(ENTRY, ROOT)
+    except (UserError, OSError) as error:
+        return f"import sys\n\nsys.exit({str(error)!r})\n"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
     "end_to_end": bool,
     "run": str,
     "fairway_commit": (str, type(None)),
-    "fairway_diff_sha256": (str, type(None)),
+    "fairway_diff": (str, type(None)),  # sha256; a key without digits, which the ledger would have to know
     "program_sha256": str,
     "data_sha256": str,
     "tokenizer_sha256": str,
@@ -201,7 +201,8 @@ def _submission(
         **{name: draft.text(f"{first} {name}") for name in ("recipe", "scale", "arm", "adaptation", "protocol")},
         "end_to_end": all(seed.result.end_to_end for seed in measured.seeds),
         "run": draft.given(found.run.path.name),
-        **{f"fairway_{name}": _of_checkout(draft, found, name) for name in ("commit", "diff_sha256")},
+        "fairway_commit": _of_checkout(draft, found, "commit"),
+        "fairway_diff": _of_checkout(draft, found, "diff_sha256"),
         "program_sha256": draft.text(["same", ["sha256", PROGRAM_FILE], *everywhere("program_sha256")]),
         **{name: draft.text(["same", *everywhere(name)]) for name in ("data_sha256", "tokenizer_sha256")},
     }

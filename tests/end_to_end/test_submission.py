@@ -37,6 +37,7 @@ scales: {smoke: {techniques: {score_first: {chunk_targets: 1024, learning_rate: 
 """
 SEEDS = (1337, 42, 2024)
 ARM = "score_first"
+CHANGED = replace(CHECKOUT, diff_sha256="d1" * 32, changed_files=2)
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 LATIN = str.maketrans("", "", "*,s`")
 
@@ -54,9 +55,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
         "alone": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.SQUEEZED)), SEEDS),
         "packed": finish(prepare(recipe, Request(scale="smoke", **given, end_to_end=ARM, form=Form.PACKED)), SEEDS[:1]),
     }
+    machine = replace(node("secret-host"), checkout=CHANGED)
     for trial in made["alone"].trials:
-        write_record(trial.trunk.node, node("secret-host"))
-        write_record(trial.paths.arm(ARM).node, node("secret-host"))
+        write_record(trial.trunk.node, machine)
+        write_record(trial.paths.arm(ARM).node, machine)
         told = {"time": "2026-04-01T10:00:00", "launch": "one", "seed": trial.seed}
         for event in ("started", "ended"):
             with made["alone"].paths.events.open("a") as file:
@@ -155,7 +157,7 @@ def test_the_submission_file(folder: Path, runs: dict[str, Plan]) -> None:
         "end_to_end": True,
         "program_sha256": runs["alone"].program_sha256,
     }
-    assert (found["fairway_commit"], found["fairway_diff_sha256"]) == (CHECKOUT.commit, None)
+    assert (found["fairway_commit"], found["fairway_diff"]) == (CHANGED.commit, "d1" * 32)
     gain = statistics.mean(one.val_bpb for one in results(runs["arms"], "no_ttt")) - statistics.mean(scores)
     assert found["comparison"]["gain_bpb"] == pytest.approx(gain, abs=2e-8)
 

@@ -122,6 +122,13 @@ def test_a_probe_that_fails_says_why(starts: Path, program: str, why: str, monke
     assert a_probing().probe() == made, "not again in this launch"
 
 
+def test_jobs_that_cannot_be_inlined_cost_the_probe_alone(
+    starts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "ROOT", tmp_path)
+    assert "jobs.probe: no such module" in a_probing(probe_program()).probe().failed
+
+
 def test_nobody_waits_for_ever_for_another_probe(starts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.5)
     monkeypatch.setattr(probing.tempfile, "tempdir", str(tmp_path))
