@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.paths import ROOT
+from platform.runs.attempts import lost
 from platform.runs.plan import read_failure
 from platform.runs.results import read_run
 from tests.faults.gated import Gated
@@ -39,6 +40,8 @@ def test_four_trials_on_two_nodes_that_share_no_folder(
         assert "attempt 2 in" in said
         run = read_run(gated.plan.run_path)
         assert run.complete and not any(read_failure(trial.paths.failure) for trial in gated.plan.trials)
+        assert set(run.nodes) == set(SEEDS) and len(run.scored_on) == 2 * len(SEEDS), "sent home with the rest"
+        assert {one.cause for tried in run.attempts.values() for one in lost(tried).values()} == {"infrastructure"}
         for seed in SEEDS:
             assert "rank 0 as" in gated.plan.paths.seed(seed).job_log.read_text()
             assert '"score"' in gated.plan.paths.seed(seed).arm("sgd").metrics.read_text()
