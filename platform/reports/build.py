@@ -4,7 +4,7 @@ The numbers are made here, once (``build``); what is shown of them, and how, is 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
 
@@ -13,11 +13,12 @@ from jobs.contract.records import SCORE_FIRST, ArmResult, Machine
 from ..program import document
 from ..rules import claims
 from ..rules.challenge import limits
-from ..runs import audits
+from ..runs import audits, spending
 from ..runs.audits import UNAUDITED, ArmAudit
 from ..runs.events import own_seconds
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
+from ..runs.spending import Spent
 from ..statistics.significance import Interval, Summary, holm, summarize
 from .machines import Times, times_of
 
@@ -118,6 +119,14 @@ class Report:
     phases: dict[str, dict[str, float]]  # of the training, then of each arm: mean seconds, without the phases inside
     times: Times  # whether the step times of its seeds compare
     warnings: tuple[str, ...]
+    spent: Spent | None = None  # None where no launch wrote down what it did
+    held_back: dict[int, str] = field(default_factory=dict)  # seeds that a budget left out, with the reason
+
+    @property
+    def claims(self) -> int:
+        """Arms that a record may claim and that every planned seed has a score of."""
+        planned = set(self.run.plan.seeds)
+        return sum(bool(arm.claimable) and set(arm.seeds) == planned for arm in self.arms)
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -150,7 +159,14 @@ def build(run: Run) -> Report:
         phases=_phases(run),
         times=times,
         warnings=(*run.notes, *_warnings(arms), *filter(None, [times.said])),
+        spent=spending.spent(run.path),
+        held_back=_held_back(run),
     )
+
+
+def _held_back(run: Run) -> dict[int, str]:
+    missing = {gap.seed for gap in run.open} | {failure.seed for failure in run.failures}
+    return {seed: why for seed, why in spending.held_back(run.path).items() if seed in missing}
 
 
 def _question(run: Run) -> str | None:

@@ -41,6 +41,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "deltas": [_delta(delta) for delta in report.deltas],
         "phases": report.phases,
         "warnings": list(report.warnings),
+        "cost": _cost(report),
         "given_up": asdict(run.given_up) if run.given_up else None,
         "failed": [
             {
@@ -53,8 +54,21 @@ def as_data(report: Report) -> dict[str, Any]:
             for failure in report.failed
         ],
         "open": [asdict(gap) for gap in report.open],
+        "not_run_for_budget": {str(seed): why for seed, why in report.held_back.items()},
         "complete": run.complete,
     }
+
+
+def _cost(report: Report) -> dict[str, Any] | None:
+    """Of all attempts in ``launch.jsonl``; ``per_claim`` is that by the number of claimable arms that are complete."""
+    spent, claims = report.spent, report.claims
+    if spent is None:
+        return None
+    per_claim = None
+    if claims:
+        usd = None if spent.usd is None else spent.usd / claims
+        per_claim = {"node_seconds": spent.node_seconds / claims, "usd": usd}
+    return {**asdict(spent), "at_least": spent.at_least, "claims": claims, "per_claim": per_claim}
 
 
 def _arm(arm: ArmReport, plan: Plan) -> dict[str, Any]:

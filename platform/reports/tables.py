@@ -13,7 +13,7 @@ from ..rules.challenge import challenge, limits
 from ..runs import attempts
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
-from ..words import counted
+from ..words import cost, counted
 from .build import ArmReport, Delta, Report
 from .machines import Times, code, machines, times_of
 from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
@@ -132,11 +132,25 @@ def _facts(report: Report) -> list[str]:
     run = report.run
     facts += [f"{what}: {said}" for what, said in (("machines", machines(run)), ("code", code(run))) if said]
     trained, scored = report.trained_on, report.scored_on
+    facts += _cost(report)
     if trained == scored:
         return [*facts, *trained]
     return facts + [
         f"{what} on {machine}" for what, machines in (("trained", trained), ("scored", scored)) for machine in machines
     ]
+
+
+def _cost(report: Report) -> list[str]:
+    spent, claims = report.spent, report.claims
+    if spent is None:
+        return []
+    lines = [f"cost: {spent}"]
+    if claims:
+        each = cost(spent.node_seconds / claims, None if spent.usd is None else spent.usd / claims)
+        least = "at least " if spent.at_least else ""
+        arms = f"{counted(claims, 'arm')} that a record may claim and that all planned seeds have scored"
+        lines.append(f"cost per claim: {least}{each}: the whole of it, divided by {arms}")
+    return lines
 
 
 def _missing(report: Report) -> list[str]:
@@ -149,7 +163,12 @@ def _missing(report: Report) -> list[str]:
         run = {seed for arm in report.arms for seed in arm.seeds}
         left = ", ".join(str(seed) for seed in report.run.plan.seeds if seed not in run)
         return [*lines, clean(f"seeds not run: {left}; {report.run.given_up}")]
-    return lines + [f"seed {gap.seed}, {gap.arm}: no result, no failure ({clean(gap.reason)})" for gap in report.open]
+    lines += [f"seed {seed} not run: budget: {clean(why)}" for seed, why in report.held_back.items()]
+    return lines + [
+        f"seed {gap.seed}, {gap.arm}: no result, no failure ({clean(gap.reason)})"
+        for gap in report.open
+        if gap.seed not in report.held_back
+    ]
 
 
 def _tried_again(report: Report) -> list[str]:
@@ -362,6 +381,7 @@ def _sources(report: Report) -> list[str]:
         "- Planned seeds, program, data: `plan.json`. The program that ran: `train_gpt.py`.",
         "- Scores, bytes, seconds of a seed and arm: `seed_<seed>/<arm>/result.json`, one line each in `results.csv`.",
         "- Means, intervals and tests: computed from those files; the same with full precision in `report.json`.",
+        "- Cost: seconds from `started` to the end of each attempt in `launch.jsonl`, at the price that stands there.",
         "- Failures: `seed_<seed>/failure.json`. Output of every process: `seed_<seed>/job.log`.",
         f"- Trunks: `../{plan.trial(plan.seeds[0]).trunk_path.parent.relative_to(report.run.path.parent).as_posix()}/`."
         if plan.seeds

@@ -74,6 +74,9 @@ class Terminal(Observer):
     def given_up(self, trial: Trial) -> None:
         self._end(trial, "not run: given up", "yellow")
 
+    def over_budget(self, trial: Trial, why: str) -> None:
+        self._end(trial, "not run: budget", "yellow")
+
     def closed(self) -> None:
         if self._table is not None:
             self._table.stop()

@@ -1,6 +1,6 @@
 """Who looks on at a launch: terminal, event file, MLflow, what gives up; side by side, none leaning on another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from jobs.contract.events import Event, append
 
 from ..errors import UserError
 from ..paths import shown
-from ..runs.events import Ended, Failed, GaveUp, PhaseReached, Planned, Retried, Started
+from ..runs.events import Ended, Failed, GaveUp, OverBudget, PhaseReached, Planned, Retried, Started, Stopped
 from ..runs.paths import RunPaths
 from ..runs.plan import Failure, Trial
+from ..runs.spending import ENDS
 from ..tracking.patience import Patience
 from .progress import Progress
 
@@ -37,6 +38,9 @@ class Observer:
 
     def given_up(self, trial: Trial) -> None:
         """It was not run: no arm could win any more."""
+
+    def over_budget(self, trial: Trial, why: str) -> None:
+        """It was not run, or not again: the launch would cost more than it may."""
 
     def closed(self) -> None:
         """Nothing more comes, however the launch ended."""
@@ -77,6 +81,9 @@ class Observers(Observer):
     def given_up(self, trial: Trial) -> None:
         self._each(lambda observer: observer.given_up(trial))
 
+    def over_budget(self, trial: Trial, why: str) -> None:
+        self._each(lambda observer: observer.over_budget(trial, why))
+
     def closed(self) -> None:
         self._each(lambda observer: observer.closed())
 
@@ -84,9 +91,10 @@ class Observers(Observer):
 class EventFile(Observer):
     """Writes ``launch.jsonl`` into the folder of each run: the history of all its launches."""
 
-    def __init__(self, launch: str) -> None:
-        """``launch`` names this one."""
-        self._launch = launch
+    def __init__(self, launch: str, prices: Mapping[Path, float | None] | None = None) -> None:
+        """``launch`` names this one; ``prices``: USD of a node-hour, by the path of each run that has one."""
+        self._launch, self._prices = launch, prices or {}
+        self._running: dict[str, Trial] = {}
         self._phases: dict[str, tuple[str | None, str]] = {}
 
     def planned(self, trials: Sequence[Trial]) -> None:
@@ -94,7 +102,8 @@ class EventFile(Observer):
             self._write(trial, Planned, arms=trial.unscored_arms)
 
     def started(self, trial: Trial) -> None:
-        self._write(trial, Started)
+        self._running[trial.key] = trial
+        self._write(trial, Started, usd_per_hour=self._prices.get(trial.run_path), nodes=trial.nodes)
 
     def advanced(self, trial: Trial, progress: Progress) -> None:
         if progress.phases and self._phases.get(trial.key) != (now := (progress.arm, progress.phases[-1])):
@@ -113,10 +122,19 @@ class EventFile(Observer):
     def given_up(self, trial: Trial) -> None:
         self._write(trial, GaveUp)
 
+    def over_budget(self, trial: Trial, why: str) -> None:
+        self._write(trial, OverBudget, reason=why)
+
+    def closed(self) -> None:
+        for trial in list(self._running.values()):
+            self._write(trial, Stopped)
+
     def _write(self, trial: Trial, kind: type[Event], **values: object) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = kind(**{"time": now, "launch": self._launch, "seed": trial.seed, **values})
         append(RunPaths(trial.run_path).events, event)
+        if kind in ENDS:
+            self._running.pop(trial.key, None)
 
 
 def _told(failure: Failure) -> dict[str, object]:
@@ -140,6 +158,9 @@ class Recorder(Observer):
         self._record(trial.run_path)
 
     def given_up(self, trial: Trial) -> None:
+        self._record(trial.run_path)
+
+    def over_budget(self, trial: Trial, why: str) -> None:
         self._record(trial.run_path)
 
     def closed(self) -> None:

@@ -43,6 +43,8 @@ class Started(LaunchEvent):
     """A worker has begun with it."""
 
     kind = "started"
+    usd_per_hour: float | None = None  # of a node; nobody said so to this launch, or an older version did not tell
+    nodes: int = 1  # that it has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,23 @@ class GaveUp(LaunchEvent):
     kind = "gave up"
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverBudget(LaunchEvent):
+    """It was not run, or not again: the launch would have cost more than it may."""
+
+    kind = "over budget"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(LaunchEvent):
+    """It ran when its launch was stopped."""
+
+    kind = "stopped"
+
+
 LAUNCH_EVENTS: dict[str, type[Event]] = {
-    event.kind: event for event in (Planned, Started, PhaseReached, Ended, Failed, Retried, GaveUp)
+    event.kind: event for event in (Planned, Started, PhaseReached, Ended, Failed, Retried, GaveUp, OverBudget, Stopped)
 }
 
 

@@ -25,6 +25,7 @@ from platform.reports.text_table import markdown
 from platform.runs.node import Node
 from platform.runs.reading import read_result
 from platform.runs.results import read_run
+from tests.history import History
 from tests.nodes import CHECKOUT, node
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,46 @@ def test_a_run_without_any_result_is_reported_too(make_run: MakeRun) -> None:
     assert "| no_ttt | 0 of 2 | – | – | – | – | – | – |" in text and "![" not in text
     assert "seed 1337 failed in train (arms no_ttt, sgd): no memory" in text
     assert as_data(made)["deltas"] == [] and not (folder.path / "figures").exists()
+
+
+def test_the_report_says_what_the_run_has_cost_and_what_a_claim_did(make_run: MakeRun) -> None:
+    folder = make_run({"no_ttt": {1337: 2.3, 42: 2.31}, "late": {1337: 2.29, 42: 2.3}, "sgd": {1337: 2.2, 42: 2.21}})
+    assert as_data(build.build(read_run(folder.path)))["cost"] is None, "no launch wrote down what it did"
+    assert "- cost" not in tables.to_markdown(build.build(read_run(folder.path)))
+    folder.audit(late=SCORE_FIRST)
+    for seed, score in ((1337, 2.29), (42, 2.3)):
+        folder.result(seed, "late", score, protocol=SCORE_FIRST, adaptation="score_first")
+    history = History(folder.path)
+    for seed in (1337, 42):
+        history.begun(seed, at=0)
+        history.ended(seed, at=1800)
+    made = build.build(read_run(folder.path))
+    cost = as_data(made)["cost"]
+    assert (cost["node_seconds"], cost["usd"], cost["attempts"], cost["at_least"]) == (3600, 24, 2, False)
+    assert (cost["claims"], cost["per_claim"]) == (2, {"node_seconds": 1800, "usd": 12}), "sgd is a diagnostic"
+    text = tables.to_markdown(made)
+    assert "- cost: 1.000 node-hours, 24.00 USD at 24 USD an hour; 2 attempts, failed ones included" in text
+    assert (
+        "- cost per claim: 0.500 node-hours, 12.00 USD: the whole of it, divided by 2 arms that a record may claim and "
+        "that all planned seeds have scored" in text
+    )
+    History(folder.path, "b").begun(7, at=4000, usd=None)
+    late = folder.plan.paths.seed(42).arm("late").result
+    late.unlink()
+    made = build.build(read_run(folder.path))
+    assert as_data(made)["cost"]["claims"] == 1, "of late, a planned seed has no score"
+    assert "cost per claim: at least 1.000 node-hours, 24.00 USD: " in tables.to_markdown(made)
+
+
+def test_what_a_budget_left_out_is_told_with_the_reason(make_run: MakeRun) -> None:
+    folder = make_run({"no_ttt": {1337: 2.3}}, seeds=(1337, 42))
+    assert "seed 42, no_ttt: no result, no failure" in tables.to_markdown(build.build(read_run(folder.path)))
+    History(folder.path).over_budget(42, at=0, reason="1 of 1 node-hours are spent")
+    text = tables.to_markdown(build.build(read_run(folder.path)))
+    assert "- seed 42 not run: budget: 1 of 1 node-hours are spent" in text and "no result, no failure" not in text
+    folder.result(42, "no_ttt", 2.31)
+    made = build.build(read_run(folder.path))
+    assert "budget" not in tables.to_markdown(made) and as_data(made)["not_run_for_budget"] == {}, "it ran after all"
 
 
 def test_csv_has_one_line_a_result_with_its_file(make_run: MakeRun) -> None:
