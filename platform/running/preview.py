@@ -8,6 +8,7 @@ from ..runs import plan
 from ..runs.paths import TrunkPaths
 from ..runs.plan import Trial, read_failure
 from ..words import counted
+from . import quote
 from .experiment import NOT_MADE_YET, Experiment
 
 
@@ -58,6 +59,8 @@ def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:
         print(f"  planned earlier, not asked for now: {', '.join(map(str, earlier))}")
     for trial in experiment.trials(seeds):
         print(f"  seed {trial.seed:<10} {_state(trial)}")
+    for at, line in enumerate(quote.lines(experiment, seeds)):
+        print(f"  {'' if at else 'cost':8} {line}")
 
 
 def _state(trial: Trial) -> str:
