@@ -55,6 +55,7 @@ def cluster_file(deployment: Deployment) -> str:
             "#   .venv/bin/ray up ray_up.yaml",
             f"#   .venv/bin/ray exec ray_up.yaml {shlex.quote(launch)}",
             "#   .venv/bin/ray down ray_up.yaml",
+            "# The launch ends itself. Ray, and the machines, do not: its local provider cannot end one that is idle.",
             yaml.safe_dump(described, sort_keys=False, width=1000),
         )
     )

@@ -156,6 +156,13 @@ def test_ray_takes_its_cluster_file_and_starts_nothing_without_a_token(make: Mak
         assert "RAY_AUTH_MODE=token" in line and "ray stop" not in line
 
 
+def test_a_launch_on_machines_of_ones_own_ends_and_the_file_says_that_they_do_not(make: Make) -> None:
+    """With Ray's local provider, idle_timeout_minutes would only be written down."""
+    text = ray_up.cluster_file(make(nodes=2, hours=1.5))
+    assert " timeout --foreground 5400 " in text and "its local provider cannot end one that is idle" in text
+    assert "idle_timeout_minutes" not in yaml.safe_load(text)
+
+
 def test_more_nodes_than_addresses_are_refused(make: Make) -> None:
     with pytest.raises(UserError, match=r"cluster.workers: 2 beside the head, and 4 nodes are asked for; say their"):
         ray_up.cluster_file(make(nodes=4))
