@@ -14,11 +14,15 @@ from typing import Any
 import click
 
 from .errors import explained
+from .options import Number
 from .paths import RUNS
 from .running.command import Asked, run
 from .running.launch import RETRIES
 
 FOLDER = click.Path(path_type=Path)
+AMOUNT = Number(0, min_open=True)
+HOPELESS = "Run no more seeds of a recipe once none of its arms can beat this: bits per byte, or a record's folder."
+AGAIN = "Further attempts at a trial that a machine or its network has lost; never after a fault of the program."
 HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes on with the program it has."
 
 
@@ -34,18 +38,10 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
 @click.option("--data", type=FOLDER, help="Folder of token shards, instead of the scale's.")
 @click.option("--tokenizer", type=FOLDER, help="The tokenizer that made them; belongs with --data.")
 @click.option("--cluster", envvar="RAY_ADDRESS", metavar="ADDRESS", help="HOST:PORT of a Ray cluster, or auto.")
-@click.option(
-    "--stop-when-hopeless",
-    metavar="SCORE",
-    help="Run no more seeds of a recipe once none of its arms can beat this: bits per byte, or a record's folder.",
-)
-@click.option(
-    "--max-retries",
-    type=click.IntRange(min=0),
-    default=RETRIES,
-    show_default=True,
-    help="Further attempts at a trial that a machine or its network has lost; never after a fault of the program.",
-)
+@click.option("--stop-when-hopeless", metavar="SCORE", help=HOPELESS)
+@click.option("--budget-usd", type=AMOUNT, metavar="X", help="Start no trial with which this launch would cost more.")
+@click.option("--budget-hours", type=AMOUNT, metavar="H", help="The same in node-hours, which need no price.")
+@click.option("--max-retries", type=click.IntRange(min=0), default=RETRIES, show_default=True, help=AGAIN)
 @click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()

@@ -21,12 +21,15 @@ from ..runs.results import read_run
 from ..tracking.address import Address
 from ..tracking.patience import Patience
 from ..words import counted
-from . import cluster, preview
+from . import cluster, preview, quote
+from .budget import Budget, Limit
 from .display import Terminal
 from .experiment import Experiment, Request, prepare
 from .launch import Outcome, launch
 from .observers import EventFile, Judge, Observer, Recorder
 from .stop import Stop
+
+BUDGETS = ("--budget-hours", "--budget-usd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +48,18 @@ class Asked:
     tokenizer: Path | None
     cluster: str | None
     stop_when_hopeless: str | None
+    budget_hours: float | None
+    budget_usd: float | None
     max_retries: int
     force: bool
     dry_run: bool
+
+    @property
+    def limit(self) -> Limit | None:
+        """What it may cost, where that is limited."""
+        if self.budget_hours is None and self.budget_usd is None:
+            return None
+        return Limit(hours=self.budget_hours, usd=self.budget_usd)
 
     @property
     def request(self) -> Request:
@@ -89,19 +101,29 @@ def _run(asked: Asked, stop: Stop) -> None:
     judge = None if asked.stop_when_hopeless is None else Judge(asked.stop_when_hopeless, _note)
     experiments = [prepare(path, asked.request) for path in asked.recipes]
     _refuse_twice(experiments)
+    budget = None if asked.limit is None else Budget(asked.limit, experiments)
+    trials = [trial for experiment in experiments for trial in experiment.trials(seeds)]
     if asked.dry_run:
-        if preview.show(experiments, seeds, asked.cluster, force=asked.force):
+        reasons = preview.show(experiments, seeds, asked.cluster, force=asked.force)
+        if budget is not None:
+            budget.require_one(trials)
+        if reasons:
             sys.exit(EXIT_WRONG_INPUT)
         return
     _preflight(experiments, seeds, asked)
+    if budget is not None:
+        budget.require_one(trials)
     for experiment in experiments:
         for line in experiment.remarks:
             _note(f"{experiment.name}: at scale {experiment.draft.scale}, {line}")
+        for line in quote.lines(experiment, seeds):
+            _note(f"{experiment.name}: cost {line}")
         if judge is None:  # whatever an earlier launch gave up: now every seed is wanted
             plan.write_given_up(experiment.draft.run_path, None)
     Address.of(asked.runs)  # raises where what the environment names cannot be read
     patience = Patience(_note)
-    observers: list[Observer] = [*([judge] if judge else []), EventFile(name), Recorder(patience), Terminal()]
+    prices = {experiment.draft.run_path: quote.Price.of(experiment).usd_per_hour for experiment in experiments}
+    observers: list[Observer] = [*([judge] if judge else []), EventFile(name, prices), Recorder(patience), Terminal()]
     begun = time.monotonic()
     outcome = launch(
         experiments,
@@ -110,6 +132,7 @@ def _run(asked: Asked, stop: Stop) -> None:
         observers=observers,
         force=asked.force,
         retries=asked.max_retries,
+        budget=budget,
         note=_note,
     )
     _tell(outcome, time.monotonic() - begun)
@@ -119,6 +142,11 @@ def _run(asked: Asked, stop: Stop) -> None:
         *(f"  audit: {line}" for line in outcome.unaudited),
         *_record(reports, patience),
     ]
+    if budget is not None and outcome.held_back:
+        failures.append(f"  not run: budget: {', '.join(trial.name for trial in outcome.held_back)}; {budget.why}")
+        if not budget.fits_alone(outcome.held_back[0]):
+            again = "What is done is kept; the same budget is too small for what is next. Without it, all of it is run:"
+            raise RunFailed("\n".join(["", *failures, again, f"  {_command(without=BUDGETS)}"]))
     if failures:
         again = "What is done is kept; the same command runs only what is missing:"
         raise RunFailed("\n".join(["", *failures, again, f"  {_command()}"]))
@@ -234,18 +262,18 @@ def _say_what_next(reports: Sequence[Report], seeds: tuple[int, ...]) -> None:
     if left := [seed for seed in plan.SEEDS if seed not in seeds]:
         in_order = seeds == plan.SEEDS[: len(seeds)]
         more = str(len(seeds) + 1) if in_order else ",".join(map(str, (*seeds, left[0])))
-        print(f"more:      {_command(seeds=more)}")
+        print(f"more:      {_command('--seeds', more, without=['--seeds'])}")
 
 
-def _command(seeds: str | None = None) -> str:
-    """This very command, or the one for other seeds."""
+def _command(*more: str, without: Sequence[str] = ()) -> str:
+    """This very command, ``without`` options of these names and their values, and with ``more`` words."""
     words = sys.argv[1:]
-    if seeds is not None:
+    for option in without:
         for at, word in enumerate(words):
-            if word == "--seeds" or word.startswith("--seeds="):
-                del words[at : at + (2 if word == "--seeds" else 1)]
+            if word == option or word.startswith(f"{option}="):
+                del words[at : at + (2 if word == option else 1)]
                 break
-        words += ["--seeds", seeds]
+    words += more
     return shlex.join(["python", "-m", "platform.launch", *words])
 
 

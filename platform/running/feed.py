@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..runs.plan import Trial
@@ -20,7 +20,13 @@ class Attempt:
 class Feed:
     """Attempts in order; more may be added, from any thread, until it is closed and the last one is over."""
 
-    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+    def __init__(
+        self, trials: Iterable[Trial] = (), *, may_begin: Callable[[Trial, int], bool] = lambda trial, out: True
+    ) -> None:
+        """``may_begin``: whether one may, beside so many that are out; what may not waits until one of those is over,
+        and where none is, everything that waits is held back."""
+        self.held_back: list[Attempt] = []  # that will not be made
+        self._may_begin = may_begin
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, Attempt]] = []  # from when on, on the monotonic clock
         self._out: dict[str, Attempt] = {}  # by the trial's key, as below
@@ -50,17 +56,25 @@ class Feed:
             return self._closed and not self._waiting and not self._out
 
     def next(self) -> Attempt | None:
-        """The next one whose time has come; None where there is none now."""
+        """The next one whose time has come and that may begin; None where there is none now."""
         with self._lock:
             now = time.monotonic()
             for place, (ready, attempt) in enumerate(self._waiting):
                 if ready <= now and attempt.trial.key not in self._out:
+                    if not self._may_begin(attempt.trial, len(self._out)):
+                        self._hold_back()
+                        return None
                     del self._waiting[place]
                     self._out[attempt.trial.key] = attempt
                     self._numbers[attempt.trial.key] = attempt.number
                     self._nodes.pop(attempt.trial.key, None)
                     return attempt
         return None
+
+    def _hold_back(self) -> None:
+        if not self._out:
+            self.held_back += [attempt for _, attempt in self._waiting]
+            self._waiting.clear()
 
     def placed(self, trial: Trial, name: str, node_id: str) -> None:
         """The attempt at this trial that is out runs on this node."""

@@ -21,7 +21,8 @@ from ..runs.audits import FAILED, UNAUDITED, Audit
 from ..runs.plan import Failure, Trial
 from ..words import counted
 from . import audit, home
-from .cluster import Cluster, ClusterLost, require_node
+from .budget import Budget, at_once
+from .cluster import Cluster, ClusterLost, Node, require_node
 from .experiment import Experiment
 from .failures import of_cluster
 from .feed import Attempt, Feed
@@ -31,7 +32,7 @@ from .tuning import run_trials
 
 RETRIES = 2  # of a trial, and of the cluster itself
 BACKOFF_SECONDS = 10.0  # before the first; twice as long before each further one
-State = Literal["done", "failed", "given up", "not run"]
+State = Literal["done", "failed", "given up", "not run: budget", "not run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Outcome:
 
     trials: tuple[TrialOutcome, ...]
     audits: tuple[Audit, ...]
+    held_back: tuple[Trial, ...] = ()  # that the budget does not allow to run, or to run again
 
     @property
     def unaudited(self) -> tuple[str, ...]:
@@ -86,6 +88,7 @@ def launch(
     observers: Sequence[Observer] = (),
     force: bool = False,
     retries: int = RETRIES,
+    budget: Budget | None = None,
     note: Note = lambda _: None,
 ) -> Outcome:
     """Plan, audit and run every experiment with every seed.
@@ -95,6 +98,7 @@ def launch(
         observers: told of everything that happens.
         force: train even what cannot fit the limit of bytes.
         retries: of a trial that the infrastructure has lost.
+        budget: what all of it may cost.
         note: told what a person should read; lines without an end.
 
     Raises:
@@ -102,7 +106,7 @@ def launch(
         RunFailed: an arm is not what its program declares, or the cluster does not start.
     """
     batch = prepared(experiments, seeds, force=force, note=note)
-    running = Launch(observers, retries=retries, note=note)
+    running = Launch(observers, retries=retries, budget=budget, note=note)
     running.add(batch)
     running.close()
     return running.run(connect)
@@ -142,11 +146,14 @@ def _audited(experiment: Experiment, note: Note) -> Audit:
 class Launch(Observer):
     """Trials of one cluster; ``add`` may be called, from observers and other threads too, until ``close`` is."""
 
-    def __init__(self, observers: Sequence[Observer], *, retries: int = RETRIES, note: Note) -> None:
-        self._retries, self._note = retries, note
-        self._feed = Feed()
+    def __init__(
+        self, observers: Sequence[Observer], *, retries: int = RETRIES, budget: Budget | None = None, note: Note
+    ) -> None:
+        self._retries, self._budget, self._note = retries, budget, note
+        self._feed = Feed(may_begin=self._may_begin)
+        self._nodes: tuple[Node, ...] = ()  # of the cluster that it runs on
         self._batches: list[Batch] = []
-        self._observers = Observers(observers, note)
+        self._observers = Observers([*observers, *([budget] if budget else [])], note)
         self._failures: dict[str, Failure] = {}
         self._ran: set[str] = set()
         self._running: dict[str, Progress] = {}  # how far each is
@@ -185,7 +192,7 @@ class Launch(Observer):
                     # Ray prints what it has to say to the place that is for results.
                     with redirect_stdout(sys.stderr), connect(self._cpus) as cluster:
                         private = cluster.is_private
-                        cluster.pulse.tell = self._note
+                        cluster.pulse.tell, self._nodes = self._note, cluster.nodes
                         require_node([trial for batch in self._batches for trial in batch.todo], cluster.nodes)
                         served = self._home(cluster)
                         run_trials(self._feed, cluster, self)
@@ -196,6 +203,8 @@ class Launch(Observer):
                     self._lost(str(error), goes_on=goes_on)
                     if not goes_on:
                         break
+            for attempt in self._feed.held_back:
+                self._observers.over_budget(attempt.trial, self._budget.why if self._budget else "")
         finally:
             self._observers.closed()
         return self.outcome()
@@ -207,6 +216,12 @@ class Launch(Observer):
         trials = [trial for batch in self._batches for trial in batch.todo]
         read = {path for trial in trials for path in (trial.data_path, trial.tokenizer_path)}
         return home.started(cluster.launch, {trial.run_path.parent for trial in trials}, read)
+
+    def _may_begin(self, trial: Trial, out: int) -> bool:
+        """With a budget, what may begin is decided when it can begin, and no earlier: then most is known."""
+        if self._budget is None:
+            return True
+        return (not out or out < at_once(trial, self._nodes)) and self._budget.allows(trial)
 
     def _lost(self, why: str, *, goes_on: bool) -> None:
         """The cluster is gone: what has all its results has ended, what ran has failed, what waited waits again."""
@@ -227,14 +242,24 @@ class Launch(Observer):
         return Outcome(
             trials=tuple(self._outcome_of(trial) for batch in self._batches for trial in batch.trials),
             audits=tuple(found for batch in self._batches for found in batch.audits),
+            held_back=tuple(attempt.trial for attempt in self._feed.held_back),
         )
 
     def _outcome_of(self, trial: Trial) -> TrialOutcome:
         failure = None if trial.done else self._failures.get(trial.key)
-        state: State = (
-            "done" if trial.done else "failed" if failure else "given up" if _is_given_up(trial) else "not run"
+        return TrialOutcome(
+            trial=trial, state=self._state_of(trial, failure), failure=failure, ran=trial.key in self._ran
         )
-        return TrialOutcome(trial=trial, state=state, failure=failure, ran=trial.key in self._ran)
+
+    def _state_of(self, trial: Trial, failure: Failure | None) -> State:
+        if trial.done:
+            return "done"
+        if failure:
+            return "failed"
+        if _is_given_up(trial):
+            return "given up"
+        held_back = any(attempt.trial.key == trial.key for attempt in self._feed.held_back)
+        return "not run: budget" if held_back else "not run"
 
     # What ``run_trials`` tells; it goes on to the observers.
 
