@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from platform.audit import main as audit_command
 from platform.errors import RunFailed, UserError
 from platform.paths import ROOT
 from platform.processes import guarded
@@ -100,8 +102,8 @@ def test_how_it_looks(done: subprocess.CompletedProcess[str], recipe: Path, caps
     assert "legal: violates D7, but its program declares score_first" in capsys.readouterr().out
 
 
-def test_an_arm_that_is_not_what_it_declares(tmp_path: Path, recipe: Path) -> None:
-    """A checkout whose scoring loop hands out a chunk before it is scored."""
+def test_an_arm_that_is_not_what_it_declares_and_one_that_cannot_be_audited(tmp_path: Path) -> None:
+    """A checkout whose scoring loop hands out a chunk before it is scored; one arm fails, the others are audited."""
     for folder in ("jobs", "platform", "recipes"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     loop = tmp_path / "jobs" / "scoring.py"
@@ -109,22 +111,27 @@ def test_an_arm_that_is_not_what_it_declares(tmp_path: Path, recipe: Path) -> No
     begins = "        begin, end = chunk[0].score_from, chunk[-1].end\n"
     assert begins in text and LEARNS_FIRST in text
     loop.write_text(text.replace(LEARNS_FIRST, "\n        if False:\n").replace(begins, begins + LEARNS_FIRST))
-    ended = command(str(recipe), "--scale", "smoke", "--arm", "no_ttt", "--arm", "legal", cwd=tmp_path)
-    assert ended.returncode == 1, ended.stderr
-    assert "\nno_ttt: score_first\n" in ended.stdout
-    assert "\nlegal: violates D2, D3" in ended.stdout and ", but its program declares score_first" in ended.stdout
-    assert "failed: the audit of arms disagrees with its program:\n  legal: violates D2, D3" in ended.stderr
-
-
-def test_an_arm_that_cannot_be_audited(recipe: Path, tmp_path: Path) -> None:
-    """It fails, with its reason; the others are audited."""
-    path = tmp_path / "broken.yaml"
     knobs = "{epochs: 1, learning_rate_groups: {no.such.layer: 2.0}}"
-    path.write_text(RECIPE.replace("{epochs: 2, before_quantization: true}", knobs).replace("  legal:", "  #"))
-    ended = command(str(path), "--scale", "smoke")
-    assert ended.returncode == 1
+    path = tmp_path / "broken.yaml"
+    path.write_text(RECIPE.replace("{epochs: 2, before_quantization: true}", knobs))
+    ended = command(str(path), "--scale", "smoke", cwd=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    assert "\nno_ttt: score_first\n" in ended.stdout and ended.stdout.count("  D13 passed") == 2
+    assert "\nlegal: violates D2, D3" in ended.stdout and ", but its program declares score_first" in ended.stdout
     assert "diagnostic: failed: Refused: learning_rate_groups: 'no.such.layer' is part of no" in ended.stdout
-    assert "\nno_ttt: score_first\n" in ended.stdout and ended.stdout.count("  D13 passed") == 1
+    assert "failed: the audit of broken disagrees with its program:\n  legal: violates D2, D3" in ended.stderr
+
+
+def test_an_arm_that_cannot_be_audited_is_enough_to_fail(
+    done: subprocess.CompletedProcess[str], recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = from_data(Audit, json.loads(done.stdout))
+    failed = replace(found.arms["diagnostic"], verdict="failed: Refused: no such layer", agrees=False, detectors={})
+    found = replace(found, arms={**found.arms, "diagnostic": failed})
+    monkeypatch.setattr(audit, "run", lambda *_: found)  # the rest was made by the real one
+    ended = CliRunner().invoke(audit_command, [str(recipe), "--scale", "smoke"])
+    assert ended.exit_code == 1 and "diagnostic: not audited" in ended.stderr
+    assert "\nno_ttt: score_first\n" in ended.stdout and "diagnostic: failed: Refused: no such layer" in ended.stdout
 
 
 @pytest.mark.parametrize(
