@@ -77,12 +77,12 @@ def _legal() -> Iterator[AuditCase]:
     sgd = ScoreFirst(learning_rate=0.05)
     for name, evaluation, arm in (
         ("aligned", Aligned(), NoAdaptation()),
-        ("sliding", Sliding(stride=8), NoAdaptation()),
+        ("sliding", Sliding(stride=16), NoAdaptation()),
         ("document isolated", DocumentIsolated(stride=8), NoAdaptation()),
-        ("score first, SGD", Sliding(stride=8), sgd),
-        ("score first, AdamW", Sliding(stride=8), ScoreFirst(optimizer="adamw", learning_rate=0.003)),
+        ("score first, SGD", Sliding(stride=16), sgd),
+        ("score first, AdamW", Sliding(stride=16), ScoreFirst(optimizer="adamw", learning_rate=0.003)),
         ("document LoRA", DocumentIsolated(stride=8), DocumentLora(rank=2)),
-        ("sharpness-aware score first", Sliding(stride=8), SharpnessAware(inner=sgd)),
+        ("sharpness-aware score first", Sliding(stride=16), SharpnessAware(inner=sgd)),
     ):
         yield _real(name, arm, SCORE_FIRST, evaluation=evaluation)
     bigrams = (BigramHash(buckets=256, dim=8),)
@@ -130,7 +130,7 @@ def _wrong() -> Iterator[AuditCase]:
 
 
 def _recipe(arm: Any, **fields: Any) -> Recipe:
-    return replace(base(), arms={"arm": arm}, **{"evaluation": Sliding(stride=8), **fields})
+    return replace(base(), arms={"arm": arm}, **{"evaluation": Sliding(stride=16), **fields})
 
 
 def _real(name: str, arm: Any, verdict: str, *caught_by: str, **fields: Any) -> AuditCase:
