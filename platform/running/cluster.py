@@ -212,6 +212,7 @@ def connected(address: str | None, *, cpus: int, launch: str) -> Iterator[Cluste
             "RAY_AUTH_TOKEN_PATH": str(_token_in(folder)),
             # Ray would kill our workers, some 50 MB each, for memory that anybody on the machine uses.
             "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_prestart_worker_first_driver": "0",  # idle workers in an environment that is not ours
         }
     if address is None or _is_here(address):
         # Ray's word for "this node is 127.0.0.1"; without it, every port of a node is open to the network, and one that
