@@ -14,6 +14,7 @@ from platform.reports import files
 from platform.runs.paths import tracker_database
 from platform.tracking import tracker
 from tests.nodes import CHECKOUT, node
+from tests.tracking.test_tracker import client_of
 
 SCORES = {"no_ttt": {1337: 2.301, 42: 2.305}}
 
@@ -21,7 +22,7 @@ SCORES = {"no_ttt": {1337: 2.301, 42: 2.305}}
 def tags(folder: Any) -> dict[str, dict[str, str]]:
     """Of each recorded run, by name, those of ours."""
     recorded = tracker.record(folder.path)
-    found = tracker._search(tracker._client(recorded.uri), recorded.experiment_id, "")
+    found = tracker._search(client_of(recorded), recorded.experiment_id, "")
     return {
         run.info.run_name: {
             name.removeprefix("fairway."): value for name, value in run.data.tags.items() if name.startswith("fairway.")
