@@ -14,7 +14,8 @@ from jobs.contract.files import write_record
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST, ArmResult, Machine, TrunkRecord
 from platform.runs.audits import ArmAudit, Audit
 from platform.runs.paths import RunPaths
-from platform.runs.plan import Failure, Plan, extend, write_failure
+from platform.runs.plan import Failure, Plan, write_failure
+from platform.runs.planning import extend
 
 MACHINE = Machine(world_size=2, device="cpu", torch_version="2.13.0")
 RESULT_FIELDS = {field.name for field in fields(ArmResult)}

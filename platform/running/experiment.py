@@ -16,7 +16,7 @@ from ..program.choices import Choices
 from ..program.size import Size
 from ..program.squeeze import Form
 from ..rules.challenge import whole_validation
-from ..runs import plan
+from ..runs import plan, planning
 from ..runs.paths import RunPaths
 from ..runs.plan import Plan, Trial, machine_name
 
@@ -101,7 +101,7 @@ class Experiment:
             texts[paths.readable] = self.readable
         arms = () if self.arms == self.draft.arms else self.arms
         try:
-            return plan.extend(self.draft, seeds, arms, texts)
+            return planning.extend(self.draft, seeds, arms, texts)
         except OSError as error:
             raise UserError(
                 f"{shown(paths.folder)}: cannot be written: {error.strerror}; keep the results elsewhere: --runs DIR"

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..errors import UserError
 from ..paths import shown
-from ..runs import plan
+from ..runs import plan, planning
 from ..runs.audits import FAILED, UNAUDITED, Audit
 from ..runs.plan import Failure, Trial
 from ..words import counted
@@ -120,7 +120,7 @@ def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force
         RunFailed: an arm is not what its program declares.
     """
     for experiment in experiments:  # all of them, before the first is written
-        plan.preview(experiment.draft, seeds, experiment.arms)
+        planning.preview(experiment.draft, seeds, experiment.arms)
     planned = {experiment.draft.run_path: experiment.planned(seeds) for experiment in experiments}
     trials = tuple(
         replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force, places=experiment.places)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..errors import UserError
 from ..paths import shown
-from ..runs import plan
+from ..runs import planning
 from ..runs.paths import TrunkPaths
 from ..runs.plan import Trial, read_failure
 from ..words import counted
@@ -42,7 +42,7 @@ def show(
 
 
 def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:
-    draft = plan.preview(experiment.draft, seeds, experiment.arms)
+    draft = planning.preview(experiment.draft, seeds, experiment.arms)
     size = experiment.measured_size()
     print(f"{draft.recipe} at scale {draft.scale}: {experiment.question}")
     print(f"  program  {draft.program_sha256[:12]}, {len(experiment.program.encode()):,} bytes")

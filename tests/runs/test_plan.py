@@ -16,13 +16,12 @@ from platform.runs.plan import (
     SEEDS,
     Failure,
     Plan,
-    extend,
-    preview,
     read,
     read_failure,
     seeds_from,
     write_failure,
 )
+from platform.runs.planning import extend, preview
 
 MakeRun = Callable[..., Any]  # of tests/conftest.py
 
@@ -109,7 +108,8 @@ def test_a_preview_shows_the_plan_and_writes_nothing(draft: Plan) -> None:
 
 def test_many_launches_at_once_lose_no_seed(draft: Plan) -> None:
     program = (
-        f"import sys; from pathlib import *; from platform.runs.plan import *\nextend({draft!r}, (int(sys.argv[1]),))"
+        "import sys; from pathlib import *; from platform.runs.plan import *\n"
+        f"from platform.runs.planning import *\nextend({draft!r}, (int(sys.argv[1]),))"
     )
     checkout = Path(__file__).parents[2]
     started = [
