@@ -54,6 +54,8 @@ def vocabulary(tokenizer_path: Path) -> int:
     Raises:
         ValueError: no such file, or it is not a whole model; names it and says what was found.
     """
+    if tokenizer_path.exists() and not tokenizer_path.is_file():  # reading a pipe or a device may never end
+        raise ValueError(f"{shown(tokenizer_path)}: not a file; a tokenizer is one")
     if (of_bytes := byte_tokenizer(tokenizer_path)) is not None:
         return of_bytes[1]
     try:
@@ -96,6 +98,8 @@ def _wrong_with_shards(data_path: Path) -> list[str]:
 
 def _changed(data_path: Path) -> list[str]:
     """Files that are not what the corpus' manifest says of them; those that take long to read are not looked at."""
+    if not (data_path / MANIFEST_FILE).is_file():
+        return []
     try:
         hashes = json.loads((data_path / MANIFEST_FILE).read_text(encoding="utf-8")).get("files_sha256", {})
     except (OSError, ValueError, AttributeError):  # none of ours

@@ -16,6 +16,7 @@ from ..paths import shown
 
 SIZE_LIMIT_BYTES = 100_000  # a recipe has some 2,000; checked before anything is read
 DEPTH_LIMIT = 20
+LONGEST_NUMBER = 30  # characters: every whole number of 64 bits has fewer, and every float has a shorter form
 
 Scalar = bool | int | float | str | None
 
@@ -107,6 +108,14 @@ def read(path: Path) -> Node:
         if "\t" in line:
             raise UserError(f"{shown(path)}:{number}: a tab in column {line.index(chr(9)) + 1}; YAML takes spaces")
     return _parsed(text, path)
+
+
+def read_if_whole(path: Path) -> Node | None:
+    """The file as ``read`` has it; None where it is not there, or was not written to its end."""
+    try:
+        return read(path)
+    except UserError:
+        return None
 
 
 def literal(value: ast.expr, path: Path, key: str) -> Node:
@@ -230,10 +239,12 @@ def _scalar(text: str, refused: Callable[[str], UserError]) -> Scalar:
             return None
         if _BOOL.fullmatch(text):
             return text.lower() == "true"
+        if len(text) > LONGEST_NUMBER and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
+            raise ValueError("too long")
         if _INT.fullmatch(text):
             return int(text.replace("_", ""))
         if _FLOAT.fullmatch(text):
             return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())
     except ValueError:
-        raise refused(f"a number of {len(text)} digits") from None
+        raise refused(f"a number of {len(text)} digits; {LONGEST_NUMBER} are the most") from None
     return text

@@ -17,6 +17,7 @@ from .document import Node
 from .knobs import Kind, Knob, OneOf, Scalar, Several, Table, Text, nested_family, takes_none, takes_several
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")  # a folder of results and a word in a list
+LONGEST_NAME = 80  # of a recipe or an arm: with what is added to it, it names folders, files and runs of MLflow
 MACHINE_KEYS: dict[str, Kind] = {
     "processes": Scalar("int", Bounds.of("1 or more")),
     "gpus": Scalar("int", Bounds.of("0 or more")),
@@ -250,6 +251,8 @@ class Reader:
         for name, entry in entries.items():
             if not ARM_NAME.fullmatch(name):
                 raise entry.error("an arm's name is small letters, digits and underscores, a letter first")
+            if len(name) > LONGEST_NAME:
+                raise entry.error(f"an arm's name of {len(name)} characters; it has at most {LONGEST_NAME}")
         return {name: self._pick(entry, self.catalog.fields["arms"].family) for name, entry in entries.items()}
 
     def _pick(self, node: Node, family: str) -> Pick:

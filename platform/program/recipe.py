@@ -14,7 +14,7 @@ from .choices import Choices, ClusterSettings, Machine, Pick, Value
 from .document import Node, read
 from .entry import entry_program, program, trunk_text
 from .knobs import Knob
-from .overlays import NOTHING, Layer, Reader
+from .overlays import LONGEST_NAME, NOTHING, Layer, Reader
 from .sizes import with_sizes
 
 __all__ = [
@@ -62,7 +62,8 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
     reader = Reader(known, multiplies=True)
     chosen = _merged((document.layer for document in family), NOTHING, known)
-    overlay = reader.scale_layer(read(files[scale]).entries("entries"), may_choose=False)
+    scale_file = read(files[scale])
+    overlay = reader.scale_layer(scale_file.entries("entries"), may_choose=False)
     overlay = with_sizes(overlay, scale, chosen, reader)
     final = _merged(
         (overlay, *(document.scales[scale] for document in family if scale in document.scales)), chosen, known
@@ -82,7 +83,7 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
         sections=final.sections,
         picks=final.picks,
         arms=final.arms,
-        machine=_machine(final.machine, files[scale]),
+        machine=_machine(final.machine, _said_last("machine", scale_file, family, scale)),
         cluster=ClusterSettings(**final.cluster),
         overruled=tuple(overlay.overruled(own.layer, own.scales.get(scale, NOTHING))),
         catalog=known,
@@ -187,6 +188,11 @@ def _with_bases(path: Path, root: Path) -> list[Node]:
     while True:
         if not RECIPE_NAME.fullmatch(path.stem):
             raise UserError(f"{shown(path)}: a recipe's name is letters, digits, _ and -: it names a folder of results")
+        if len(path.stem) > LONGEST_NAME:
+            raise UserError(
+                f"{shown(path)}: a recipe's name of {len(path.stem)} characters; it has at most {LONGEST_NAME}, for it "
+                f"names folders of results"
+            )
         if asked and path.resolve() in seen:
             names = [file.stem for file in [*seen[seen.index(path.resolve()) :], path]]
             raise asked.error(f"a cycle, {' -> '.join(names)}; one of them must have no base or another")
@@ -293,20 +299,29 @@ def _settings(final: Layer, catalog: Catalog) -> Iterator[tuple[str, Mapping[str
         yield from inside(name, value)
 
 
-def _machine(values: Mapping[str, Any], scale: Path) -> Machine:
+def _said_last(key: str, scale_file: Node, family: Iterable[_Document], scale: str) -> Node:
+    """The entry ``key`` of the last one who says something of it at this scale: its file, or a recipe's part for it."""
+    place = scale_file.entries("entries").get(key, replace(scale_file, key=key))
+    for document in family:
+        if scale in document.scale_nodes:
+            place = document.scale_nodes[scale].entries("entries").get(key, place)
+    return place
+
+
+def _machine(values: Mapping[str, Any], place: Node) -> Machine:
+    """The machine of these values, which ``place`` was the last to say something of."""
     missing = [name for name in ("processes", "gpus", "cpus") if name not in values]
     paths = [name for name in ("data_path", "tokenizer_path") if name in values]
     if missing or len(paths) != (0 if "corpus" in values else 2):
         found = ", ".join(f"{name}: {value}" for name, value in values.items()) or "nothing"
-        raise UserError(
-            f"{shown(scale)}: machine: found {found}; it says processes, gpus and cpus, and either corpus or both "
-            f"data_path and tokenizer_path"
+        raise place.error(
+            f"found {found}; it says processes, gpus and cpus, and either corpus or both data_path and tokenizer_path"
         )
     uneven = [name for name in ("processes", "gpus", "cpus") if values[name] % values.get("nodes", 1)]
     if uneven:
-        raise UserError(
-            f"{shown(scale)}: machine: {uneven[0]}: found {values[uneven[0]]}, which {values['nodes']} nodes cannot "
-            f"share evenly; processes, gpus and cpus are those of the whole job"
+        raise place.error(
+            f"{uneven[0]}: found {values[uneven[0]]}, which {values['nodes']} nodes cannot share evenly; processes, gpus "
+            f"and cpus are those of the whole job"
         )
     read: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in values.items()}
     return Machine(**read)

@@ -1,6 +1,7 @@
 """What is said before a launch about data that a job could not read."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -132,7 +133,33 @@ def test_something_else_is_no_tokenizer(data: Path, tokenizer: Path, content: by
 def test_a_folder_is_no_tokenizer(data: Path) -> None:
     found = missing(data, data)
     assert found
-    assert "no tokenizer there (Is a directory)" in found
+    assert "not a file; a tokenizer is one" in found
+
+
+@pytest.mark.parametrize("suffix", [".model", ".json"])
+def test_a_pipe_or_a_device_never_blocks(data: Path, tmp_path: Path, suffix: str) -> None:
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for tokenizer in (pipe, device):
+        found = missing(data, tokenizer)
+        assert found and f"{tokenizer}: not a file; a tokenizer is one" in found
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_no_shard(data: Path, tokenizer: Path, kind: str) -> None:
+    for pattern in ("*_train_*.bin", "*_val_*.bin"):
+        shard = next(data.glob(pattern))
+        shard.unlink()
+        os.mkfifo(shard) if kind == "pipe" else shard.symlink_to("/dev/zero")
+        found = missing(data, tokenizer)
+        assert found and f"{shard}: no such shard" in found
+
+
+def test_a_pipe_as_a_manifest_is_not_waited_for(data: Path, tokenizer: Path) -> None:
+    (data / "manifest.json").unlink(missing_ok=True)
+    os.mkfifo(data / "manifest.json")
+    assert missing(data, tokenizer) is None
 
 
 def test_looking_imports_nothing_heavy(data: Path, tokenizer: Path) -> None:

@@ -87,6 +87,18 @@ MISTAKES = {
         f"shape: {{num_layers: {'9' * 5000}}}\n",
         "mine.yaml:3: shape.num_layers: a number of 5000 digits",
     ),
+    "digits that a float would take": (
+        f"shape: {{num_layers: {'9' * 4000}}}\n",
+        "mine.yaml:3: shape.num_layers: a number of 4000 digits; 30 are the most",
+    ),
+    "a fraction without end": (
+        f"shape: {{rope_base: 1.{'9' * 4000}}}\n",
+        "mine.yaml:3: shape.rope_base: a number of 4002 digits; 30 are the most",
+    ),
+    "an arm with a name without end": (
+        f"arms: {{{'a' * 240}: no_adaptation}}\n",
+        ": an arm's name of 240 characters; it has at most 80",
+    ),
     "one of several": (
         "feed_forward: {leaky: {slope: 1, sign: plos}}\n",
         "feed_forward.leaky.sign: found the text 'plos', it takes one of plus, minus, none; did you mean 'plus'?",
@@ -272,7 +284,7 @@ MISTAKES = {
     ),
     "a corpus and paths": (
         "scales: {laptop: {machine: {data_path: x, tokenizer_path: y}}}\n",
-        "recipes/scales/laptop.yaml: machine: found processes: 2, gpus: 0, cpus: 2, corpus: embedded, data_path: x",
+        "mine.yaml:3: scales.laptop.machine: found processes: 2, gpus: 0, cpus: 2, corpus: embedded, data_path: x",
     ),
     "a number for a text": (
         "source: 518\n",
@@ -424,7 +436,7 @@ def test_a_mistake_in_a_scale_names_its_file(load_text: LoadText, checkout: Path
     assert "recipes/scales/laptop.yaml:6: feed_forward: no such entry; possible: shape, budget, sizes, tech" in message
     scale.write_text("budget: {train_seconds: 60}\n")
     message = refused(load_text, CHILD)
-    assert "recipes/scales/laptop.yaml: machine: found nothing; it says processes, gpus and cpus, and either" in message
+    assert "recipes/scales/laptop.yaml:1: machine: found nothing; it says processes, gpus and cpus, and" in message
 
 
 def test_a_scale_that_is_not_there(load_text: LoadText) -> None:
@@ -438,7 +450,8 @@ def test_a_scale_that_is_not_there(load_text: LoadText) -> None:
         ("bse.yaml", "recipes/bse.yaml: no such file; did you mean 'base.yaml'?"),
         ("base", "recipes/base: no such file; did you mean 'base.yaml'?"),
         ("scales", "recipes/scales: not a file"),
-        ("n" * 300 + ".yaml", ".yaml: cannot be read: File name too long"),
+        ("n" * 240 + ".yaml", ".yaml: a recipe's name of 240 characters; it has at most 80"),
+        ("n" * 300 + ".yaml", ".yaml: a recipe's name of 300 characters; it has at most 80"),
         ("my recipe.yaml", "recipes/my recipe.yaml: a recipe's name is letters, digits, _ and -"),
     ],
 )
