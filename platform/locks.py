@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -54,10 +54,11 @@ def held_at_once(path: Path) -> Iterator[str | None]:
 
 
 def _sign(file: IO[str]) -> None:
-    """Write down whose it is, for people."""
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
-    file.flush()
+    """Write down whose it is, for people; where a disk is full it is held all the same."""
+    owner = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+    with suppress(OSError):
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), owner.encode())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 
 from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, shard_tokens
 
-from ..errors import UserError
+from ..errors import UserError, naming
 from ..locks import exclusive
 
 TOKENIZER_FILE, MANIFEST_FILE = "tokenizer.model", "manifest.json"
@@ -117,7 +117,8 @@ def staged(final: Path) -> Iterator[Path | None]:
         for leftover in staging.iterdir():
             leftover.unlink()
         try:
-            yield staging
+            with naming(final):
+                yield staging
         except BaseException:
             shutil.rmtree(staging)
             raise

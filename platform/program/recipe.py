@@ -320,8 +320,8 @@ def _machine(values: Mapping[str, Any], place: Node) -> Machine:
     uneven = [name for name in ("processes", "gpus", "cpus") if values[name] % values.get("nodes", 1)]
     if uneven:
         raise place.error(
-            f"{uneven[0]}: found {values[uneven[0]]}, which {values['nodes']} nodes cannot share evenly; processes, gpus "
-            f"and cpus are those of the whole job"
+            f"{uneven[0]}: found {values[uneven[0]]}, which {values['nodes']} nodes cannot share evenly; processes, "
+            f"gpus and cpus are those of the whole job"
         )
     read: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in values.items()}
     return Machine(**read)

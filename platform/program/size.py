@@ -15,8 +15,10 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
+from jobs.contract.files import write_text
 from jobs.contract.records import ARTIFACT_LIMIT_BYTES
 
 from ..errors import UserError
@@ -120,7 +122,7 @@ def _counted(choices: Choices) -> dict:
     """What ``jobs.size`` prints for the recipe; kept in data/sizes/ by the hash of the program that printed it."""
     text = inline(entry.entry_program(choices, main="jobs.size:print_size"), choices.catalog.root)
     counts = DATA / "sizes" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if counts.exists():
+    with suppress(OSError, ValueError):  # not there, or cut off
         return json.loads(counts.read_text())
     ran = guarded.run(
         [sys.executable, "-P", "size.py"],
@@ -137,8 +139,7 @@ def _counted(choices: Choices) -> dict:
         raise UserError(
             f"{choices.name}: its model cannot be built: {lines[-1] if ran.status == 1 else ran.stderr.strip()}"
         )
-    counts.parent.mkdir(parents=True, exist_ok=True)
-    part = counts.with_suffix(".part")
-    part.write_text(ran.stdout)
-    part.replace(counts)
+    with suppress(OSError):  # no room to keep it: it is counted again the next time
+        counts.parent.mkdir(parents=True, exist_ok=True)
+        write_text(counts, ran.stdout)
     return json.loads(ran.stdout)

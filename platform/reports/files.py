@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jobs.contract.files import write_text
 
+from ..errors import naming
 from ..runs.paths import RunPaths
 from ..runs.results import Run, read_run
 from . import figures, tables
@@ -28,7 +29,8 @@ def write(run_path: Path) -> Report:
         (paths.results_csv, to_csv(report.run)),
         (paths.report_md, tables.to_markdown(report, drawn)),
     ):
-        write_text(path, text)
+        with naming(path):
+            write_text(path, text)
     return report
 
 

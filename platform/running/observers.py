@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.contract.events import Event, append
 
-from ..errors import UserError
+from ..errors import UserError, naming, of_file
 from ..paths import shown
 from ..runs.events import Ended, Failed, GaveUp, OverBudget, PhaseReached, Planned, Retried, Started, Stopped
 from ..runs.paths import RunPaths
@@ -58,7 +58,8 @@ class Observers(Observer):
                 call(observer)
             except Exception as error:
                 self._observers.remove(observer)
-                self._note(f"{type(observer).__name__} looks on no more: {type(error).__name__}: {error}")
+                said = of_file(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self._note(f"{type(observer).__name__} looks on no more: {said}")
 
     def planned(self, trials: Sequence[Trial]) -> None:
         self._each(lambda observer: observer.planned(trials))
@@ -132,7 +133,9 @@ class EventFile(Observer):
     def _write(self, trial: Trial, kind: type[Event], **values: object) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = kind(**{"time": now, "launch": self._launch, "seed": trial.seed, **values})
-        append(RunPaths(trial.run_path).events, event)
+        path = RunPaths(trial.run_path).events
+        with naming(path):
+            append(path, event)
         if kind in ENDS:
             self._running.pop(trial.key, None)
 
