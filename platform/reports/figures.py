@@ -3,13 +3,16 @@
 Drawn from the run's files with Matplotlib, without a display. A figure is drawn only where there is something to see.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.contract.events import Event, ScoreSoFar, StepDone, ValidationDone
+from jobs.contract.files import write_bytes
 
+from ..errors import naming
 from ..runs.events import read
 from ..statistics.significance import Interval
 from .build import Report
@@ -24,6 +27,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 POINTS = 2000  # of a line; more cannot be seen and make files large
 LARGEST = 1e9  # that is drawn
+MOST_NAMED = 20  # seeds that a legend names; of more it would leave no room for the figure
+ENTRY_INCHES = 0.2  # of a legend
 SMOOTHING = 0.02  # share of the steps that a training loss is averaged over
 
 
@@ -39,10 +44,14 @@ def draw(report: Report, folder: Path) -> list[Path]:
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
         if figure is None:
-            path.unlink(missing_ok=True)  # of an earlier report
+            if path.exists():  # of an earlier report
+                path.unlink()
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata={"Software": None})
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+        with naming(path):
+            write_bytes(path, picture.getvalue())
         paths.append(path)
     return paths
 
@@ -101,8 +110,8 @@ def _deltas(report: Report) -> "Figure | None":
 
 
 def _rows(report: Report, rows: list[_Row], title: str, unit: str) -> "Figure":
-    figure, axes = _figure(height=1.6 + 0.75 * len(rows))
     seeds = [seed for seed in report.run.plan.seeds if any(seed in row.seeds for row in rows)]
+    figure, axes = _figure(height=1.6 + 0.75 * len(rows), entries=_named(seeds))
     for y, row in enumerate(rows):
         for index, seed in enumerate(seeds):
             if seed in row.seeds:
@@ -116,7 +125,7 @@ def _rows(report: Report, rows: list[_Row], title: str, unit: str) -> "Figure":
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.6)  # the first on top
     axes.grid(axis="y", visible=False)
-    for index, seed in enumerate(seeds):
+    for index, seed in enumerate(seeds[: _named(seeds)]):
         axes.plot([], [], MARKERS[index % len(MARKERS)], color="#555555", ms=6, mew=0, label=f"seed {seed}")
     axes.set_xlabel(f"{unit} (points: seeds; tick and bar: mean and 95 % interval)")
     axes.margins(x=0.12)
@@ -126,20 +135,21 @@ def _rows(report: Report, rows: list[_Row], title: str, unit: str) -> "Figure":
 
 def _training(report: Report) -> "Figure | None":
     """Training loss over the steps, smoothed, and the validation scores during training."""
-    figure, axes = _figure(height=4.2)
+    trials = report.run.plan.trials
+    named = _named(trials)
+    figure, axes = _figure(height=4.2, entries=named)
     seen = False
-    for index, trial in enumerate(report.run.plan.trials):
+    for index, trial in enumerate(trials):
+        name = f"seed {trial.seed}" if named else None
         colour = COLOURS[index % len(COLOURS)]
         steps, losses = _columns(read(trial.trunk.metrics, StepDone), "step", "train_loss")
         if steps:
             shown = _smoothed(losses)
             keep = range(0, len(steps), max(1, len(steps) // POINTS))
-            axes.plot(
-                [steps[i] for i in keep], [shown[i] for i in keep], color=colour, lw=1.4, label=f"seed {trial.seed}"
-            )
+            axes.plot([steps[i] for i in keep], [shown[i] for i in keep], color=colour, lw=1.4, label=name)
         at, validated = _columns(read(trial.trunk.metrics, ValidationDone), "step", "val_loss_nats")
         if at:
-            label = None if steps else f"seed {trial.seed}"
+            label = None if steps else name
             axes.plot(
                 at, validated, MARKERS[index % len(MARKERS)], color=colour, ms=6, mec="white", mew=0.6, label=label
             )
@@ -155,9 +165,9 @@ def _training(report: Report) -> "Figure | None":
 
 def _running(report: Report) -> "Figure | None":
     """The score so far over the validation stream: one line a seed, one colour an arm."""
-    figure, axes = _figure(height=4.2)
     lines: list[list[tuple[float, float]]] = []
     seeds = [seed for seed in report.run.plan.seeds if any(seed in arm.seeds for arm in report.arms)]
+    figure, axes = _figure(height=4.2, entries=len(report.arms) + _named(seeds))
     for row, arm in enumerate(report.arms):
         label: str | None = arm.name
         for index, seed in enumerate(seeds):
@@ -173,7 +183,7 @@ def _running(report: Report) -> "Figure | None":
                 label = None  # one entry an arm
     if not lines:
         return None
-    for index, seed in enumerate(seeds):
+    for index, seed in enumerate(seeds[: _named(seeds)]):
         axes.plot([], [], DASHES[index % len(DASHES)], color="#555555", lw=1.2, label=f"seed {seed}")
     axes.set_ylim(*_limits(lines))
     axes.set_xlabel("tokens of the validation stream")
@@ -203,8 +213,19 @@ def _smoothed(values: list[float]) -> list[float]:
     return smoothed
 
 
-def _figure(height: float) -> "tuple[Figure, Axes]":
-    """An empty figure and its one panel. Not through pyplot, which keeps global state and looks for a display."""
+def _named(seeds: Sequence[object]) -> int:
+    """How many of these seeds a legend names: all or none."""
+    return len(seeds) if len(seeds) <= MOST_NAMED else 0
+
+
+def _figure(height: float, entries: int) -> "tuple[Figure, Axes]":
+    """An empty figure and its one panel. Not through pyplot, which keeps global state and looks for a display.
+
+    Args:
+        height: in inches; more where a legend needs it.
+        entries: of the legend.
+    """
+    height = max(height, 1.0 + ENTRY_INCHES * entries)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -226,7 +247,7 @@ def _limits(lines: list[list[tuple[float, float]]]) -> tuple[float, float]:
 
 def _legend(axes: "Axes", *, outside: bool = False) -> None:
     _, labels = axes.get_legend_handles_labels()
-    if outside or len(labels) > 8:
+    if labels and (outside or len(labels) > 8):
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
     elif len(labels) > 1:
         axes.legend(frameon=False, fontsize=9)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from jobs.contract.files import write_record
 from jobs.contract.records import SCORE_FIRST, Machine
 from platform import report as command
 from platform.errors import UserError
-from platform.reports import build, files, tables
+from platform.reports import build, figures, files, tables
 from platform.reports.data import as_data
 from platform.reports.text_table import markdown
 from platform.runs.node import Node
@@ -141,6 +142,26 @@ def test_markdown_tables_are_whole_and_their_numbers_have_an_address(make_run: M
         "training.png",
         "running_score.png",
     }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 20, 21, 200])
+def test_figures_of_many_seeds_have_room(make_run: MakeRun, count: int) -> None:
+    """Legends that name each of 200 seeds left none; the area where the points are is most of the picture."""
+    seeds = range(1, count + 1)
+    scores = {"no_ttt": {seed: 2.30 + seed / 1e4 for seed in seeds}, "sgd": {seed: 2.27 + seed / 1e4 for seed in seeds}}
+    report = build.build(read_run(make_run(scores).path))
+    for draw in (figures._scores, figures._deltas, figures._training, figures._running):
+        figure = draw(report)
+        if figure is None:  # one seed has no difference that could be drawn
+            assert count == 1
+            continue
+        figure.savefig(BytesIO(), format="png")
+        (axes,) = figure.axes
+        box = axes.get_position()
+        assert box.width > 0.5 and box.height > 0.5, draw.__name__
+        legend = axes.get_legend()
+        assert len(legend.get_texts() if legend else []) <= 22
 
 
 def test_holm_counts_all_deltas(make_run: MakeRun) -> None:
