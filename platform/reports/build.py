@@ -170,8 +170,8 @@ def _held_back(run: Run) -> dict[int, str]:
 
 
 def _question(run: Run) -> str | None:
-    path = run.plan.paths.recipe
-    node = document.read(path).entries("a recipe").get("question") if path.exists() else None
+    recipe = document.read_if_whole(run.plan.paths.recipe)
+    node = recipe.entries("a recipe").get("question") if recipe else None
     return str(node.value) if node else None
 
 

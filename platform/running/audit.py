@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.contract.files import write_record
 
-from ..errors import RunFailed, UserError
+from ..errors import RunFailed, UserError, naming, refusing
 from ..paths import ROOT
 from ..processes import guarded
 from ..processes.environment import kept
@@ -121,7 +121,8 @@ def of_experiment(experiment: Experiment) -> Audit:
         made = _with(_nothing(experiment, program), dict.fromkeys(missing, str(error)), FAILED)
     if known is not None:
         made = replace(made, arms={**known.arms, **made.arms})
-    write_record(file, made)
+    with refusing("keep the results elsewhere: --runs DIR"), naming(file):
+        write_record(file, made)
     return made
 
 

@@ -9,7 +9,7 @@ from jobs.contract.shards import data_sha256, file_sha256
 from .. import corpus
 from ..corpus.older import ends_sha256
 from ..corpus.preflight import vocabulary
-from ..errors import UserError, nearest
+from ..errors import UserError, naming, nearest, refusing
 from ..paths import ROOT, RUNS, shown
 from ..program import recipe, size
 from ..program.choices import Choices
@@ -89,10 +89,11 @@ class Experiment:
                 cannot be written.
         """
         paths = self.draft.paths
-        if paths.program.exists() and file_sha256(paths.program) != self.draft.program_sha256:
+        if paths.program.exists() and not self._is_ours(paths.program.read_bytes()):
             raise UserError(
                 f"{shown(paths.program)} is not the program that its folder is named after: was it edited? What ran "
-                f"must stay what it was. Move {shown(paths.folder)} away, and put the change into jobs/ or the recipe"
+                f"must stay what it was. Put a copy of it back, or remove the file and launch the recipe, which writes "
+                f"it again; a change belongs into jobs/ or the recipe"
             )
         texts = {paths.program: self.program}
         if self.choices is not None:
@@ -100,12 +101,14 @@ class Experiment:
         if self.readable is not None:
             texts[paths.readable] = self.readable
         arms = () if self.arms == self.draft.arms else self.arms
-        try:
+        with refusing("keep the results elsewhere: --runs DIR"), naming(paths.folder):
             return planning.extend(self.draft, seeds, arms, texts)
-        except OSError as error:
-            raise UserError(
-                f"{shown(paths.folder)}: cannot be written: {error.strerror}; keep the results elsewhere: --runs DIR"
-            ) from None
+
+    def _is_ours(self, found: bytes) -> bool:
+        """Whether this is the program, or as much of it as was written when the machine went down."""
+        program = self.program.encode("utf-8")
+        cut_off = self.choices is not None and program.startswith(found.rstrip(b"\0"))
+        return cut_off or hashlib.sha256(found).hexdigest() == self.draft.program_sha256
 
 
 def prepare(path: Path, request: Request) -> Experiment:
@@ -151,8 +154,7 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
         machine=machine_name(machine.processes, machine.gpus, machine.nodes),
         end_to_end=end_to_end is not None,
     )
-    if run.plan.exists():
-        known = plan.read(run.folder)
+    if (known := plan.read_if_whole(run.folder)) is not None:
         if missing:  # a dry run can still tell what is done
             draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
         if known.end_to_end:  # of a recipe with one arm both kinds of run are of one program: what began so goes on so
@@ -188,7 +190,10 @@ def _of_run(folder: Path, request: Request) -> Experiment:
     try:
         program = paths.program.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown(paths.program)}: the program of the run cannot be read: {error}") from None
+        raise UserError(
+            f"{shown(paths.program)}: the program of the run cannot be read: {error}; put a copy of it back, or launch "
+            f"the recipe, which writes it again"
+        ) from None
     data, tokenizer = _given(request) or (known.data_path, known.tokenizer_path)
     missing = corpus.missing(data, tokenizer, val_targets=whole_validation(data.name))
     draft = replace(known, data_path=data, tokenizer_path=tokenizer, planned=())
@@ -239,7 +244,8 @@ def _data(choices: Choices, request: Request) -> tuple[Path, Path, str | None]:
     if given is None and machine.corpus is not None:
         if machine.corpus != "embedded":
             raise UserError(f"scale {choices.scale}: machine: no corpus {machine.corpus!r}; possible: embedded")
-        found = corpus.embedded() if request.make_data else corpus.embedded_if_cached()
+        with refusing("name data that is there: --data DIR --tokenizer FILE"):
+            found = corpus.embedded() if request.make_data else corpus.embedded_if_cached()
         if found is None:
             nowhere = ROOT / "data" / "corpora"
             return nowhere, nowhere, NOT_MADE_YET

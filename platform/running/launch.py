@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import UserError
+from ..errors import UserError, refusing
 from ..paths import shown
 from ..runs import plan, planning
 from ..runs.audits import FAILED, UNAUDITED, Audit
@@ -112,6 +112,7 @@ def launch(
     return running.run(connect)
 
 
+@refusing("keep the results elsewhere: --runs DIR")
 def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force: bool, note: Note) -> Batch:
     """Write down what will run, and audit it.
 
@@ -121,13 +122,19 @@ def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force
     """
     for experiment in experiments:  # all of them, before the first is written
         planning.preview(experiment.draft, seeds, experiment.arms)
+    for experiment in experiments:
+        if lost := planning.remade(experiment.draft.run_path):
+            note(lost)
     planned = {experiment.draft.run_path: experiment.planned(seeds) for experiment in experiments}
     trials = tuple(
         replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force, places=experiment.places)
         for seed in seeds
         for experiment in experiments
     )
+    for trial in trials:
+        plan.clear_failure(planned[trial.run_path].trial(trial.seed))
     for run_path in planned:
+        plan.clear_given_up(run_path)
         done = [trial.done for trial in trials if trial.run_path == run_path]
         note(f"{shown(run_path)}: {counted(len(done), 'trial')}, {sum(done)} done already")
     return Batch(trials=trials, audits=tuple(_audited(experiment, note) for experiment in experiments))

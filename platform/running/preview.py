@@ -43,6 +43,8 @@ def show(
 
 def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:
     draft = planning.preview(experiment.draft, seeds, experiment.arms)
+    if lost := planning.remade(draft.run_path):
+        print(lost)
     size = experiment.measured_size()
     print(f"{draft.recipe} at scale {draft.scale}: {experiment.question}")
     print(f"  program  {draft.program_sha256[:12]}, {len(experiment.program.encode()):,} bytes")

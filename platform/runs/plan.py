@@ -4,6 +4,7 @@
 cannot look like three. It also holds what the seeds of a run have in common: program, data, tokenizer, machine.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,13 +12,17 @@ from typing import Any, Literal, TypeVar
 from jobs.contract.files import write_record
 from jobs.contract.records import ArmResult
 
-from ..errors import UserError
+from ..errors import UserError, naming
 from ..paths import shown
 from .paths import RunPaths, TrialPaths, TrunkPaths
-from .reading import read_record, read_result
+from .reading import NotJson, read_record, read_result
 
 RECORD_PROCESSES = 8  # of the machine of the challenge
 Stored = TypeVar("Stored")
+LOST = (
+    "Launch its recipe again, with the options that it had: that makes the plan again, with every seed that has a "
+    "folder here. Or put a copy of it back"
+)
 NOT_STORED = ("run_path",)  # a run is where its folder is
 
 # Fixed, so that nobody can choose the seeds that look best: ``--seeds 3`` always means the first three. The five in
@@ -94,6 +99,8 @@ class Trial:
             result = read_result(path)
         except ValueError as error:
             return str(error)
+        if result.val_bpb <= 0 or result.val_loss_nats <= 0:
+            return f"{path.name} has val_bpb {result.val_bpb:g} and val_loss_nats {result.val_loss_nats:g}: no score"
         for name, wanted in (
             ("arm", arm),
             ("seed", self.seed),
@@ -108,9 +115,10 @@ class Trial:
 
 
 # Whose fault it is, which decides whether to try again: the machine's, its network's or that of whoever ended a process
-# ("infrastructure"), the program's, the recipe's or the data's ("refused"), a limit of bytes, a training that came to
-# nothing, or a job that said nothing for too long.
-Cause = Literal["infrastructure", "program", "refused", "over a limit", "diverged", "hung"]
+# ("infrastructure"), that of a disk without room, which has none the next time either ("disk"), the program's, the
+# recipe's or the data's ("refused"), a limit of bytes, a training that came to nothing, or a job that said nothing for
+# too long.
+Cause = Literal["infrastructure", "disk", "program", "refused", "over a limit", "diverged", "hung"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,12 +307,36 @@ def read(run_path: Path) -> Plan:
     try:
         return read_record(Plan, path, run_path=run_path.resolve())
     except FileNotFoundError:
-        raise UserError(f"{shown(path)}: no such file; a run is a folder like runs/leaky_cosine-991bb5f2") from None
+        begun = f"\n{LOST}" if seeds_begun(run_path) else "; a run is a folder like runs/leaky_cosine-991bb5f2"
+        raise UserError(f"{shown(path)}: no such file{begun}") from None
+    except NotJson as error:
+        raise UserError(f"{error}\n{LOST}") from None
     except ValueError as error:
         raise UserError(
-            f"{error}\nIt cannot be made again from what else is there: put a copy of it back, or move the folder away "
-            f"and launch anew, which finds the trunks that are trained"
+            f"{error}\nPut a copy of it back, or move the folder away and launch anew, which finds the trunks that are "
+            f"trained"
         ) from None
+
+
+def read_if_whole(run_path: Path) -> Plan | None:
+    """The plan of the run in this folder; None where there is none, or one that was not written to its end.
+
+    Raises:
+        UserError: it is of another version, or somebody changed it.
+    """
+    try:
+        return read_record(Plan, RunPaths(run_path).plan, run_path=run_path.resolve())
+    except (FileNotFoundError, NotJson):
+        return None
+    except ValueError:
+        return read(run_path)
+
+
+def seeds_begun(run_path: Path) -> tuple[int, ...]:
+    """The seeds that have a folder in this run, in the order of the fixed list, others behind it."""
+    found = [path.name.removeprefix("seed_") for path in run_path.glob("seed_*") if path.is_dir()]
+    seeds = {int(name) for name in found if name.isdecimal()}
+    return (*(seed for seed in SEEDS if seed in seeds), *sorted(seeds - set(SEEDS)))
 
 
 def read_failure(path: Path) -> Failure | None:
@@ -328,15 +360,44 @@ def read_given_up(run_path: Path) -> GivenUp | None:
 def write_given_up(run_path: Path, given_up: GivenUp | None) -> None:
     """Write it; None: the run is not given up (any more)."""
     path = RunPaths(run_path).given_up
-    if given_up is None:
+    if given_up is not None:
+        with naming(path):
+            write_record(path, given_up)
+    elif path.exists():  # a disk that is read-only does not even say that there is nothing to remove
         path.unlink(missing_ok=True)
-    else:
-        write_record(path, given_up)
 
 
 def write_failure(path: Path, failure: Failure) -> None:
     """Write it so that a reader sees all of it or none of it."""
-    write_record(path, failure)
+    with naming(path):
+        write_record(path, failure)
+
+
+def clear_given_up(run_path: Path) -> None:
+    """Remove a note of giving up that cannot be read: whoever asks for one decides again."""
+    try:
+        read_given_up(run_path)
+    except UserError:
+        with suppress(OSError):
+            write_given_up(run_path, None)
+
+
+def clear_failure(trial: Trial) -> None:
+    """Remove a failure that is none any more: every arm that it names, or where it cannot be read every one, is scored.
+
+    Where it cannot be removed it stays; nobody counts it.
+    """
+    path = trial.paths.failure
+    if not path.exists():
+        return
+    try:
+        failure = read_failure(path)
+        arms = failure.arms if failure else ()
+    except UserError:
+        arms = trial.arms
+    if replace(trial, arms=arms).done:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _read(kind: type[Stored], path: Path) -> Stored | None:

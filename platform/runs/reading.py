@@ -16,6 +16,12 @@ from jobs.contract.files import SCHEMA_VERSION
 from jobs.contract.records import ArmResult, TrunkRecord
 
 Record = TypeVar("Record")
+
+
+class NotJson(ValueError):
+    """A file that was not written to its end, or was overwritten: there is nothing in it to keep."""
+
+
 SHOWN = 60  # characters of a value that belongs elsewhere
 
 
@@ -40,13 +46,16 @@ def read_record(kind: type[Record], path: Path, **known: Any) -> Record:
 
     Raises:
         FileNotFoundError: there is none.
+        NotJson: it is cut off or empty, or holds something else than text.
         ValueError: it is not one of ``kind``; names the file, the key, what was found and what belongs there.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise NotJson(f"{path}: cannot be read as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
     try:
         return from_data(kind, content, **known)

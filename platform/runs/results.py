@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.records import ArmResult, TrunkRecord
+from jobs.contract.shards import file_sha256
 
 from ..errors import UserError
+from ..paths import shown
 from ..statistics.significance import BPB, BitsPerByte, Comparison, NatsPerToken, Scores, paired, welch
 from . import plan as plans
 from .attempts import Tried, read_attempts
@@ -140,6 +142,8 @@ def read_run(run_path: Path) -> Run:
     notes: list[str] = []
     nodes: dict[int, Node] = {}
     scored_on: dict[tuple[str, int], Node] = {}
+    if plan.paths.program.is_file() and file_sha256(plan.paths.program) != plan.program_sha256:
+        notes.append(f"{shown(plan.paths.program)} is not the program that ran: it was changed, or is cut off")
     for trial in plan.trials:
         trunk, failure = _trunk(trial, notes), _told(plans.read_failure, trial.paths.failure, notes)
         judged = {arm: trial.judged(arm) for arm in plan.arms}
@@ -217,7 +221,7 @@ def _diverged(result: ArmResult, trial: Trial) -> Failure:
         seed=result.seed,
         phase="score",
         arm=result.arm,
-        reason=f"val_bpb is {result.val_bpb} in {where.as_posix()}: it diverged",
+        reason=f"val_bpb is {result.val_bpb} in {where.as_posix()}: it diverged; without that file it is scored again",
         log_tail="",
         arms=(result.arm,),
     )

@@ -184,9 +184,8 @@ def _machines(result: ArmResult) -> dict[str, str]:
 
 def _knobs(paths: RunPaths) -> Mapping[str, Any]:
     """The recipe's choices."""
-    if not paths.recipe.exists():
-        return {}
-    return {name: value for name, value in document.read(paths.recipe).plain().items() if name not in _TEXTS}
+    recipe = document.read_if_whole(paths.recipe)
+    return {name: value for name, value in recipe.plain().items() if name not in _TEXTS} if recipe else {}
 
 
 def _knobs_of(tree: Mapping[str, Any], arm: str) -> dict[str, str]:

@@ -4,18 +4,25 @@ torchrun, guard, worker, Ray and everything of the launch are real; only the two
 that a real job leaves, the same numbers for the same seed whatever happened to them.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
 
 from jobs.contract.files import write_record, write_text
+from jobs.contract.records import SCORE_FIRST, ArmResult, Machine, TrunkRecord
 from jobs.contract.shards import data_sha256, file_sha256
+from platform import launch
 from platform.paths import ROOT
 from platform.program.inline import inline
 from platform.runs.paths import RunPaths
 from platform.runs.plan import NOT_STORED, Plan
+from platform.runs.planning import extend
 from platform.runs.reading import read_result
-from tests.faults.launched import Launched
+from tests.faults.launched import Launched, wait_until
 
 ARMS = ("plain", "sgd")
 PHASES = ("start", "train", "pack", "score", "result", "end")  # at which it waits; ``score`` and ``result`` of sgd
@@ -105,13 +112,14 @@ gate("end")
 class Gated:
     """A run that goes on with ``python -m platform.launch RUN_DIR``, and the gates of its jobs."""
 
-    def __init__(self, folder: Path, data: Path, tokenizer: Path) -> None:
+    def __init__(self, folder: Path, data: Path, tokenizer: Path, runs: Path | None = None) -> None:
+        """``runs``: where its results are; None: in ``folder``, with the gates."""
         self.gates = folder / "gates"
         self.gates.mkdir(parents=True)
         text = inline(PROGRAM.format(gates=str(self.gates)), ROOT)
         program = folder / "program.py"
         program.write_text(text)
-        paths = RunPaths.of(folder / "runs", "gated", file_sha256(program))
+        paths = RunPaths.of(runs or folder / "runs", "gated", file_sha256(program))
         paths.folder.mkdir(parents=True)
         write_text(paths.program, text)
         self.plan = Plan(
@@ -137,6 +145,63 @@ class Gated:
         run = self.plan.run_path
         return Launched(str(run), "--seeds", named, "--runs", str(run.parent), *options, environment=environment)
 
+    def launch_here(self, seeds: Sequence[int], *options: str) -> Result:
+        """The same command in this process: for what ends before anything starts, and what is done already."""
+        named, run = ",".join(map(str, seeds)) + ",", self.plan.run_path
+        return CliRunner().invoke(launch.main, [str(run), "--seeds", named, "--runs", str(run.parent), *options])
+
+    def finish(self, seeds: Sequence[int]) -> None:
+        """Leave what the jobs of these seeds leave, in the same numbers."""
+        extend(self.plan, tuple(seeds))
+        common: dict[str, Any] = {
+            "recipe": "gated",
+            "scale": "laptop",
+            "program_sha256": self.plan.program_sha256,
+            "data_sha256": self.plan.data_sha256,
+            "tokenizer_sha256": self.plan.tokenizer_sha256,
+            "model_bytes": 1,
+            "machine": Machine(world_size=2, device="cpu", torch_version="none"),
+        }
+        for seed in seeds:
+            trial = self.plan.trial(seed)
+            trunk = TrunkRecord(
+                trunk_sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
+                weights_sha256="w",
+                artifact_sha256="a",
+                seed=seed,
+                parameters=1,
+                steps=2,
+                train_tokens=1,
+                train_seconds=1.0,
+                step_ms_mean=1.0,
+                step_ms_median=1.0,
+                **common,
+            )
+            trial.trunk_path.mkdir(parents=True, exist_ok=True)
+            write_record(trial.trunk.record, trunk)
+            for arm in ARMS:
+                paths = trial.paths.arm(arm)
+                paths.folder.mkdir(parents=True, exist_ok=True)
+                result = ArmResult(
+                    arm=arm,
+                    adaptation="no_adaptation",
+                    protocol=SCORE_FIRST,
+                    seed=seed,
+                    trunk=trunk,
+                    val_loss_nats=1.5,
+                    val_bpb=self.expected([seed])[f"{seed}/{arm}"],
+                    scored_tokens=1,
+                    scored_bytes=1,
+                    aligned_val_bpb=None,
+                    artifact_bytes=2,
+                    code_bytes=1,
+                    adapt_seconds=0.0,
+                    eval_seconds=0.0,
+                    end_to_end=False,
+                    **common,
+                )
+                write_record(paths.result, result)
+
     def is_at(self, phase: str, seed: int) -> bool:
         """Whether both ranks of this seed wait at the gate of ``phase``, now or before."""
         return all((self.gates / f"{seed}.{phase}.{rank}").exists() for rank in range(2))
@@ -149,6 +214,10 @@ class Gated:
         while not self.is_at(phase, seed):
             assert launched.goes_on(2 * seconds), f"it ended before {phase} of {seed}:\n{launched.stderr[-3000:]}"
             assert time.monotonic() < deadline, f"{seed} did not come to {phase}:\n{launched.stderr[-3000:]}"
+
+    def wait_failed(self, seed: int, launched: Launched, seconds: float = 300) -> None:
+        """Wait until this seed stands as failed."""
+        wait_until(f"{seed} fails", lambda: self.plan.paths.seed(seed).failure.exists(), launched, seconds)
 
     def open(self) -> None:
         """Let everything go on to its end."""
