@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..errors import naming
 from ..processes.supervisor import GRACE_SECONDS, MARKER, Guard, Order
 from ..runs.paths import RunPaths
 from ..runs.plan import Trial
@@ -52,7 +53,7 @@ def started(
         *meeting.options,
         str(RunPaths(trial.run_path).program),
     ]
-    with log.open("a") as file:
+    with naming(log), log.open("a") as file:
         file.write(f"=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {socket.gethostname()}: {' '.join(command)}\n")
         file.write(f"=== seed {trial.seed}, arms {', '.join(arms)}, program {trial.program_sha256}\n")
     environment = job_environment(trial, arms, scratch=scratch, meeting=meeting, inherited=os.environ)

@@ -9,6 +9,7 @@ from ..runs.plan import Cause
 
 TAIL_LINES = 40
 INFRASTRUCTURE: Final = "infrastructure"
+DISK: Final = "disk"
 PROGRAM: Final = "program"
 HUNG: Final = "hung"
 
@@ -24,8 +25,9 @@ _OF_MACHINE = re.compile(
     r"Connection (reset|closed|refused|timed out)|Broken pipe|Address already in use|EADDRINUSE|No route to host|"
     r"uncorrectable|device (is )?(unavailable|not ready|lost)|CUDA driver|CUDA error: (unknown error|hardware)|"
     r"SignalException: Process \d+ got signal|"  # torchrun's, when somebody tells it to end
-    r"fallen off the bus|Input/output error|Stale file handle|No space left on device|Cannot allocate memory"
+    r"fallen off the bus|Input/output error|Stale file handle|Cannot allocate memory"
 )
+_OF_DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|PytorchStreamWriter failed")
 
 _EXCEPTION = re.compile(
     r"(?:\[rank(?P<rank>\d+)\]:\s?)?(?P<text>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)"
@@ -55,14 +57,17 @@ def reason_in(log: Path, start: int, *, status: int, program: Path) -> tuple[str
     found = [match for line in said if (match := _EXCEPTION.match(line))]
     # Where one rank fails, the others lose their connection to it: what all of them say counts.
     cause: Cause = INFRASTRUCTURE if found and all(_OF_MACHINE.search(match["text"]) for match in found) else PROGRAM
-    if root and (of_rank := [match for match in found if match["rank"] == root["rank"]]):
+    of_rank = [match for match in found if root and match["rank"] == root["rank"]]
+    if any(_OF_DISK.search(match["text"]) for match in of_rank or found):
+        cause = DISK
+    if of_rank:
         return of_rank[-1]["text"], cause
     if root and int(root["status"]) < 0:
         number = -int(root["status"])
         reason = f"rank {root['rank']} was ended by signal {number} {root['name'].strip()}".rstrip()
         return reason, INFRASTRUCTURE if number in _FROM_OUTSIDE else PROGRAM
     if found:
-        return found[-1]["text"], PROGRAM if root else cause
+        return found[-1]["text"], PROGRAM if root and cause != DISK else cause
     if root:
         return f"rank {root['rank']} ended with status {root['status']}", PROGRAM
     return f"torchrun ended with {status}", INFRASTRUCTURE if -status in _FROM_OUTSIDE else PROGRAM

@@ -8,8 +8,9 @@ program, seed and data that were planned, from a job that ended well.
 import os
 import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from jobs.contract.files import write_record
 from jobs.contract.shards import file_sha256
 
-from ..errors import RunFailed, UserError
+from ..errors import RunFailed, UserError, of_file
 from ..locks import held
 from ..processes.supervisor import ExitReport, Guard
 from ..runs.events import JOB_EVENTS, Reader
@@ -26,11 +27,12 @@ from ..runs.paths import RunPaths
 from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
 from . import part, parts
+from .disks import DiskWatch
 from .memory import MemoryWatch
 from .part import Patience, unseen
 from .parts import Parts
 from .progress import Progress
-from .tail import HUNG, INFRASTRUCTURE, PROGRAM, end_of, reason_in
+from .tail import DISK, HUNG, INFRASTRUCTURE, PROGRAM, end_of, reason_in
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 1.0  # between reports of mere steps
@@ -71,6 +73,18 @@ def run(
         JobFailed: an arm has no acceptable result; ``failure.json`` is written.
     """
     _require_here(trial)
+    try:
+        failure = _seen_through(trial, report, launch, patience or Patience(), attempt, node)
+    except OSError as error:  # of the folders of results or of TMPDIR, which are full or cannot be written
+        failure = _of_disk(trial, error, attempt)
+    if failure:
+        raise JobFailed(trial, failure)
+
+
+def _seen_through(
+    trial: Trial, report: Report, launch: str, patience: Patience, attempt: int, node: Node | None
+) -> Failure | None:
+    """As many jobs as it takes; what went wrong, if anything did."""
     with ExitStack() as stack:
         lock = stack.enter_context(held(trial.paths.lock, _waits_for(trial.name, report)))
         failures: list[Failure] = []
@@ -88,14 +102,12 @@ def run(
                     report,
                     locks=[file.fileno() for file in locks],
                     marker=f"{launch}/{trial.name}.{os.urandom(4).hex()}",
-                    patience=patience or Patience(),
+                    patience=patience,
                     node=node,
                 )
             if failure:
                 failures.append(replace(failure, node=hostname(), attempt=attempt))
-        _record(trial, failures)
-    if failures:
-        raise JobFailed(trial, read_failure(trial.paths.failure) or failures[0])
+        return _record(trial, failures)
 
 
 def hostname() -> str:
@@ -121,11 +133,11 @@ def _attempt(
     start = log.stat().st_size if log.exists() else 0
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
     readers = [Reader(path, JOB_EVENTS, from_end=True) for path in watched]
-    memory = MemoryWatch()
+    memory, disks = MemoryWatch(), DiskWatch([trial.run_path, trial.trunk_path, Path(tempfile.gettempdir())])
     start_job = part.started if trial.nodes == 1 else parts.started
     guard: Guard | Parts = start_job(trial, arms, log=log, marker=marker, patience=patience, locks=locks)
     try:
-        ended = _follow(guard, readers, [log, *watched], report, patience, memory)
+        ended = _follow(guard, readers, [log, *watched], report, patience, (memory, disks))
     finally:
         guard.stop()  # nothing to do where it has ended; where following was cut short, the job goes too
     cause: Cause
@@ -146,8 +158,11 @@ def _attempt(
             reason, cause = ended.stopped_by, INFRASTRUCTURE
         else:
             reason, cause = reason_in(log, start, status=ended.status, program=program)
+    if (full := disks.said()) and cause in (INFRASTRUCTURE, PROGRAM, DISK):
+        reason, cause = reason + full, DISK
     if cause == INFRASTRUCTURE:
         reason += memory.said()
+    _remove_parts(trial, arms)
     return Failure(
         seed=trial.seed,
         phase=at.phase,
@@ -166,7 +181,7 @@ def _follow(
     files: list[Path],
     report: Report,
     patience: Patience,
-    memory: MemoryWatch,
+    watches: Sequence[MemoryWatch | DiskWatch],
 ) -> ExitReport | None:
     """Pass on what the job says until it ends; None once it has said nothing for too long."""
     progress = told = Progress()
@@ -176,7 +191,8 @@ def _follow(
     allowed = patience.start_seconds
     while True:
         ended = guard.wait(POLL_SECONDS)
-        memory.look()
+        for watch in watches:
+            watch.look()
         for reader in readers:
             for event in reader.new():
                 progress = progress.after(event)
@@ -241,6 +257,14 @@ def _write_node(trial: Trial, arms: tuple[str, ...], node: Node) -> None:
             write_record(path, node)
 
 
+def _remove_parts(trial: Trial, arms: tuple[str, ...]) -> None:
+    """Give back the room of what was being written when the job ended."""
+    for folder in (trial.trunk_path, *(trial.paths.arm(arm).folder for arm in arms)):
+        for part in (*folder.glob("*.part"), *folder.glob(".*.part")):
+            with suppress(OSError):
+                part.unlink()
+
+
 def _empty(folder: Path, *, keep: set[Path]) -> None:
     for path in folder.iterdir():
         if path in keep:
@@ -259,8 +283,11 @@ def _trunk_is_there(trial: Trial) -> bool:
     return True
 
 
-def _record(trial: Trial, failures: list[Failure]) -> None:
-    """Leave ``failure.json`` as it is now true: an earlier failure stands until its arms are scored."""
+def _record(trial: Trial, failures: list[Failure]) -> Failure | None:
+    """Leave ``failure.json`` as it is now true: an earlier failure stands until its arms are scored.
+
+    Returns that of now, all in one; it is told where there is no room to write it.
+    """
     path = trial.paths.failure
     try:
         earlier = read_failure(path)
@@ -272,9 +299,33 @@ def _record(trial: Trial, failures: list[Failure]) -> None:
         first, *others = failures
         also = tuple(f"{failure.where}: {failure.reason}" for failure in others)
         blameless = tuple(arm for failure in failures for arm in failure.blameless)
-        write_failure(path, replace(first, arms=tuple(lost), also=also, blameless=blameless))
-    elif not still:
+        failure = replace(first, arms=tuple(lost), also=also, blameless=blameless)
+        with suppress(OSError):
+            write_failure(path, failure)
+        return failure
+    if not still:
         path.unlink(missing_ok=True)
+    return None
+
+
+def _of_disk(trial: Trial, error: OSError, attempt: int) -> Failure | None:
+    """The failure of a trial that could not write; None where all its results are there."""
+    arms = trial.unscored_arms
+    if not arms:
+        return None
+    at = _where_it_failed(trial, arms)
+    failure = Failure(
+        seed=trial.seed,
+        phase=at.phase,
+        arm=at.arm,
+        reason=of_file(error),
+        log_tail="",
+        arms=arms,
+        cause=DISK,
+        node=hostname(),
+        attempt=attempt,
+    )
+    return _record(trial, [failure])
 
 
 def _require_here(trial: Trial) -> None:
@@ -288,7 +339,8 @@ def _require_here(trial: Trial) -> None:
             seed=trial.seed, phase="start", arm=None, reason=reason, log_tail="", arms=trial.arms, cause="refused"
         )
         if seen is None:
-            trial.paths.folder.mkdir(exist_ok=True)
+            with suppress(OSError):
+                trial.paths.folder.mkdir(exist_ok=True)
             _record(trial, [failure])
         raise JobFailed(trial, failure)
 

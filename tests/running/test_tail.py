@@ -70,6 +70,22 @@ def start_of(log: Path) -> int:
             "program",
         ),
         ("ImportError: no module named x\n", 1, "", "ImportError: no module named x", "program"),
+        *(
+            (f"[rank1]: {text}\n[rank0]: RuntimeError: Connection closed by peer\n", 1, "", text, "disk")
+            for text in (
+                "OSError: [Errno 28] No space left on device: '/runs/trunks/a/weights.pt.part'",
+                "OSError: [Errno 122] Disk quota exceeded",
+                "OSError: [Errno 30] Read-only file system: '/runs/a'",
+                "RuntimeError: [enforce fail at x.cc:672] . PytorchStreamWriter failed writing file data/0",
+            )
+        ),
+        (
+            "[rank0]: OSError: [Errno 28] No space left on device\n[rank1]: ValueError: a fault of the code\n",
+            1,
+            "",
+            "ValueError: a fault of the code",
+            "program",
+        ),
         (
             "[rank1]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
             1,
