@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import EXIT_WRONG_INPUT, RunFailed, UserError
+from ..errors import EXIT_WRONG_INPUT, RunFailed, UserError, of_file, refusing
 from ..paths import shown
+from ..processes import scratch
 from ..program import size
 from ..program.squeeze import Form
 from ..reports import build, files, tables
@@ -21,7 +22,7 @@ from ..runs.results import read_run
 from ..tracking.address import Address
 from ..tracking.patience import Patience
 from ..words import counted
-from . import cluster, preview, quote
+from . import cluster, preview, quote, room
 from .budget import Budget, Limit
 from .display import Terminal
 from .experiment import Experiment, Request, prepare
@@ -99,7 +100,8 @@ def run(asked: Asked) -> None:
 def _run(asked: Asked, stop: Stop) -> None:
     seeds, name = plan.seeds_from(asked.seeds), f"{os.getpid()}-{os.urandom(6).hex()}"
     judge = None if asked.stop_when_hopeless is None else Judge(asked.stop_when_hopeless, _note)
-    experiments = [prepare(path, asked.request) for path in asked.recipes]
+    with refusing():
+        experiments = [prepare(path, asked.request) for path in asked.recipes]
     _refuse_twice(experiments)
     budget = None if asked.limit is None else Budget(asked.limit, experiments)
     trials = [trial for experiment in experiments for trial in experiment.trials(seeds)]
@@ -110,7 +112,9 @@ def _run(asked: Asked, stop: Stop) -> None:
         if reasons:
             sys.exit(EXIT_WRONG_INPUT)
         return
-    _preflight(experiments, seeds, asked)
+    with refusing():
+        _preflight(experiments, seeds, asked)
+        scratch.remove_old()
     if budget is not None:
         budget.require_one(trials)
     for experiment in experiments:
@@ -136,10 +140,11 @@ def _run(asked: Asked, stop: Stop) -> None:
         note=_note,
     )
     _tell(outcome, time.monotonic() - begun)
-    reports = _report([experiment.draft.run_path for experiment in experiments])
+    reports, unwritten = _report([experiment.draft.run_path for experiment in experiments])
     failures = [
         *_failures(outcome, reports),
         *(f"  audit: {line}" for line in outcome.unaudited),
+        *unwritten,
         *_record(reports, patience),
     ]
     if budget is not None and outcome.held_back:
@@ -183,6 +188,7 @@ def _preflight(experiments: Sequence[Experiment], seeds: tuple[int, ...], asked:
     for experiment in experiments if not asked.force else ():
         if experiment.choices is not None and (measured := experiment.measured_size()):
             size.require_fit(experiment.choices, measured)
+    room.require(experiments, todo)
 
 
 @contextmanager
@@ -201,14 +207,14 @@ def _tell(outcome: Outcome, seconds: float) -> None:
         _note("all trials are done: nothing to run")
 
 
-def _report(run_paths: Sequence[Path]) -> list[Report]:
-    """Write and print the report of each run; where it cannot be written it is printed all the same."""
-    reports = []
+def _report(run_paths: Sequence[Path]) -> tuple[list[Report], list[str]]:
+    """Write and print the report of each run; a line for each that cannot be written and is printed all the same."""
+    reports, unwritten = [], []
     for run_path in run_paths:
         try:
             reports.append(files.write(run_path))
         except OSError as error:
-            _note(f"{shown(run_path)}: its report cannot be written: {error}")
+            unwritten.append(f"  the report of {shown(run_path)} was not written: {of_file(error)}")
             reports.append(build.build(read_run(run_path)))
     for report in reports:
         tables.show(report)
@@ -217,7 +223,7 @@ def _report(run_paths: Sequence[Path]) -> list[Report]:
             tables.show_comparison([report.run for report in reports])
         except UserError as error:
             _note(str(error))
-    return reports
+    return reports, unwritten
 
 
 def _record(reports: Sequence[Report], patience: Patience) -> Iterator[str]:

@@ -260,9 +260,9 @@ def _write_node(trial: Trial, arms: tuple[str, ...], node: Node) -> None:
 def _remove_parts(trial: Trial, arms: tuple[str, ...]) -> None:
     """Give back the room of what was being written when the job ended."""
     for folder in (trial.trunk_path, *(trial.paths.arm(arm).folder for arm in arms)):
-        for part in (*folder.glob("*.part"), *folder.glob(".*.part")):
+        for path in (*folder.glob("*.part"), *folder.glob(".*.part")):
             with suppress(OSError):
-                part.unlink()
+                path.unlink()
 
 
 def _empty(folder: Path, *, keep: set[Path]) -> None:

@@ -11,12 +11,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.contract.assignment import WEIGHTS_FILE
 from jobs.contract.records import PRE_EVAL, SCORE_FIRST
 from jobs.contract.shards import VAL_SHARDS
 from platform import corpus
 from platform.paths import ROOT
 from platform.running import audit
 from platform.running.experiment import Request, prepare
+from platform.running.room import LOGS_BYTES, RUN_BYTES, need_of
 from platform.running.survey import checkout_of
 from platform.runs.plan import read
 from platform.runs.reading import read_result
@@ -62,6 +64,19 @@ def test_several_recipes_share_a_trunk_and_a_failing_arm_costs_only_itself(folde
     assert trained.probe and trained.probe == scored.probe and trained.probe.device == "cpu", "probed once"
     assert f"machines: {trained.hostname} (" in result.stdout and "TFLOP/s" in result.stdout
     assert [one["ended"] for one in report["attempts"]["1337"]] == ["failed"]
+
+
+def test_what_a_launch_asks_for_on_the_disk_is_more_than_it_writes_and_not_much(folder: Path) -> None:
+    recipe = folder / "my recipes" / "tiny.yaml"
+    experiment = prepare(recipe, Request(scale="laptop", runs=folder / "no runs yet"))
+    need = need_of(experiment, experiment.trials((1337,)), set())
+    run = plan_of(folder, "tiny")
+    written = [path for top in (run.run_path, run.trials[0].trunk_path) for path in top.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in written)
+    fixed = RUN_BYTES + (1 + len(experiment.arms)) * LOGS_BYTES
+    assert size <= need.bytes <= fixed + 3 * size and len(written) <= need.files
+    weights = (run.trials[0].trunk_path / WEIGHTS_FILE).stat().st_size
+    assert 4 < weights / read_result(run.trials[0].paths.arm("no_ttt").result).trunk.parameters < 4.6, "names are 10 kB"
 
 
 def test_one_more_seed_runs_exactly_one_more_trial(folder: Path, launch: Launch) -> None:
