@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from ..errors import RunFailed, UserError
+from ..errors import RunFailed, UserError, free_at, of_file
 from ..locks import held
 from ..paths import ROOT, RUNS, shown
 from ..reports.build import build
@@ -46,6 +46,7 @@ REASON_LIMIT = 500  # characters of what MLflow says of a failure
 CONTENT, HOST, PID = f"{TAG}content", f"{TAG}host", f"{TAG}pid"
 MLFLOW_PARENT, MLFLOW_NOTE = "mlflow.parentRunId", "mlflow.note.content"
 LOCKED, SLOW = "database is locked", re.compile("timed out|timeout exception")
+NO_ROOM = re.compile("disk is full|readonly database|unable to open database file|disk I/O error")  # SQLite's words
 # What SQLite, its migrations and MLflow say of a file that no patience makes usable.
 UNUSABLE = re.compile(
     r"not a database|malformed|no such (table|column)|(table|index) \w+ already exists|duplicate column"
@@ -162,13 +163,16 @@ def _explained(address: Address, runs: Path) -> Iterator[None]:
     except (UserError, RunFailed):
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        text = of_file(error) if isinstance(error, OSError) else str(error)
+        lines = text.strip().splitlines() or [type(error).__name__]
         said = f"MLflow at {address.shown} could not be written: {address.hidden(lines[0])[:REASON_LIMIT]}"
         if LOCKED in said:
             said = f"{address.shown} is locked by another program; the same command records once it is free"
         elif address.is_server and SLOW.search(str(error)):
             limit = f"{os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} s (MLFLOW_HTTP_REQUEST_TIMEOUT)"
             said = f"MLflow at {address.shown} did not answer within {limit}, each time"
+        elif address.database is not None and NO_ROOM.search(str(error)):
+            said += f" ({free_at(address.database)}): make room there, or set MLFLOW_TRACKING_URI to another place"
         elif address.database is not None and UNUSABLE.search(str(error)):
             said += (
                 "\nMLflow cannot use that file. It is a copy: this moves it away and makes it again from the results\n"

@@ -150,8 +150,9 @@ def test_mlflow_without_room_leaves_the_results_and_is_made_up_for(
     NOT_WRITABLE[how][0](disk)
     shown = gated.launch_here(SEEDS)
     told = shown.stderr.partition("failed:")[2]
-    assert shown.exit_code == 1 and re.search("MLflow.* could not be written", told), shown.stderr
-    assert "results are safe in their files" in told and "Traceback" not in told
+    assert shown.exit_code == 1 and f"MLflow at {database} could not be written: " in told, shown.stderr
+    assert re.search(r"\([\d,.]+ MB and [\d,]+ files free\)[:;] make", told), told
+    assert "results are safe in their files" in told and "Traceback" not in shown.stderr
     disk.make_writable()
     disk.make_room()
     assert gated.launch_here(SEEDS).exit_code == 0
