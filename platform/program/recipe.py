@@ -131,7 +131,8 @@ def resolved_yaml(choices: Choices, *, with_cluster: bool = False) -> str:
             tree[name] = _plain(choices.arms if name == "arms" else choices.picks.get(name, missing))
     settings: dict[str, Any] = {"machine": choices.machine} | ({"cluster": choices.cluster} if with_cluster else {})
     for name, values in settings.items():
-        said = {key: _plain(value) for key, value in vars(values).items() if value is not None}
+        unsaid = {"nodes": 1} if name == "machine" else {}  # as nearly always
+        said = {key: _plain(value) for key, value in vars(values).items() if value not in (None, unsaid.get(key))}
         tree[name] = {key: str(value) if isinstance(value, Path) else value for key, value in said.items()}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
     return f"# {choices.name} at scale {choices.scale}: bases and scale applied, every knob with its value.\n{text}"

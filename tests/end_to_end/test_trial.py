@@ -237,7 +237,7 @@ def test_a_node_without_the_files_or_with_an_edited_program_refuses(make_trial: 
     RunPaths(trial.run_path).program.write_text("print('edited')")
     with pytest.raises(JobFailed, match="was changed after it was planned"):
         run(trial, silent)
-    with pytest.raises(JobFailed, match=r"does not see /nowhere; .* file system that every node"):
+    with pytest.raises(JobFailed, match=r"does not see /nowhere; .* file system that each of them"):
         run(replace(make_trial(), data_path=Path("/nowhere")), silent)
 
 
