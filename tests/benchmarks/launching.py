@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from platform.runs import plan as plans
 from platform.runs.plan import Plan, Trial
+from platform.runs.planning import extend
 from tests.conftest import make_run_in
 from tests.faults.gated import Gated
 from tests.finished import small_data
@@ -135,7 +135,7 @@ def planned(make: Callable[..., Any], folder: Path) -> None:
     for count in PLANNED:
         run = make(folder, {"no_ttt": {}}, seeds=(0,), recipe=f"planned{count}")
         begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        plan: Plan = plans.extend(replace(run.plan, planned=()), tuple(range(count)))
+        plan: Plan = extend(replace(run.plan, planned=()), tuple(range(count)))
         feed = Feed(plan.trials)
         feed.close()
         while (attempt := feed.next()) is not None:

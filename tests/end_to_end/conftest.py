@@ -9,7 +9,8 @@ import pytest
 from jobs.contract.shards import SHARD_MAGIC, SHARD_VERSION
 from platform import corpus
 from platform.paths import ROOT
-from platform.runs.plan import Trial, extend
+from platform.runs.plan import Trial
+from platform.runs.planning import extend
 from tests import stand_in
 from tests.launching import BROKEN, PATIENCE_SECONDS, TINY, start
 
