@@ -16,7 +16,7 @@ from platform.deploying import slurm
 from platform.deploying.deployment import Deployment
 from platform.paths import ROOT
 from platform.processes.supervisor import GUARD_MARKER, MARKER, marked
-from tests.launching import LONG, PATIENCE_SECONDS, TINY, plan_of
+from tests.launching import PATIENCE_SECONDS, TINY, plan_of
 
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done
@@ -32,6 +32,13 @@ from ray.scripts.scripts import main
 main()
 """
 OURS = "FAIRWAY_TEST_OF_SLURM"
+
+LONG = """
+question: Does it stop when it is told to?
+base: tiny
+arms: {no_ttt: no_adaptation}
+scales: {laptop: {budget: {iterations: 100000, train_seconds: 600}}}
+"""
 
 
 @pytest.mark.soak
