@@ -3,6 +3,7 @@
 import os
 import secrets
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,11 @@ from pathlib import Path
 from tests.faults.launched import proc
 
 HEAD_ADDRESS = "127.0.0.1"
+COUNT = """
+import sys
+from ray._raylet import GcsClient
+print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)))
+"""
 
 
 def can_hide_folders() -> bool:
@@ -48,7 +54,8 @@ def nodes(folder: Path, count: int, *, cpus: int, gpus: int = 0, hidden: Sequenc
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
     }
-    port = 20_000 + os.getpid() % 10_000
+    with socket.create_server((HEAD_ADDRESS, 0)) as server:
+        port = server.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
     store = ["--object-store-memory", str(80 * 2**20)]
     head = [
@@ -67,12 +74,15 @@ def nodes(folder: Path, count: int, *, cpus: int, gpus: int = 0, hidden: Sequenc
                 *(*ray, f"--address={found.address}", f"--node-ip-address=127.0.0.{number + 1}"),
                 *(f"--num-cpus={cpus}", f"--num-gpus={gpus}", *store, "--block"),
             ]
-            own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NODE_NUMBER": str(number)}
+            own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NODE_NAME": f"{folder.name}-{number}"}
             hiding = ["unshare", "--mount", "sh", "-c", f"{hide} && exec {shlex.join(worker)}"]
             started.append(_started(hiding, {**blank, **settings, **own}, folder / f"node{number}.log"))
         for number in range(1, count + 1):
-            _wait(lambda number=number: _raylet_of(number) is not None, f"node {number}")  # type: ignore[misc]
-            found.raylets[number] = _raylet_of(number) or 0
+            name = f"{folder.name}-{number}"
+            _wait(lambda name=name: _raylet_of(name) is not None, f"node {number}")  # type: ignore[misc]
+            found.raylets[number] = _raylet_of(name) or 0
+        asked = {**blank, **settings}
+        _wait(lambda: _registered(found.address, asked) == count + 1, "every node's place in the cluster")
         yield found
     finally:
         for process in reversed(started):
@@ -90,8 +100,16 @@ def _started(command: Sequence[str], environment: dict[str, str], log: Path) -> 
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
-def _raylet_of(number: int) -> int | None:
-    mark = f"NODE_NUMBER={number}\0".encode()
+def _registered(address: str, environment: dict[str, str]) -> int:
+    """How many nodes the head knows, itself included."""
+    asked = subprocess.run(
+        [sys.executable, "-c", COUNT, address], env=environment, capture_output=True, text=True, check=False
+    )
+    return int(asked.stdout or 0)
+
+
+def _raylet_of(name: str) -> int | None:
+    mark = f"NODE_NAME={name}\0".encode()
     for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         if proc(pid, "cmdline").split(b"\0")[0].endswith(b"raylet") and mark in proc(pid, "environ"):
             return pid
@@ -103,7 +121,7 @@ def _listens(port: int) -> bool:
     return any((fields := line.split())[1].endswith(f":{port:04X}") and fields[3] == "0A" for line in lines)
 
 
-def _wait(happened: Callable[[], bool], what: str, seconds: float = 180) -> None:
+def _wait(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not start"
