@@ -135,10 +135,15 @@ class Launched:
         deadline = time.monotonic() + seconds
         while True:
             found = sorted(self.role(pid) for pid in self.pids())
-            found += sorted(path.name for path in self.temporary.iterdir())
+            found += remains(self.temporary)
             if not found or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
+
+
+def remains(temporary: Path) -> list[str]:
+    """What is in a folder for temporary files and should be gone; the probe of this machine is kept."""
+    return sorted(path.name for path in temporary.iterdir() if not path.name.startswith("fairway-probe-"))
 
 
 def wait_until(what: str, happened: Callable[[], bool], launched: Launched, seconds: float = 300) -> None:
