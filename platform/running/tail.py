@@ -24,7 +24,7 @@ _OF_MACHINE = re.compile(
     r"nccl(System|Remote|InProgress)Error|ncclUnhandledCudaError|unhandled (system|cuda) error|NCCL watchdog|"
     r"Connection (reset|closed|refused|timed out)|Broken pipe|Address already in use|EADDRINUSE|No route to host|"
     r"uncorrectable|device (is )?(unavailable|not ready|lost)|CUDA driver|CUDA error: (unknown error|hardware)|"
-    r"SignalException: Process \d+ got signal|"  # torchrun's, when somebody tells it to end
+    r"SignalException: Process \d+ got signal|KeyboardInterrupt|"  # torchrun's, when somebody tells it to end
     r"fallen off the bus|Input/output error|Stale file handle|Cannot allocate memory"
 )
 _OF_DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|PytorchStreamWriter failed")

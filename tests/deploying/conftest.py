@@ -20,12 +20,20 @@ HARD = (
     "--stop-when-hopeless",
     'it\'s "best" $(id) `id` \\ & ; | $HOME *',
 )
-RECORDING = """#!{python}
+# A Python program whose interpreter may lie in a folder with a space, which a first line cannot name.
+SHEBANG = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+"""
+RECORDING = (
+    SHEBANG
+    + """
 import json, os, sys
 with open(os.environ["SAID"], "a") as said:
     said.write(json.dumps({{"folder": os.getcwd(), "words": sys.argv[1:]}}) + "\\n")
 sys.exit(int(os.environ.get("STATUS", "0")))
 """
+)
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ from .test_files import valid
 PATIENCE_SECONDS = 600
 CHALLENGE = Path("data/datasets/fineweb10B_sp1024")
 OURS = "FAIRWAY_TEST_OF_RUNPOD"
-CURL = """#!{python}
+CURL = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import json, os, sys
 def meant(word):
     return sys.stdin.read() if word == "@-" else open(word[1:]).read().strip() if word[0] == "@" else word
@@ -57,7 +59,9 @@ MAKE = """#!/bin/bash
 mkdir -p .venv/bin && cp "$POD/bin/python" .venv/bin/python
 exit "${MAKE_STATUS-0}"
 """
-PYTHON = """#!{python}
+PYTHON = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import json, os, sys, time
 from pathlib import Path
 pod = Path(os.environ["POD"])

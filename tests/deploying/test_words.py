@@ -144,7 +144,9 @@ def test_through_kuberay(make: Make, programs: Programs, said: Said, recording: 
     environment = programs({"python": recording})
     entry = yaml.safe_load(kuberay.rayjob(make()))["spec"]["entrypoint"]
     if mode == "K8sJobMode":
-        listed = shell(f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {entry}", environment)
+        listed = shell(
+            f"{shlex.quote(sys.executable)} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {entry}", environment
+        )
         entry = shlex.join(json.loads(listed))
     subprocess.run(entry, shell=True, env=environment, check=True, timeout=600)
     assert said() == [{"folder": str(folder), "words": [*LAUNCH, "--cluster", "auto"]}]

@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_costs_its_trial_and_nothing_else(folder
     plan.paths.given_up.write_text("{")
     result = launch("tiny", seeds="1337,7", options=("--arms", "no_ttt", "--stop-when-hopeless", "9"))
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
-    assert "tiny/7: start: its Ray worker could not run it: " in result.stderr and "seed_7" in result.stderr
+    assert "tiny/7: start: " in result.stderr and "seed_7: File exists" in result.stderr
     assert "tiny, scale laptop: 3 seeds" in result.stdout, "the report is there"
     assert "compare:" in result.stdout, "and MLflow"
     assert "seed 7, no_ttt: no result, no failure" in result.stdout
