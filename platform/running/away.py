@@ -60,13 +60,13 @@ def brought(trial: Trial, launch: str, report: Report) -> Iterator[Trial]:
                 tokenizer_path=tokenizer,
             )
             home.fetch(RunPaths(trial.run_path).program, RunPaths(here.run_path).program)
-            mirrors = [Mirror(home, trial.paths.folder, here.paths.folder)]
-            with_trunk = Mirror(home, trial.trunk_path, here.trunk_path)
+            trunk = Mirror(home, trial.trunk_path, here.trunk_path)
+            outputs = Mirror(home, trial.paths.folder, here.paths.folder)
             if not trial.end_to_end and _has_trunk(home, trial):
                 report(Progress(waiting="the trunk is fetched"))
-                with_trunk.fetch()
-            mirrors[0].fetch()
-            with _sending([with_trunk, *mirrors]):  # the trunk first: a result speaks of it
+                trunk.fetch()
+            outputs.fetch()
+            with _sending([trunk, outputs]):  # the trunk first: a result speaks of it
                 yield here
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,8 +80,8 @@ class Mirror:
         self._sent: dict[str, tuple[int, int]] = {}  # size and time of what is the same there
 
     def fetch(self) -> None:
-        for entry in self._home.call("listing", self._there):
-            self._home.fetch(self._there / entry.name, self._here / entry.name)
+        for name in self._home.call("listing", self._there):
+            self._home.fetch(self._there / name, self._here / name)
         self._sent = self._states()
 
     def send(self) -> None:

@@ -4,9 +4,8 @@ What goes over the cluster's object store goes in pieces, so that a gigabyte of 
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,6 @@ from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, file_sha256
 from ..locks import held_at_once
 
 PIECE_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A file below some folder, as it is now."""
-
-    name: str  # relative to the folder
-    size: int
 
 
 class Home:
@@ -52,10 +43,10 @@ class Home:
         if key in self._locks:
             self._locks.pop(key).close()
 
-    def listing(self, folder: Path) -> list[Entry]:
-        """Every file below ``folder``, in order; none where it is not there. Hidden ones are nobody's business."""
-        paths = [path for path in sorted(self._known(folder).rglob("*")) if path.is_file() and path.name[0] != "."]
-        return [Entry(name=str(path.relative_to(folder)), size=path.stat().st_size) for path in paths]
+    def listing(self, folder: Path) -> list[str]:
+        """The names of all files below ``folder``, in order; none where it is not there. Hidden ones are left out."""
+        paths = sorted(self._known(folder).rglob("*"))
+        return [str(path.relative_to(folder)) for path in paths if path.is_file() and path.name[0] != "."]
 
     def shards(self, folder: Path) -> dict[str, str]:
         """The shards of a data set and the sha256 of each."""
@@ -110,16 +101,11 @@ class AtHome:
 
         return ray.get(getattr(self._actor, method).remote(*arguments))
 
-    def pieces(self, path: Path, begin: int = 0) -> Iterator[bytes]:
-        while piece := self.call("read", path, begin):
-            yield piece
-            begin += len(piece)
-
     def fetch(self, path: Path, to: Path) -> None:
         """Copy a file of home to this node."""
         to.parent.mkdir(parents=True, exist_ok=True)
         with to.open("wb") as file:
-            for piece in self.pieces(path):
+            while piece := self.call("read", path, file.tell()):
                 file.write(piece)
 
 

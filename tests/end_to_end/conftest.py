@@ -56,7 +56,9 @@ def make_trial(tmp_path: Path) -> Callable[..., Trial]:
     (data / "tokenizer.model").write_bytes(b"pieces")
 
     def make(fault: str = "none", seed: int = 1337) -> Trial:
-        return stand_in.planned(tmp_path / "runs", data, data / "tokenizer.model", fault=fault).trial(seed)
+        return stand_in.planned(
+            tmp_path / "runs", data, data / "tokenizer.model", text=stand_in.PROGRAM.format(fault=fault)
+        ).trial(seed)
 
     return make
 
@@ -67,7 +69,9 @@ def stand_in_run(folder: Path) -> Callable[..., Path]:
     found = corpus.embedded()
 
     def make(fault: str = "none") -> Path:
-        draft = stand_in.planned(folder / "my runs", found.data_path, found.tokenizer_path, fault=fault)
+        draft = stand_in.planned(
+            folder / "my runs", found.data_path, found.tokenizer_path, text=stand_in.PROGRAM.format(fault=fault)
+        )
         return extend(draft, (1337,)).run_path
 
     return make

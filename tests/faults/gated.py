@@ -4,49 +4,30 @@ torchrun, guard, worker, Ray and everything of the launch are real; only the two
 that a real job leaves, the same numbers for the same seed whatever happened to them.
 """
 
-import hashlib
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from click.testing import CliRunner, Result
 
-from jobs.contract.files import write_record, write_text
-from jobs.contract.records import SCORE_FIRST, ArmResult, Machine, TrunkRecord
-from jobs.contract.shards import data_sha256, file_sha256
+from jobs.contract.assignment import Assignment
+from jobs.contract.files import write_record
 from platform import launch
-from platform.paths import ROOT
-from platform.program.inline import inline
-from platform.runs.paths import RunPaths
-from platform.runs.plan import NOT_STORED, Plan
+from platform.runs.plan import NOT_STORED
 from platform.runs.planning import extend
 from platform.runs.reading import read_result
 from tests.faults.launched import Launched, wait_until
+from tests.stand_in import PRELUDE, planned
 
 ARMS = ("plain", "sgd")
 PHASES = ("start", "train", "pack", "score", "result", "end")  # at which it waits; ``score`` and ``result`` of sgd
-PROGRAM = '''
-import hashlib
-import json
-import os
-import sys
-import time
-from pathlib import Path
-
-from jobs.contract.assignment import METRICS_FILE, RESULT_FILE, TRUNK_FILE, Assignment
-from jobs.contract.files import write_record
-from jobs.contract.records import SCORE_FIRST, ArmResult, Machine, TrunkRecord, read_trunk
-from jobs.contract.shards import data_sha256, file_sha256
-
-GATES = Path({gates!r})
-
-
-def event(folder, **values):
-    if rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / METRICS_FILE).open("a") as file:
-            file.write(json.dumps(values) + "\\n")
+PROGRAM = (
+    PRELUDE
+    + '''GATES = Path({gates!r})
 
 
 def gate(phase):
@@ -56,23 +37,8 @@ def gate(phase):
         time.sleep(0.01)
 
 
-def together(place):
-    Path(os.environ["TMPDIR"], f"{{place}}.{{rank}}").touch()
-    while not all(Path(os.environ["TMPDIR"], f"{{place}}.{{one}}").exists() for one in range(2)):
-        time.sleep(0.01)
-
-
-rank = int(os.environ["RANK"])
-told = Assignment.from_environment(dict(os.environ))
-here = Path(sys.argv[0])
 print("rank", rank, "as", os.getpid(), flush=True)
 gate("start")
-common = dict(
-    recipe="gated", scale="laptop", seed=told.seed, program_sha256=file_sha256(here), model_bytes=1,
-    data_sha256=data_sha256(told.data_path), tokenizer_sha256=file_sha256(told.tokenizer_path),
-    machine=Machine(world_size=2, device="cpu", torch_version="none"),
-)
-trained = dict(parameters=1, steps=2, train_seconds=1.0, step_ms_mean=1.0, step_ms_median=1.0)
 if not (told.trunk_path / TRUNK_FILE).exists():
     event(told.trunk_path, event="phase", phase="train", state="start", seconds=0.0)
     event(told.trunk_path, event="step", step=1, train_loss=6.25, train_ms=6.0, step_ms=6.0, lr_scale=1.0)
@@ -82,13 +48,8 @@ if not (told.trunk_path / TRUNK_FILE).exists():
     gate("pack")
     event(told.trunk_path, event="phase", phase="pack", state="end", seconds=0.1)
     together("packed")
-    if rank == 0:
-        write_record(told.trunk_path / TRUNK_FILE, TrunkRecord(
-            trunk_sha256=hashlib.sha256(str(told.seed).encode()).hexdigest(), weights_sha256="w", artifact_sha256="a",
-            train_tokens=1, **common, **trained,
-        ))
+    leave_trunk(hashlib.sha256(str(told.seed).encode()).hexdigest())
     together("trunk")
-trunk = read_trunk(told.trunk_path / TRUNK_FILE)
 for arm in told.arms:
     event(told.output_path / arm, event="arm", arm=arm, state="start")
     event(told.output_path / arm, event="phase", phase="score", state="start", seconds=0.0)
@@ -96,17 +57,12 @@ for arm in told.arms:
         gate("score")
         gate("result")
     together(arm)
-    if rank == 0:
-        bpb = 1.25 + told.seed / 1e6 - (arm == "sgd") / 100
-        write_record(told.output_path / arm / RESULT_FILE, ArmResult(
-            arm=arm, adaptation="no_adaptation", protocol=SCORE_FIRST, trunk=trunk,
-            val_loss_nats=1.5, val_bpb=bpb, scored_tokens=1, scored_bytes=1, aligned_val_bpb=None, artifact_bytes=2,
-            code_bytes=1, adapt_seconds=0.0, eval_seconds=0.0, end_to_end=False, **common,
-        ))
+    leave_result(arm, 1.25 + told.seed / 1e6 - (arm == "sgd") / 100)
     event(told.output_path / arm, event="arm", arm=arm, state="end")
     together(f"end of {{arm}}")
 gate("end")
 '''
+)
 
 
 class Gated:
@@ -116,29 +72,10 @@ class Gated:
         """``runs``: where its results are; None: in ``folder``, with the gates."""
         self.gates = folder / "gates"
         self.gates.mkdir(parents=True)
-        text = inline(PROGRAM.format(gates=str(self.gates)), ROOT)
-        program = folder / "program.py"
-        program.write_text(text)
-        paths = RunPaths.of(runs or folder / "runs", "gated", file_sha256(program))
-        paths.folder.mkdir(parents=True)
-        write_text(paths.program, text)
-        self.plan = Plan(
-            run_path=paths.folder,
-            recipe="gated",
-            scale="laptop",
-            program_sha256=file_sha256(program),
-            trunk_text_sha256="7" * 64,
-            arms=ARMS,
-            data_path=data,
-            tokenizer_path=tokenizer,
-            data_sha256=data_sha256(data),
-            tokenizer_sha256=file_sha256(tokenizer),
-            processes=2,
-            gpus=0,
-            cpus=1,
-            machine="2xcpu",
-        )
-        write_record(paths.plan, self.plan, but=NOT_STORED)
+        text = PROGRAM.format(gates=str(self.gates))
+        where = (runs or folder / "runs", data, tokenizer)
+        self.plan = planned(*where, text=text, recipe="gated", arms=ARMS, cpus=1)
+        write_record(self.plan.paths.plan, self.plan, but=NOT_STORED)
 
     def launch(self, seeds: Sequence[int], *options: str, environment: dict[str, str] | None = None) -> Launched:
         named = ",".join(map(str, seeds)) + ","
@@ -151,56 +88,28 @@ class Gated:
         return CliRunner().invoke(launch.main, [str(run), "--seeds", named, "--runs", str(run.parent), *options])
 
     def finish(self, seeds: Sequence[int]) -> None:
-        """Leave what the jobs of these seeds leave, in the same numbers."""
+        """Leave what the jobs of these seeds leave: both ranks of each run, without torchrun and Ray."""
         extend(self.plan, tuple(seeds))
-        common: dict[str, Any] = {
-            "recipe": "gated",
-            "scale": "laptop",
-            "program_sha256": self.plan.program_sha256,
-            "data_sha256": self.plan.data_sha256,
-            "tokenizer_sha256": self.plan.tokenizer_sha256,
-            "model_bytes": 1,
-            "machine": Machine(world_size=2, device="cpu", torch_version="none"),
-        }
+        self.open()
         for seed in seeds:
             trial = self.plan.trial(seed)
-            trunk = TrunkRecord(
-                trunk_sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
-                weights_sha256="w",
-                artifact_sha256="a",
+            told = Assignment(
                 seed=seed,
-                parameters=1,
-                steps=2,
-                train_tokens=1,
-                train_seconds=1.0,
-                step_ms_mean=1.0,
-                step_ms_median=1.0,
-                **common,
+                data_path=trial.data_path,
+                tokenizer_path=trial.tokenizer_path,
+                output_path=trial.paths.folder,
+                trunk_path=trial.trunk_path,
+                arms=ARMS,
+                max_wallclock_seconds=None,
             )
-            trial.trunk_path.mkdir(parents=True, exist_ok=True)
-            write_record(trial.trunk.record, trunk)
-            for arm in ARMS:
-                paths = trial.paths.arm(arm)
-                paths.folder.mkdir(parents=True, exist_ok=True)
-                result = ArmResult(
-                    arm=arm,
-                    adaptation="no_adaptation",
-                    protocol=SCORE_FIRST,
-                    seed=seed,
-                    trunk=trunk,
-                    val_loss_nats=1.5,
-                    val_bpb=self.expected([seed])[f"{seed}/{arm}"],
-                    scored_tokens=1,
-                    scored_bytes=1,
-                    aligned_val_bpb=None,
-                    artifact_bytes=2,
-                    code_bytes=1,
-                    adapt_seconds=0.0,
-                    eval_seconds=0.0,
-                    end_to_end=False,
-                    **common,
-                )
-                write_record(paths.result, result)
+            with tempfile.TemporaryDirectory() as scratch:
+                given = {**os.environ, **told.to_environment(), "TMPDIR": scratch}
+                command = [sys.executable, "-P", str(self.plan.paths.program)]
+                ranks = [subprocess.Popen(command, env={**given, "RANK": str(rank)}) for rank in range(2)]
+                assert [rank.wait() for rank in ranks] == [0, 0]
+            for mark in self.gates.glob(f"{seed}.*"):
+                mark.unlink()
+        (self.gates / "open").unlink()
 
     def is_at(self, phase: str, seed: int) -> bool:
         """Whether both ranks of this seed wait at the gate of ``phase``, now or before."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from platform.paths import ROOT
@@ -19,11 +19,9 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 
 class Launched:
-    """``python -m platform.<command>`` and all its processes; used as a context, behind which nothing of it is left."""
+    """``python -m platform.launch`` and all its processes; used as a context, behind which nothing of it is left."""
 
-    def __init__(
-        self, *words: str, command: str = "launch", environment: Mapping[str, str] | None = None, cwd: Path = ROOT
-    ) -> None:
+    def __init__(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
         self.tag = os.urandom(8).hex()
         self._folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
         self.temporary = self._folder / "t"
@@ -37,8 +35,8 @@ class Launched:
         self.begun = time.monotonic()
         with (self._folder / "stdout").open("wb") as out, (self._folder / "stderr").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"platform.{command}", *words],
-                cwd=cwd,
+                [sys.executable, "-m", "platform.launch", *words],
+                cwd=ROOT,
                 env={**inherited, "PATH": path, "TMPDIR": str(self.temporary), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -166,8 +164,3 @@ def proc(pid: int, name: str) -> bytes:
 def state_of(pid: int) -> str:
     fields = proc(pid, "stat").rpartition(b")")[2].split()
     return fields[0].decode() if fields else ""
-
-
-def words_of(run: Path, seeds: Sequence[int]) -> list[str]:
-    """The words of a launch that goes on with the run in a folder."""
-    return [str(run), "--seeds", ",".join(map(str, seeds)) + ",", "--runs", str(run.parent)]
