@@ -15,7 +15,6 @@ from jobs.contract.labels import EXACT, score_label
 from jobs.contract.records import ARTIFACT_LIMIT_BYTES, Machine
 from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS, byte_tokenizer
 from jobs.data.loader import micro_batches
-from jobs.kernels.attention import kernel_in_use
 from jobs.log import Log
 from jobs.recipe import Adaptation, Recipe
 from jobs.scoring import Scores
@@ -33,6 +32,7 @@ def write_header(
     program_sha256: str,
     parameters: int,
     num_targets: int,
+    kernel: str,
 ) -> None:
     """What a reader of the log must know before the first step; ``num_targets`` of the validation stream."""
     budget, shape, data_path = recipe.budget, recipe.shape, assignment.data_path
@@ -51,7 +51,7 @@ def write_header(
         world=world,
     )
     log.line(f"world_size:{world.size} grad_accum_steps:{len(pieces)}")
-    log.line(f"attention_kernel:{kernel_in_use(world.device)}")
+    log.line(f"attention_kernel:{kernel}")
     log.line(f"attention_mode:gqa num_heads:{shape.num_heads} num_kv_heads:{shape.num_kv_heads}")
     for field in DESCRIBED:
         log.line(f"{field}:{described(getattr(recipe, field))}")

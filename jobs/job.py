@@ -17,6 +17,7 @@ from jobs.contract.events import ScoreSoFar
 from jobs.contract.shards import BOS_TOKEN, data_sha256, file_sha256
 from jobs.data.byte_counts import ByteCounts
 from jobs.data.shards import training_shards, validation_tokens
+from jobs.kernels.trial import Choice, choose
 from jobs.log import Log
 from jobs.model import Transformer, build_model, compile_in_place
 from jobs.packing import Packer
@@ -95,6 +96,7 @@ class Job:
     models: ModelSource
     packing: Packing
     scoring: Scoring
+    kernel: Choice  # of attention
 
 
 def job_of(recipe: Recipe, assignment: Assignment, program: Path, world: World) -> Job:
@@ -136,6 +138,7 @@ def job_of(recipe: Recipe, assignment: Assignment, program: Path, world: World) 
         models=NewModels(recipe=recipe, seed=assignment.seed, world=world),
         packing=Packer(recipe=recipe, assignment=assignment, world=world, code_bytes=names.code_bytes),
         scoring=StreamScoring(stream=stream, budget=recipe.budget, world=world),
+        kernel=choose(recipe, world, forced=assignment.kernel),
     )
 
 

@@ -108,6 +108,7 @@ def train_trunk(job: Job) -> TrunkRecord:
             program_sha256=job.names.program_sha256,
             parameters=parameters,
             num_targets=job.stream.bytes_N.numel(),
+            kernel=str(job.kernel),
         )
 
     def validate() -> tuple[float, float]:
@@ -153,6 +154,7 @@ def train_trunk(job: Job) -> TrunkRecord:
         step_ms_median=trained.step_ms_median,
         phases=log.phases,
         machine=machine_of(world),
+        kernel=job.kernel.kernel,
     )
     if world.is_main:
         write_record(path / TRUNK_FILE, record)
@@ -170,6 +172,8 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     if trunk.machine is not None and trunk.machine != machine_of(world):
         log.line(f"trunk trained elsewhere: {trunk.machine}; scored here: {machine_of(world)}")
     artifact = trunk_path / ARTIFACT_FILE
+    if trunk.kernel != job.kernel.kernel:
+        log.line(f"attention_kernel:{job.kernel} trained with {trunk.kernel}")
     with log.phase("load"):
         model = job.models.new()
     setting = Setting(

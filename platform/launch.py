@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from jobs.contract.assignment import KERNEL_NAMES
+
 from .errors import explained
 from .options import Number
 from .paths import RUNS
@@ -42,6 +44,9 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
 @click.option("--budget-usd", type=AMOUNT, metavar="X", help="Start no trial with which this launch would cost more.")
 @click.option("--budget-hours", type=AMOUNT, metavar="H", help="The same in node-hours, which need no price.")
 @click.option("--max-retries", type=click.IntRange(min=0), default=RETRIES, show_default=True, help=AGAIN)
+@click.option(
+    "--kernel", type=click.Choice(KERNEL_NAMES), help="The attention of every job.  [default: the fastest that works]"
+)
 @click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()

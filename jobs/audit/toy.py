@@ -21,6 +21,7 @@ from jobs.contract.assignment import ARTIFACT_FILE, LOG_FILE, RESULT_FILE, WEIGH
 from jobs.contract.records import TrunkRecord, read_result
 from jobs.contract.shards import SHARD_HEADER_INTS, SHARD_MAGIC, SHARD_VERSION
 from jobs.job import Job, Names, NewModels, StreamScoring
+from jobs.kernels.trial import ON_A_CPU
 from jobs.log import Log
 from jobs.model import Transformer, build_model
 from jobs.packing import Packer
@@ -155,6 +156,7 @@ def toy_job(models: Models, stream: Stream, ledger: Ledger) -> tuple[Job, "Watch
         models=WatchedModels(source, ledger),
         packing=WatchedPacking(packer, source, ledger),
         scoring=scoring,
+        kernel=ON_A_CPU,
     )
     return job, scoring
 

@@ -24,6 +24,14 @@ from jobs.contract.errors import Refused
 TRUNK_FILE, RESULT_FILE = "trunk.json", "result.json"
 WEIGHTS_FILE, ARTIFACT_FILE = "weights.pt", "artifact.bin"
 LOG_FILE, METRICS_FILE = "train.log", "metrics.jsonl"
+SDPA = "sdpa"  # torch's scaled_dot_product_attention, as it chooses among its own
+KERNEL_NAMES = (
+    "fa4",
+    "fa3",
+    "fa2",
+    "cudnn",
+    SDPA,
+)  # of attention, that a card may have; of equally fast ones the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +46,14 @@ class Assignment:
     arms: tuple[str, ...]
     max_wallclock_seconds: float | None  # None: what the recipe says
     force: bool = False  # score an artifact above the byte limit too
+    kernel: str | None = None  # of attention, one of KERNEL_NAMES; None: the fastest that is right
 
     @staticmethod
     def from_environment(environment: dict[str, str]) -> "Assignment":
         """The assignment in ``environment``; what is not set falls back to the community's defaults.
 
         Raises:
-            Refused: a variable that is not the number it should be.
+            Refused: a variable that is not the number it should be, or no kernel.
         """
         output_path = Path(environment.get("OUTPUT_PATH") or Path("logs") / environment.get("RUN_ID", "run"))
         seconds = environment.get("MAX_WALLCLOCK_SECONDS")
@@ -57,6 +66,7 @@ class Assignment:
             arms=tuple(name for name in environment.get("ARMS", "").split(",") if name),
             max_wallclock_seconds=number_in(environment, "MAX_WALLCLOCK_SECONDS", "", float) if seconds else None,
             force=environment.get("FORCE") == "1",
+            kernel=_kernel(environment.get("KERNEL") or None),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -71,6 +81,8 @@ class Assignment:
         }
         if self.force:
             variables["FORCE"] = "1"
+        if self.kernel is not None:
+            variables["KERNEL"] = self.kernel
         if self.max_wallclock_seconds is not None:
             variables["MAX_WALLCLOCK_SECONDS"] = str(self.max_wallclock_seconds)
         return variables
@@ -86,3 +98,11 @@ def number_in(environment: Mapping[str, str], name: str, default: str, kind: typ
     if math.isnan(number):
         raise Refused(f"{name}={text!r} in the environment is not {kind.__name__}")
     return number
+
+
+def _kernel(name: str | None) -> str | None:
+    if name is not None and name not in KERNEL_NAMES:
+        raise Refused(
+            f"KERNEL={name!r} in the environment: there is no such kernel; possible are {', '.join(KERNEL_NAMES)}"
+        )
+    return name

@@ -48,6 +48,7 @@ class TrunkRecord:
     step_ms_median: float
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of the training job
     machine: Machine | None
+    kernel: str | None = None  # of attention
 
 
 @dataclass(frozen=True, kw_only=True)

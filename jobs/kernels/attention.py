@@ -1,10 +1,40 @@
-"""Causal attention: one signature over FlashAttention 3, FlashAttention 2 and torch's own kernels."""
+"""Causal attention: one signature over the kernels that a job may have, and which of them it takes.
 
-from functools import lru_cache
+Which one is taken is found out at the start of a job, by ``jobs.kernels.trial``; until then it is torch's own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from jobs.contract.assignment import SDPA
+from jobs.kernels.fa4 import flash_attention_4
+
+HALF = (torch.bfloat16, torch.float16)  # what the kernels of a card compute in; other dtypes are torch's
+Heads = tuple[int, int, int, int]  # query heads, key/value heads, width of a query, width of a value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The shapes of one call of ``causal_attention``."""
+
+    rows: int
+    length: int
+    heads: Heads
+
+    def __str__(self) -> str:
+        queries, groups, width, value_width = self.heads
+        values = "" if width == value_width else f", values of {value_width}"
+        return f"{self.rows}x{self.length} heads {queries}/{groups} of {width}{values}"
+
+
+CHOSEN: dict[Heads, str] = {}  # the kernel for heads of these shapes, by its name in ``KERNELS``
+_recorded: list[Call] | None = None
 
 
 def causal_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
@@ -14,61 +44,45 @@ def causal_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
     q and k are cast to the dtype of v (they come out of norms in float32).
     """
     q_BTHK, k_BTGK = q_BTHK.to(v_BTGW.dtype), k_BTGK.to(v_BTGW.dtype)
-    if v_BTGW.is_cuda and v_BTGW.dtype != torch.float32 and v_BTGW.size(-1) == q_BTHK.size(-1):
-        return KERNELS[gpu_kernel()](q_BTHK, k_BTGK, v_BTGW)
-    return torch_attention(q_BTHK, k_BTGK, v_BTGW)
+    heads = (q_BTHK.size(2), k_BTGK.size(2), q_BTHK.size(3), v_BTGW.size(3))
+    if _recorded is not None:
+        _recorded.append(Call(rows=q_BTHK.size(0), length=q_BTHK.size(1), heads=heads))
+    name = CHOSEN.get(heads, SDPA) if v_BTGW.dtype in HALF else SDPA  # under torch.compile a constant of the graph
+    return KERNELS[name](q_BTHK, k_BTGK, v_BTGW)
 
 
-def kernel_in_use(device: torch.device) -> str:
-    """Which kernel ``causal_attention`` takes on ``device``, and why: for the log."""
-    if device.type != "cuda":
-        return "sdpa: no CUDA device, torch's own CPU kernel"
-    return "; ".join((f"{gpu_kernel()}: the fastest that is here", *available_kernels()[1]))
-
-
-@torch.compiler.assume_constant_result  # torch.compile puts the name into the graph instead of following the imports
-def gpu_kernel() -> str:
-    """The fastest kernel that is installed and runs on this card, by its name in ``KERNELS``."""
-    return available_kernels()[0][0]
-
-
-@lru_cache(maxsize=1)
-def available_kernels() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The kernels of this card, the fastest first, and for each that is missing a word why; found once a process."""
-    names, missing = [], []
-    major = torch.cuda.get_device_capability()[0]
-    if major != 9:
-        missing.append(f"FlashAttention 3 needs compute capability 9, this card has {major}")
-    else:
-        try:
-            import flash_attn_interface  # noqa: F401
-
-            names.append("FlashAttention 3")
-        except ImportError as error:
-            missing.append(f"FlashAttention 3: {error}")
+@contextmanager
+def recorded_calls() -> Iterator[list[Call]]:
+    """Inside, every call of ``causal_attention`` is written down."""
+    global _recorded
+    calls: list[Call] = []
+    _recorded = calls
     try:
-        import flash_attn  # noqa: F401
-
-        names.append("FlashAttention 2")
-    except ImportError as error:
-        missing.append(f"FlashAttention 2: {error}")
-    return (*names, "sdpa"), tuple(missing)
+        yield calls
+    finally:
+        _recorded = None
 
 
-def flash_attention_3(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
+def flash_attention_3(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
     from flash_attn_interface import flash_attn_func
 
-    y = flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=True)
+    y = flash_attn_func(q_BTHK, k_BTGK, v_BTGW, causal=True)
     return y[0] if isinstance(y, tuple) else y  # early releases also return the log-sum-exp
 
 
-def flash_attention_2(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
-    from flash_attn import flash_attn_func
+def flash_attention_2(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
+    from flash_attn import flash_attn_func  # where flash-attn-4 alone is installed, the package is there without it
 
-    return flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=True)
+    return flash_attn_func(q_BTHK, k_BTGK, v_BTGW, causal=True)
+
+
+def cudnn_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
+    with sdpa_kernel([SDPBackend.CUDNN_ATTENTION]):
+        return torch_attention(q_BTHK, k_BTGK, v_BTGW)
 
 
 def torch_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
+    """As torch chooses among its own; on a card that is FlashAttention 2, unless told otherwise."""
     grouped = q_BTHK.size(2) != k_BTGK.size(2)
     if grouped and v_BTGW.size(-1) != q_BTHK.size(-1):  # for which torch has no kernel but the slow one
         repeats = q_BTHK.size(2) // k_BTGK.size(2)
@@ -80,4 +94,10 @@ def torch_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
     return y_BHTW.transpose(1, 2)
 
 
-KERNELS = {"FlashAttention 3": flash_attention_3, "FlashAttention 2": flash_attention_2, "sdpa": torch_attention}
+KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "fa4": flash_attention_4,
+    "fa3": flash_attention_3,
+    "fa2": flash_attention_2,
+    "cudnn": cudnn_attention,
+    SDPA: torch_attention,
+}

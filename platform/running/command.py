@@ -53,6 +53,7 @@ class Asked:
     budget_usd: float | None
     max_retries: int
     force: bool
+    kernel: str | None
     dry_run: bool
 
     @property
@@ -135,6 +136,7 @@ def _run(asked: Asked, stop: Stop) -> None:
         connect=lambda cpus: _connected(asked.cluster, cpus, name, stop),
         observers=observers,
         force=asked.force,
+        kernel=asked.kernel,
         retries=asked.max_retries,
         budget=budget,
         note=_note,

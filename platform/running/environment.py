@@ -95,3 +95,4 @@ def job_environment(
         force=trial.force,
     )
     return {**kept(inherited), **settings, **assignment.to_environment()}
+        kernel=trial.kernel,

@@ -87,6 +87,7 @@ def launch(
     connect: Connect,
     observers: Sequence[Observer] = (),
     force: bool = False,
+    kernel: str | None = None,
     retries: int = RETRIES,
     budget: Budget | None = None,
     note: Note = lambda _: None,
@@ -97,6 +98,7 @@ def launch(
         connect: from the CPUs of the largest job to the cluster to run on; not called where nothing is to run.
         observers: told of everything that happens.
         force: train even what cannot fit the limit of bytes.
+        kernel: of attention, for every job; None: each job takes the fastest that works where it runs.
         retries: of a trial that the infrastructure has lost.
         budget: what all of it may cost.
         note: told what a person should read; lines without an end.
@@ -105,7 +107,7 @@ def launch(
         UserError: something cannot run as it is; nothing was started.
         RunFailed: an arm is not what its program declares, or the cluster does not start.
     """
-    batch = prepared(experiments, seeds, force=force, note=note)
+    batch = prepared(experiments, seeds, force=force, kernel=kernel, note=note)
     running = Launch(observers, retries=retries, budget=budget, note=note)
     running.add(batch)
     running.close()
@@ -113,7 +115,14 @@ def launch(
 
 
 @refusing("keep the results elsewhere: --runs DIR")
-def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force: bool, note: Note) -> Batch:
+def prepared(
+    experiments: Sequence[Experiment],
+    seeds: tuple[int, ...],
+    *,
+    note: Note,
+    force: bool = False,
+    kernel: str | None = None,
+) -> Batch:
     """Write down what will run, and audit it.
 
     Raises:
@@ -127,7 +136,12 @@ def prepared(experiments: Sequence[Experiment], seeds: tuple[int, ...], *, force
             note(lost)
     planned = {experiment.draft.run_path: experiment.planned(seeds) for experiment in experiments}
     trials = tuple(
-        replace(planned[experiment.draft.run_path].trial(seed, experiment.arms), force=force, places=experiment.places)
+        replace(
+            planned[experiment.draft.run_path].trial(seed, experiment.arms),
+            force=force,
+            kernel=kernel,
+            places=experiment.places,
+        )
         for seed in seeds
         for experiment in experiments
     )

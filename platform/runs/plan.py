@@ -50,6 +50,7 @@ class Trial:
     cpus: int
     end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
     force: bool = False  # score even an artifact above the limit
+    kernel: str | None = None  # of attention, where one is forced
     nodes: int = 1  # that it spans, with an equal share of processes, GPUs and CPUs on each
     places: tuple[str, ...] = ()  # where a node that does not see ``data_path`` may find the data
 

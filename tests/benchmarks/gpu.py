@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs.contract.assignment import KERNEL_NAMES
+from jobs.contract.errors import Refused
 from jobs.data.loader import micro_batches
-from jobs.kernels import attention
+from jobs.kernels.trial import choose
 from jobs.loop import take_step
 from jobs.model import build_model, compile_in_place
 from jobs.world import World
@@ -124,12 +126,14 @@ def main() -> None:
     for name in arguments.recipes.split(","):
         recipe = recipe_object(name, "eight_h100")
         print(f"  {name}: {recipe.budget.batch_tokens // RANKS:,} tokens a step and card, compiled")
-        for kernel in attention.available_kernels()[0]:
+        for kernel in KERNEL_NAMES:
             torch.compiler.reset()
-            fastest = attention.KERNELS[attention.gpu_kernel()]
-            attention.KERNELS[attention.gpu_kernel()] = attention.KERNELS[kernel]
+            try:
+                choose(recipe, world, forced=kernel)
+            except Refused as error:
+                print(f"    {kernel}: {error}")
+                continue
             print(f"    {measure(recipe, world, kernel=kernel, steps=arguments.steps)}", flush=True)
-            attention.KERNELS[attention.gpu_kernel()] = fastest
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def test_a_plan_that_is_lost_is_made_again_with_every_seed_that_was_begun(
 
     again = prepare(from_recipe.path, request_of(from_recipe))
     notes: list[str] = []
-    batch = prepared([again], (1337, 7), force=False, note=notes.append)
+    batch = prepared([again], (1337, 7), note=notes.append)
     made = plans.read(run)
     assert made.seeds == (1337, 42, 5000, 7) and made.machine == "2xcpu"
     assert "made again, with every seed that has a folder: 1337, 42, 5000" in notes[0]

@@ -1,14 +1,10 @@
-"""What only shows under torch.compile: graphs in one piece, and the kernel that a card would take. No card needed."""
+"""What only shows under torch.compile: graphs in one piece. No card needed."""
 
-import sys
-import types
 from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
 
-from jobs.kernels import attention
 from jobs.model import build_model
 from jobs.world import World
 from tests import recipes
@@ -19,9 +15,7 @@ from tests.benchmarks.recipes import recipe_object
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     torch.compiler.reset()
-    attention.available_kernels.cache_clear()
     yield
-    attention.available_kernels.cache_clear()
     torch.compiler.reset()
 
 
@@ -40,53 +34,6 @@ def test_the_loss_and_its_gradient_are_one_graph(name: str) -> None:
         loss = compiled(inputs, targets)
         loss.backward()
         torch.testing.assert_close(loss, model(inputs, targets), rtol=1e-5, atol=0)
-
-
-def pretend_card(monkeypatch: pytest.MonkeyPatch, major: int, modules: dict[str, object]) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (major, 0))
-    for name in ("flash_attn_interface", "flash_attn"):
-        module = types.ModuleType(name)
-        if name in modules:
-            module.flash_attn_func = modules[name]  # type: ignore[attr-defined]
-            monkeypatch.setitem(sys.modules, name, module)
-        else:
-            monkeypatch.setitem(sys.modules, name, None)  # importing it fails
-
-
-def doubled(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    assert causal
-    return 2 * attention.torch_attention(q, k, v)
-
-
-def with_sum(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
-    return 3 * attention.torch_attention(q, k, v), q
-
-
-@pytest.mark.parametrize(
-    ("major", "modules", "name", "factor"),
-    [
-        (9, {"flash_attn_interface": with_sum, "flash_attn": doubled}, "FlashAttention 3", 3),
-        (8, {"flash_attn_interface": with_sum, "flash_attn": doubled}, "FlashAttention 2", 2),
-        (9, {"flash_attn": doubled}, "FlashAttention 2", 2),
-        (9, {}, "sdpa", 1),
-    ],
-)
-def test_the_fastest_kernel_is_chosen_and_compiles_in_one_piece(
-    monkeypatch: pytest.MonkeyPatch, major: int, modules: dict[str, object], name: str, factor: int
-) -> None:
-    pretend_card(monkeypatch, major, modules)
-    assert attention.available_kernels()[0][0] == attention.gpu_kernel() == name
-    said = attention.kernel_in_use(torch.device("cuda"))
-    names, missing = attention.available_kernels()
-    assert len(names) + len(missing) == 3, "each is there or missing for a reason"
-    assert said.startswith(f"{name}: ") and all(reason in said for reason in missing)
-    q, k, v = (torch.randn(2, 8, heads, 16, generator=torch.Generator().manual_seed(0)) for heads in (4, 2, 2))
-
-    def on_a_card(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attention.KERNELS[attention.gpu_kernel()](q, k, v)
-
-    found = torch.compile(on_a_card, backend="eager", fullgraph=True)(q, k, v)
-    torch.testing.assert_close(found, factor * attention.torch_attention(q, k, v))
 
 
 def test_the_benchmark_of_a_card_counts_tokens_and_products() -> None:

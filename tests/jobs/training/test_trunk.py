@@ -64,6 +64,7 @@ def job(tmp_path: Path) -> Job:
         models=unused,
         packing=unused,
         scoring=unused,
+        kernel=unused,
     )
 
 
