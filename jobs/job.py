@@ -161,7 +161,7 @@ class NewModels:
 
     def new(self) -> Transformer:
         model = build_model(self.recipe, seed=self.seed, device=self.world.device)
-        if self.world.device.type == "cuda":
+        if self.world.compiles:
             torch.compiler.reset()  # of what an arm before this one compiled: the number of graphs is limited
             compile_in_place(model)
         return model

@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jobs.contract.assignment import LOG_FILE, METRICS_FILE
 from jobs.contract.events import Event, PhaseChange, append
 
+COMPILE = "compile"  # a phase inside of others: what torch.compile takes, whenever that is
+
 
 class Log:
     """Lines to ``train.log`` and standard output, events to ``metrics.jsonl``; on other ranks it only keeps time."""
 
-    def __init__(self, folder: Path, *, writes: bool, begin_with: str = "") -> None:
-        self.folder, self.writes = folder, writes
+    def __init__(self, folder: Path, *, writes: bool, begin_with: str = "", compiles: bool = False) -> None:
+        """``compiles``: whether something in its phases may; what that takes is then a phase of its own."""
+        self.folder, self.writes, self._watches = folder, writes, compiles
         self.phases: dict[str, float] = {}
         self.started = time.perf_counter()
         if writes:
@@ -43,7 +46,26 @@ class Log:
         begun = time.perf_counter()
         self.event(PhaseChange(phase=name, state="start", seconds=self.seconds()))
         try:
-            yield
+            with self._compilations():
+                yield
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - begun
             self.event(PhaseChange(phase=name, state="end", seconds=self.seconds()))
+
+    @contextmanager
+    def _compilations(self) -> Iterator[None]:
+        """Inside, and inside of phases within, whatever torch compiles is in the phase COMPILE."""
+        if not self._watches:
+            yield
+            return
+        from torch._dynamo.callback import callback_handler
+
+        self._watches, open_phase = False, ExitStack()
+        begin = callback_handler.register_start_callback(lambda _: open_phase.enter_context(self.phase(COMPILE)))
+        end = callback_handler.register_end_callback(lambda _: open_phase.close())
+        try:
+            yield
+        finally:
+            callback_handler.remove_start_callback(begin)
+            callback_handler.remove_end_callback(end)
+            self._watches = True

@@ -28,7 +28,7 @@ from jobs.dialect import (
     write_sizes,
 )
 from jobs.job import Job, job_of
-from jobs.log import Log
+from jobs.log import COMPILE, Log
 from jobs.loop import train
 from jobs.recipe import Recipe
 from jobs.scoring import DocumentLearner, Learner
@@ -96,7 +96,7 @@ def find_trunk(job: Job) -> TrunkRecord | None:
 def train_trunk(job: Job) -> TrunkRecord:
     """Train, average, quantize and pack; leaves the trunk's files, its record last."""
     recipe, world, path = job.recipe, job.world, job.assignment.trunk_path
-    log = Log(path, writes=world.is_main)
+    log = Log(path, writes=world.is_main, compiles=world.compiles)
     with log.phase("setup"):
         model = job.models.new()
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -166,14 +166,15 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
     """Adapt as the arm says, score what was read back from disk, and leave the arm's result."""
     recipe, world, trunk_path = job.recipe, job.world, job.assignment.trunk_path
     folder, adaptation = job.assignment.output_path / arm, recipe.arms[arm]
-    log = Log(folder, writes=world.is_main, begin_with=(trunk_path / LOG_FILE).read_text())
+    trunk_log = (trunk_path / LOG_FILE).read_text()
+    log = Log(folder, writes=world.is_main, begin_with=trunk_log, compiles=world.compiles)
     log.event(ArmChange(arm=arm, state="start"))
     log.line(f"arm:{arm} adaptation:{described(adaptation)} trunk:{trunk.trunk_sha256}")
     if trunk.machine is not None and trunk.machine != machine_of(world):
         log.line(f"trunk trained elsewhere: {trunk.machine}; scored here: {machine_of(world)}")
-    artifact = trunk_path / ARTIFACT_FILE
     if trunk.kernel != job.kernel.kernel:
         log.line(f"attention_kernel:{job.kernel} trained with {trunk.kernel}")
+    artifact = trunk_path / ARTIFACT_FILE
     with log.phase("load"):
         model = job.models.new()
     setting = Setting(
@@ -207,6 +208,8 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         learner = adaptation.learner(model, setting)
     with log.phase("score"):
         scores = job.scoring.score(model, recipe.evaluation, log, learner)
+    eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != COMPILE)  # which is inside of them
+    compile_seconds = log.phases.get(COMPILE, 0.0)
     aligned_bpb = None
     if learner is None and not isinstance(recipe.evaluation, Aligned):
         with log.phase("diagnose"):  # not part of the score, and not of its time: so it comes when all is compiled
@@ -215,7 +218,6 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         seconds = log.phases["diagnose"]
         write_score(log, recipe, adaptation, Aligned().label(), aligned, milliseconds=1000 * seconds)
     log.line(f"weights_sha256:{agreed_sha256(model, world)} after scoring, equal on all ranks")
-    eval_seconds = sum(seconds for name, seconds in log.phases.items() if name != "diagnose")
     write_score(log, recipe, adaptation, recipe.evaluation.label(), scores, milliseconds=1000 * eval_seconds)
     result = ArmResult(
         recipe=recipe.name,
@@ -238,6 +240,7 @@ def score_arm(job: Job, trunk: TrunkRecord, arm: str, *, end_to_end: bool) -> No
         code_bytes=job.names.code_bytes,
         adapt_seconds=log.phases.get("adapt", 0.0),
         eval_seconds=eval_seconds,
+        compile_seconds=compile_seconds,
         phases=log.phases,
         end_to_end=end_to_end,
         machine=machine_of(world),

@@ -30,6 +30,11 @@ class World:
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
     @property
+    def compiles(self) -> bool:
+        """Whether models are compiled: on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
     def is_main(self) -> bool:
         return self.rank == 0
 

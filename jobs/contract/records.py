@@ -75,6 +75,7 @@ class ArmResult:
     code_bytes: int
     adapt_seconds: float  # inside eval_seconds
     eval_seconds: float  # everything from reading the artifact to the score
+    compile_seconds: float = 0.0  # inside eval_seconds: of torch.compile
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of scoring this arm
     end_to_end: bool  # trained and scored by one process; otherwise from a trunk trained earlier
     machine: Machine  # that scored it

@@ -13,6 +13,7 @@ from typing import IO
 from jobs.contract.errors import Refused
 from jobs.contract.shards import data_sha256, file_sha256
 
+from .. import paths
 from ..errors import RunFailed
 from ..locks import held
 
@@ -25,7 +26,7 @@ Fetch = Callable[[str, Path], None]
 def cache() -> Path:
     """The folder of this user on this node for what was fetched; FAIRWAY_DATA names another, of a larger disk."""
     chosen = os.environ.get("FAIRWAY_DATA")
-    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairway"
+    folder = Path(chosen) if chosen else paths.cache()
     (folder / "data").mkdir(parents=True, exist_ok=True)
     return folder / "data"
 

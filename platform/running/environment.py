@@ -5,16 +5,22 @@ store on every interface, which takes orders from anybody and unpickles what it 
 in files of the job's private folder, and what gloo and NCCL say to each other stays on loopback.
 """
 
+import os
+import shutil
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract.assignment import Assignment
 
+from ..paths import cache
 from ..processes.environment import kept
 from ..runs.plan import Trial
 
+UNUSED_SECONDS = 30 * 86_400.0  # after which what was compiled for a program is removed
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
@@ -68,6 +74,32 @@ class PortMeeting:
 Meeting = FileMeeting | PortMeeting
 
 
+def compile_caches(trial: Trial, scratch: Path) -> dict[str, str]:
+    """Where torch.compile keeps what it makes.
+
+    Seeds and arms of a program share it on a machine: the first of them compiles, and each says how long that took. A
+    program that trains and scores as a submission does starts with nothing, because a submission pays for it.
+    """
+    folder = scratch
+    if trial.gpus and not trial.end_to_end:
+        shared = cache() / "compiled"
+        with suppress(OSError, RuntimeError):  # nobody has a home, or cannot write there
+            shared.mkdir(parents=True, exist_ok=True)
+            _remove_unused(shared)
+            kept_here = shared / trial.program_sha256[:12]
+            kept_here.mkdir(mode=0o700, exist_ok=True)
+            os.utime(kept_here)
+            folder = kept_here
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
+
+
+def _remove_unused(shared: Path) -> None:
+    """Of programs that have not run here for a month."""
+    for folder in shared.iterdir():
+        if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def job_environment(
     trial: Trial, arms: tuple[str, ...], *, scratch: Path, meeting: Meeting, inherited: Mapping[str, str]
 ) -> dict[str, str]:
@@ -77,9 +109,7 @@ def job_environment(
         "PYTHONSAFEPATH": "1",  # a program is one file: what lies beside it is not for import
         "OMP_NUM_THREADS": str(max(1, trial.cpus // trial.processes)),
         "TMPDIR": str(scratch),
-        # Of its own for every job: a shared cache would let the first seed pay the compile time of the others.
-        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
-        "TRITON_CACHE_DIR": str(scratch / "triton"),
+        **compile_caches(trial, scratch),
         **meeting.settings,
     }
     if trial.gpus == 0:
@@ -93,6 +123,6 @@ def job_environment(
         arms=arms,
         max_wallclock_seconds=None,
         force=trial.force,
+        kernel=trial.kernel,
     )
     return {**kept(inherited), **settings, **assignment.to_environment()}
-        kernel=trial.kernel,

@@ -19,7 +19,7 @@ from jobs.contract.files import to_data, write_text
 
 from ..errors import RunFailed, UserError
 from ..locks import held
-from ..paths import ROOT
+from ..paths import ROOT, cache
 from ..processes import guarded
 from ..processes.environment import kept
 from ..program.inline import inline
@@ -119,7 +119,7 @@ def _now() -> str:
 def _place() -> Path:
     """Where probes are kept: this user's cache, on a cluster often one for all nodes; TMPDIR where there is none."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairway"
+        folder = cache()
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder / "probe.json"

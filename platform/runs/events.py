@@ -179,16 +179,19 @@ def own_seconds(phases: Mapping[str, float], path: Path) -> dict[str, float]:
         path: the metrics.jsonl of that record; says which phase lies in which. Without it none does.
     """
     own: dict[str, float] = {}
-    around: list[str] = []
-    counted: set[tuple[str, str]] = set()  # a phase that begins again inside another is in ``phases`` once
+    around: list[PhaseChange] = []  # the starts of the phases that are open
+    now = 0.0
     for change in read(path, PhaseChange):
-        name = change.phase
+        if change.seconds < now:  # the job was started again and appended: the record has the last one
+            own, around = {}, []
+        now = change.seconds
+        name, opened = change.phase, [start.phase for start in around]
         if name in phases and change.state == "start":
             own.setdefault(name, phases[name])
-            if around and (name, around[-1]) not in counted:
-                counted.add((name, around[-1]))
-                own[around[-1]] = max(0.0, own[around[-1]] - phases[name])
-            around.append(name)
-        elif name in around:
-            del around[around.index(name) :]
+            around.append(change)
+        elif name in opened:
+            seconds = change.seconds - around[opened.index(name)].seconds
+            del around[opened.index(name) :]
+            if around:
+                own[around[-1].phase] = max(0.0, own[around[-1].phase] - seconds)
     return {**own, **{name: seconds for name, seconds in phases.items() if name not in own}}

@@ -18,8 +18,8 @@ from jobs.contract.events import (
 from platform.runs.events import JOB_EVENTS, LAUNCH_EVENTS, Ended, Failed, Reader, from_line, own_seconds, read
 
 
-def phase(name: str, state: str) -> str:
-    return f'{{"event": "phase", "phase": "{name}", "state": "{state}", "seconds": 0}}\n'
+def phase(name: str, state: str, seconds: float = 0.0) -> str:
+    return f'{{"event": "phase", "phase": "{name}", "state": "{state}", "seconds": {seconds}}}\n'
 
 
 STEP = StepDone(step=1, train_loss=0.1 + 0.2, train_ms=20.0, step_ms=20.0, lr_scale=1.0)
@@ -79,15 +79,17 @@ def test_events_of_a_later_version_lose_what_nobody_knows_yet() -> None:
 
 def test_the_seconds_of_phases_inside_others_are_counted_once(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    steps = ("setup", "train", "warmup", "/warmup", "validate", "/validate", "validate", "/validate", "/train", "pack")
-    lines = [
-        phase(one.strip("/"), "end" if one[0] == "/" else "start") for one in ("setup", "/setup", *steps[1:], "/pack")
-    ]
+    changes = (
+        *(("setup", 0.0), ("/setup", 0.5), ("train", 0.5), ("warmup", 0.5), ("compile", 1.5), ("/compile", 5.5)),
+        *(("/warmup", 6.5), ("validate", 20.0), ("compile", 20.0), ("/compile", 21.0), ("/validate", 22.5)),
+        *(("validate", 40.0), ("/validate", 41.5), ("/train", 70.5), ("pack", 70.5), ("/pack", 71.5)),
+    )
+    lines = [phase(name.strip("/"), "end" if name[0] == "/" else "start", seconds) for name, seconds in changes]
     path.write_text("".join(lines))
-    whole = {"pack": 1.0, "setup": 0.5, "train": 70.0, "validate": 4.0, "warmup": 6.0}
+    whole = {"pack": 1.0, "setup": 0.5, "train": 70.0, "validate": 4.0, "warmup": 6.0, "compile": 5.0}
     own = own_seconds(whole, path)
-    assert own == {"setup": 0.5, "train": 60.0, "warmup": 6.0, "validate": 4.0, "pack": 1.0}
-    assert list(own) == ["setup", "train", "warmup", "validate", "pack"]
+    assert own == {"setup": 0.5, "train": 60.0, "warmup": 2.0, "compile": 5.0, "validate": 3.0, "pack": 1.0}
+    assert list(own) == ["setup", "train", "warmup", "compile", "validate", "pack"]
     path.write_text("".join(lines * 2))  # the job was started again and appended: the record has the last one
     assert own_seconds(whole, path) == own
     assert own_seconds(whole, tmp_path / "none") == pytest.approx(whole)
