@@ -18,6 +18,12 @@ TAG = "FIELD_TEST_OF_FAULTS"  # no prefix of ours or of Ray's: it reaches every 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}  # as the kernel writes
 
 
+def heeding_signals() -> None:
+    """Of a test that runs under nohup, say, a child inherits that hang-ups are ignored, and a launch keeps to it."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Launched:
     """``python -m platform.launch`` and all its processes; used as a context, behind which nothing of it is left."""
 
@@ -42,6 +48,7 @@ class Launched:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=heeding_signals,
             )
 
     def __enter__(self) -> "Launched":
