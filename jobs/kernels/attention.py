@@ -34,7 +34,7 @@ class Call:
 
 
 CHOSEN: dict[Heads, str] = {}  # the kernel for heads of these shapes, by its name in ``KERNELS``
-_recorded: list[Call] | None = None
+RECORDERS: list[list[Call]] = []  # each is told of every call
 
 
 def causal_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
@@ -45,8 +45,8 @@ def causal_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
     """
     q_BTHK, k_BTGK = q_BTHK.to(v_BTGW.dtype), k_BTGK.to(v_BTGW.dtype)
     heads = (q_BTHK.size(2), k_BTGK.size(2), q_BTHK.size(3), v_BTGW.size(3))
-    if _recorded is not None:
-        _recorded.append(Call(rows=q_BTHK.size(0), length=q_BTHK.size(1), heads=heads))
+    for calls in RECORDERS:
+        calls.append(Call(rows=q_BTHK.size(0), length=q_BTHK.size(1), heads=heads))
     name = CHOSEN.get(heads, SDPA) if v_BTGW.dtype in HALF else SDPA  # under torch.compile a constant of the graph
     return KERNELS[name](q_BTHK, k_BTGK, v_BTGW)
 
@@ -54,13 +54,12 @@ def causal_attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
 @contextmanager
 def recorded_calls() -> Iterator[list[Call]]:
     """Inside, every call of ``causal_attention`` is written down."""
-    global _recorded
     calls: list[Call] = []
-    _recorded = calls
+    RECORDERS.append(calls)
     try:
         yield calls
     finally:
-        _recorded = None
+        RECORDERS.remove(calls)
 
 
 def flash_attention_3(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:

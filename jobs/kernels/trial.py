@@ -24,8 +24,8 @@ from jobs.world import World
 
 TOLERANCE = 0.02  # of the norm of the result and of each gradient: bfloat16 keeps 8 bits of each factor
 CHECKED_ROWS = 2  # of a call, against float32
-WARM_UP, REPETITIONS, PATIENCE_SECONDS = 3, 15, 0.3  # of the timing of one kernel
-NOISE = 1.03  # kernels so close are equally fast: seeds should not differ in their kernel by chance
+WARM_UP, REPETITIONS, TIMING_SECONDS = 3, 15, 0.3  # of the timing of one kernel
+ALIKE = 1.03  # kernels so close are equally fast: seeds should not differ in their kernel by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def seconds_of(kernel: Callable, call: Call, device: torch.device) -> float:
         moment = _now(device)
         torch.autograd.grad(kernel(*inputs), inputs, cotangent)
         times.append(_now(device) - moment)
-        if repetition >= WARM_UP and time.perf_counter() - begun > PATIENCE_SECONDS:
+        if repetition >= WARM_UP and time.perf_counter() - begun > TIMING_SECONDS:
             break
     return statistics.median(times[WARM_UP:])
 
@@ -154,7 +154,7 @@ def agreed(mine: Sequence[Tried], world: World) -> list[Tried]:
 def fastest(found: Sequence[Tried]) -> Tried | None:
     """The first that is as fast as the fastest; None where all are out."""
     least = min(one.seconds for one in found)
-    return next((one for one in found if one.seconds <= NOISE * least < math.inf), None)
+    return next((one for one in found if one.seconds <= ALIKE * least < math.inf), None)
 
 
 def _said(one: Tried) -> str:
