@@ -82,7 +82,11 @@ def nodes(folder: Path, count: int, *, cpus: int, gpus: int = 0, hidden: Sequenc
             _wait(lambda name=name: _raylet_of(name) is not None, f"node {number}")  # type: ignore[misc]
             found.raylets[number] = _raylet_of(name) or 0
         asked = {**blank, **settings}
-        _wait(lambda: _registered(found.address, asked) == count + 1, "every node's place in the cluster")
+        try:
+            _wait(lambda: _registered(found.address, asked) == count + 1, "every node's place in the cluster")
+        except AssertionError as error:
+            logs = "".join(f"\n{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(folder.glob("*.log")))
+            raise AssertionError(f"{error}{logs}") from None
         yield found
     finally:
         for process in reversed(started):
