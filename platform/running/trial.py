@@ -149,9 +149,6 @@ def _attempt(
         reason, cause = f"torchrun ended well and left no result to accept: {flaws[at.lost[0]]}", PROGRAM
     else:
         at = _where_it_failed(trial, arms)
-        if at.phase == "teardown":  # every result is there, yet some rank failed: the last one is not to be trusted
-            last = trial.paths.arm(arms[-1])
-            last.result.replace(last.rejected)
         if ended is None:
             reason, cause = f"neither log nor metrics for {patience.stall_seconds:.0f} s: ended as hung", HUNG
         elif ended.stopped_by:
@@ -160,6 +157,11 @@ def _attempt(
             reason, cause = reason_in(log, start, status=ended.status, program=program)
     if (full := disks.said()) and cause in (INFRASTRUCTURE, PROGRAM, DISK):
         reason, cause = reason + full, DISK
+    if at.phase == "teardown":  # every result is there
+        if cause == INFRASTRUCTURE:  # and the job was ended from outside: results decide, not who died after them
+            return None
+        last = trial.paths.arm(arms[-1])  # some rank failed by itself: it may have seen what the others did not
+        last.result.replace(last.rejected)
     if cause == INFRASTRUCTURE:
         reason += memory.said()
     _remove_parts(trial, arms)

@@ -15,7 +15,7 @@ OF_TRIALS = (
     Case("KILL", "worker", "result"),
     Case("TERM", "guard", "pack"),
     Case("STOP", "rank", "train"),
-    Case("INT", "torchrun", "train"),
+    Case("INT", "rank", "end"),
     Case("KILL", "worker", "end"),
 )
 OF_DRIVER = (Case("KILL", "driver", "train"), Case("TERM", "driver", "score"), Case("HUP", "driver", "start"))
@@ -25,7 +25,7 @@ def test_faults_of_trials_leave_nothing_and_lose_nothing(gated: Gated) -> None:
     found = disturb_trials(gated, OF_TRIALS)
     assert not {str(one.case): one.problems for one in found if one.problems}
     once = {str(one.case) for one in found if one.attempts == 1}
-    assert once >= {"STOP rank train", "KILL worker end"} and "KILL guard start" not in once
+    assert once >= {"STOP rank train", "KILL worker end", "INT rank end"} and "KILL guard start" not in once
 
 
 @pytest.mark.parametrize("case", OF_DRIVER, ids=str)
