@@ -39,13 +39,15 @@ class TrunkRecord:
     seed: int
     data_sha256: str
     tokenizer_sha256: str
-    parameters: int
+    parameters: int | None
     model_bytes: int | None  # of artifact.bin
-    steps: int
+    steps: int | None
     train_tokens: int | None
-    train_seconds: float  # optimizer steps and data loading; validation and warm-up steps excluded, as the rules count
-    step_ms_mean: float  # the first step excluded
-    step_ms_median: float
+    train_seconds: (
+        float | None
+    )  # optimizer steps and data loading; validation and warm-up steps excluded, as the rules count
+    step_ms_mean: float | None  # the first step excluded
+    step_ms_median: float | None
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of the training job
     machine: Machine | None
     kernel: str | None = None  # of attention
@@ -65,16 +67,16 @@ class ArmResult:
     trunk: TrunkRecord  # that was scored, trained by this job or an earlier one, perhaps on another machine
     data_sha256: str
     tokenizer_sha256: str
-    val_loss_nats: float  # per target token
+    val_loss_nats: float | None  # per target token
     val_bpb: float
-    scored_tokens: int
-    scored_bytes: int
+    scored_tokens: int | None
+    scored_bytes: int | None
     aligned_val_bpb: float | None  # the same weights in disjoint windows, where the recipe's evaluator is another one
-    artifact_bytes: int  # model_bytes + code_bytes, against ARTIFACT_LIMIT_BYTES
-    model_bytes: int
+    artifact_bytes: int | None  # model_bytes + code_bytes, against ARTIFACT_LIMIT_BYTES
+    model_bytes: int | None
     code_bytes: int
-    adapt_seconds: float  # inside eval_seconds
-    eval_seconds: float  # everything from reading the artifact to the score
+    adapt_seconds: float | None  # inside eval_seconds
+    eval_seconds: float | None  # everything from reading the artifact to the score
     compile_seconds: float = 0.0  # inside eval_seconds: of torch.compile
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of scoring this arm
     end_to_end: bool  # trained and scored by one process; otherwise from a trunk trained earlier
@@ -85,7 +87,7 @@ class ArmResult:
         return self.trunk.trunk_sha256
 
     @property
-    def train_seconds(self) -> float:
+    def train_seconds(self) -> float | None:
         return self.trunk.train_seconds
 
     @property
@@ -96,7 +98,8 @@ class ArmResult:
     @property
     def claimable(self) -> bool:
         """Whether a record may claim this score: nothing learned from a token before it was scored, and it fits."""
-        return self.protocol == SCORE_FIRST and self.artifact_bytes <= ARTIFACT_LIMIT_BYTES
+        fits = self.artifact_bytes is not None and self.artifact_bytes <= ARTIFACT_LIMIT_BYTES
+        return self.protocol == SCORE_FIRST and fits
 
 
 def read_trunk(path: Path) -> TrunkRecord:

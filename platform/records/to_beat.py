@@ -40,10 +40,10 @@ class ToBeat:
     def mean_bpb(self) -> float:
         return fmean(score.val_bpb for score in self.scores)
 
-    def require_same_text(self, scored_bytes: int) -> None:
+    def require_same_text(self, scored_bytes: int | None) -> None:
         """Raises UserError where the scores are of another text: bits per byte of two texts say nothing together."""
         theirs = self.scored_bytes
-        if theirs is not None and abs(theirs - scored_bytes) > SAME_TEXT * scored_bytes:
+        if theirs is not None and scored_bytes is not None and abs(theirs - scored_bytes) > SAME_TEXT * scored_bytes:
             raise UserError(
                 f"{self.name}: its scores are of another text, {theirs:,} bytes, here {scored_bytes:,} were "
                 "scored; compare what ran on the same data"

@@ -20,6 +20,7 @@ from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..runs.spending import Spent
 from ..statistics.significance import Interval, Summary, holm, summarize
+from ..words import known
 from .machines import Times, times_of
 
 STEPS_APART = 0.05  # share; public records' seeds differ by 0.15 % in step time (median), the worst by 7.9 %
@@ -248,7 +249,8 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         )
     everything = [result for arm in arms for result in arm.seeds.values()]
     warnings += _on_machines(everything)
-    fewest, most = min(result.trunk.steps for result in everything), max(result.trunk.steps for result in everything)
+    steps = known(result.trunk.steps for result in everything)
+    fewest, most = min(steps, default=0), max(steps, default=0)
     if most > (1 + STEPS_APART) * fewest:
         warnings.append(
             f"The seeds made {fewest:,} to {most:,} steps in their time: the machine was not equally fast for all of "
@@ -267,12 +269,12 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
                 f"windows (by {max(gaps):.6f} BPB at most). A healthy model gains from more context; after "
                 "adaptation the reverse is the signature of memorised validation windows."
             )
-        largest = max(result.artifact_bytes for result in results)
+        largest = max(known(result.artifact_bytes for result in results), default=0)
         if largest > limits().artifact_bytes:
             warnings.append(f"{arm.name}: {largest:,} bytes, {largest - limits().artifact_bytes:,} over the limit.")
         for what in ("train_seconds", "eval_seconds"):
             limit, tolerance = claims.limit_of(claims.load(claims.CHALLENGE), what)
-            longest = max(float(getattr(result, what)) for result in results)
+            longest = max(known(getattr(result, what) for result in results), default=0.0)
             if longest > limit + tolerance:
                 warnings.append(f"{arm.name}: {what} {longest:.1f}, over the cap of {limit:.0f} s.")
     return warnings

@@ -1,6 +1,6 @@
 """What a report shows of a run, as Markdown and on a terminal, in the order in which it stands there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from ..rules.challenge import challenge, limits
 from ..runs import attempts
 from ..runs.results import Run
 from ..statistics.significance import Comparison, Interval
-from ..words import cost, counted
+from ..words import cost, counted, known
 from .build import ArmReport, Delta, Report
 from .machines import Times, code, machines, times_of
 from .text_table import NOTHING, Table, clean, console, markdown, markdown_table, print_table
@@ -94,9 +94,11 @@ def show_comparison(runs: Sequence[Run]) -> None:
 
 def _step_delta(first: Run, run: Run, arm: str, times: Times) -> str:
     """Mean step time of the arm's trunks less that of the other run, and whether that says something."""
-    ours, theirs = (fmean(result.trunk.step_ms_mean for result in one.arms[arm].values()) for one in (run, first))
+    ours, theirs = (known(result.trunk.step_ms_mean for result in one.arms[arm].values()) for one in (run, first))
+    if not ours or not theirs:
+        return NOTHING
     marks = {True: "", False: " (not comparable)", None: " (machines unknown)"}
-    return f"{ours - theirs:+.2f}{marks[times.comparable]}"
+    return f"{fmean(ours) - fmean(theirs):+.2f}{marks[times.comparable]}"
 
 
 def _compared_row(recipe: str, arm: str, compared: Comparison) -> tuple[str, ...]:
@@ -205,8 +207,10 @@ def _scores(report: Report, style: Style) -> Table:
                 _number(summary.mean if summary else None, style),
                 _number(summary.sample_std if summary else None, style),
                 _interval(summary.interval if summary else None, style),
-                f"{max(result.artifact_bytes for result in results):,}" if results else NOTHING,
-                f"{fmean(result.trunk.step_ms_mean for result in results):.2f}{mixed}" if results else NOTHING,
+                _largest((result.artifact_bytes for result in results), ","),
+                f"{fmean(times):.2f}{mixed}"
+                if (times := known(result.trunk.step_ms_mean for result in results))
+                else NOTHING,
                 _kind(arm),
                 _claim(arm, style),
             )
@@ -288,19 +292,17 @@ def _limits(report: Report) -> Table:
     for arm in report.arms:
         if not (results := list(arm.seeds.values())):
             continue
-        most = max(result.artifact_bytes for result in results)
+        most = max(known(result.artifact_bytes for result in results), default=None)
         rows.append(
             (
                 arm.name,
-                f"{most:,}",
-                f"{most_bytes - most:,}",
+                NOTHING if most is None else f"{most:,}",
+                NOTHING if most is None else f"{most_bytes - most:,}",
                 f"{max(result.code_bytes for result in results):,}",
-                f"{max(result.trunk.train_seconds for result in results):.1f}",
-                f"{max(result.eval_seconds for result in results):.1f}",
-                f"{compiling:.1f}" if (compiling := max(result.compile_seconds for result in results)) else NOTHING,
-                f"{most_adapting:.1f}"
-                if (most_adapting := max(result.adapt_seconds for result in results))
-                else NOTHING,
+                _largest((result.trunk.train_seconds for result in results), ".1f"),
+                _largest((result.eval_seconds for result in results), ".1f"),
+                _largest((result.compile_seconds or None for result in results), ".1f"),
+                _largest((result.adapt_seconds or None for result in results), ".1f"),
             )
         )
     caps = [claims.limit_of(claims.load(claims.CHALLENGE), value)[0] for value in ("train_seconds", "eval_seconds")]
@@ -399,6 +401,12 @@ def _sources(report: Report) -> list[str]:
 
 def _number(value: float | None, style: Style, sign: str = "") -> str:
     return NOTHING if value is None else f"{value:{sign}.{style.decimals}f}"
+
+
+def _largest(values: Iterable[float | None], form: str) -> str:
+    """The largest that is told."""
+    largest = max(known(values), default=None)
+    return NOTHING if largest is None else f"{largest:{form}}"
 
 
 def _interval(interval: Interval | None, style: Style, sign: str = "") -> str:

@@ -105,5 +105,5 @@ def _size(experiment: Experiment) -> tuple[int, int]:
             trunk = read_trunk(trial.trunk.record)
         except ValueError:
             continue
-        return trunk.parameters, trunk.model_bytes or 0
+        return trunk.parameters or 0, trunk.model_bytes or 0
     return 0, 0

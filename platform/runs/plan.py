@@ -100,8 +100,8 @@ class Trial:
             result = read_result(path)
         except ValueError as error:
             return str(error)
-        if result.val_bpb <= 0 or result.val_loss_nats <= 0:
-            return f"{path.name} has val_bpb {result.val_bpb:g} and val_loss_nats {result.val_loss_nats:g}: no score"
+        if any(score is not None and score <= 0 for score in (result.val_bpb, result.val_loss_nats)):
+            return f"{path.name} has val_bpb {result.val_bpb} and val_loss_nats {result.val_loss_nats}: no score"
         for name, wanted in (
             ("arm", arm),
             ("seed", self.seed),

@@ -80,7 +80,13 @@ class Run:
     def nats_per_token(self) -> NatsPerToken | None:
         """The unit of this run's losses: its tokenizer and how many nats per token one BPB makes on its text."""
         for result in self.results:
-            return NatsPerToken(math.log(2) * result.scored_bytes / result.scored_tokens, result.tokenizer_sha256)
+            if result.scored_bytes and result.scored_tokens:
+                nats_per_bpb = math.log(2) * result.scored_bytes / result.scored_tokens
+            elif result.val_loss_nats is not None and result.val_bpb:  # both of one line of a log
+                nats_per_bpb = result.val_loss_nats / result.val_bpb
+            else:
+                continue
+            return NatsPerToken(nats_per_bpb, result.tokenizer_sha256)
         return None
 
     def compare(self, arm: str, against: str) -> Comparison | None:

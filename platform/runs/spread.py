@@ -5,6 +5,7 @@ import math
 from ..errors import UserError
 from ..statistics.power import MINUTES, MINUTES_SOURCE, Assumed
 from ..statistics.significance import Interval, summarize
+from ..words import known
 from .events import own_seconds
 from .results import Run
 
@@ -32,10 +33,11 @@ def minutes_of(run: Run | None) -> tuple[float, str]:
     if run is None or not run.trunks:
         return MINUTES, MINUTES_SOURCE
     scoring = [
-        sum(by_seed[seed].eval_seconds for by_seed in run.arms.values() if seed in by_seed) for seed in run.trunks
+        sum(known(by_seed[seed].eval_seconds for by_seed in run.arms.values() if seed in by_seed))
+        for seed in run.trunks
     ]
     training = [
-        sum(own_seconds(trunk.phases, run.plan.trial(seed).trunk.metrics).values()) or trunk.train_seconds
+        sum(own_seconds(trunk.phases, run.plan.trial(seed).trunk.metrics).values()) or trunk.train_seconds or 0.0
         for seed, trunk in run.trunks.items()
     ]
     return (sum(scoring) + sum(training)) / len(run.trunks) / 60, "mean of the run's seeds: training and all arms"

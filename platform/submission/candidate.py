@@ -22,6 +22,7 @@ from ..runs import audits, results
 from ..runs.audits import ArmAudit
 from ..runs.paths import ArmPaths, RunPaths
 from ..runs.results import Run
+from ..words import known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,5 +168,6 @@ def _short_of_a_record(seeds: dict[int, ArmResult]) -> Iterator[str]:
     for machine, result in others.items():
         where = f"{machine.world_size} processes on {machine.device}" if machine else "a machine that no file names"
         yield f"not on the challenge's machine: {where}, at scale {result.scale}"
-    if other := sorted({result.scored_bytes for result in seeds.values() if result.scored_bytes not in text}):
+    scored_bytes = [result.scored_bytes for result in seeds.values()]
+    if other := sorted(count for count in set(known(scored_bytes)) if count not in text):
         yield f"not the challenge's validation text: {other[0]:,} bytes were scored"

@@ -147,7 +147,7 @@ def _scored(
         points=points,
         files=[paths.result, paths.log, paths.metrics],
         status="FINISHED",
-        start_ms=end_ms - round(1000 * result.eval_seconds),
+        start_ms=end_ms - round(1000 * (result.eval_seconds or 0.0)),
         end_ms=end_ms,
     )
 
