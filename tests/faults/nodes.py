@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on this machine, each with a view of the file system of its own. Linux, as root."""
 
+import functools
 import os
 import secrets
 import shlex
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.launched import proc
+
+Begin = Callable[[], "subprocess.Popen[bytes]"]
 
 HEAD_ADDRESS = "127.0.0.1"
 COUNT = """
@@ -65,7 +68,7 @@ def nodes(folder: Path, count: int, *, cpus: int, gpus: int = 0, hidden: Sequenc
     started = [_started(head, {**blank, **settings}, folder / "head.log")]
     found = Nodes(address=f"{HEAD_ADDRESS}:{port}", environment=settings)
     try:
-        _wait(lambda: _listens(port), "the head")
+        _wait(lambda: _listens(port), "the head", logs=folder)
         for number in range(1, count + 1):
             home = folder / f"home{number}"
             home.mkdir()
@@ -76,17 +79,17 @@ def nodes(folder: Path, count: int, *, cpus: int, gpus: int = 0, hidden: Sequenc
             ]
             own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NODE_NAME": f"{folder.name}-{number}"}
             hiding = ["unshare", "--mount", "sh", "-c", f"{hide} && exec {shlex.join(worker)}"]
-            started.append(_started(hiding, {**blank, **settings, **own}, folder / f"node{number}.log"))
-        for number in range(1, count + 1):
-            name = f"{folder.name}-{number}"
-            _wait(lambda name=name: _raylet_of(name) is not None, f"node {number}")  # type: ignore[misc]
-            found.raylets[number] = _raylet_of(name) or 0
-        asked = {**blank, **settings}
-        try:
-            _wait(lambda: _registered(found.address, asked) == count + 1, "every node's place in the cluster")
-        except AssertionError as error:
-            logs = "".join(f"\n{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(folder.glob("*.log")))
-            raise AssertionError(f"{error}{logs}") from None
+            begin = functools.partial(_started, hiding, {**blank, **settings, **own}, folder / f"node{number}.log")
+            started.append(begin())
+            known = functools.partial(_registered, found.address, {**blank, **settings})
+
+            def joined(begin: Begin = begin, known: Callable[[], int] = known, wanted: int = number + 1) -> bool:
+                if started[-1].poll() is not None:  # Ray gives a node 30 s to come up, which a busy machine may need
+                    started[-1] = begin()
+                return known() == wanted
+
+            _wait(joined, f"node {number}'s place in the cluster", logs=folder)
+            found.raylets[number] = _raylet_of(f"{folder.name}-{number}") or 0
         yield found
     finally:
         for process in reversed(started):
@@ -125,8 +128,10 @@ def _listens(port: int) -> bool:
     return any((fields := line.split())[1].endswith(f":{port:04X}") and fields[3] == "0A" for line in lines)
 
 
-def _wait(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
+def _wait(happened: Callable[[], bool], what: str, logs: Path, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, f"{what} did not start"
+        if time.monotonic() > deadline:
+            said = "".join(f"\n{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(logs.glob("*.log")))
+            raise AssertionError(f"{what} did not come in {seconds:.0f} s{said}")
         time.sleep(0.1)
