@@ -29,7 +29,7 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
 
 
 @click.command(help=HELP)
-@click.argument("recipes", nargs=-1, required=True, type=FOLDER, metavar="RECIPE|RUN_DIR...")
+@click.argument("recipes", nargs=-1, required=True, type=FOLDER, metavar="RECIPE|SCRIPT|RUN_DIR...")
 @click.option("--seeds", default="3", show_default=True, help="How many of the fixed list, or just these: 1337,7 or 7,")
 @click.option("--scale", help="The machine to run on: a file of recipes/scales/.  [default: eight_h100]")
 @click.option("--arms", default="", help="Score only these arms of the recipe: no_ttt,sgd  [default: all]")
@@ -47,6 +47,7 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
 @click.option(
     "--kernel", type=click.Choice(KERNEL_NAMES), help="The attention of every job.  [default: the fastest that works]"
 )
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Tell a script this, in its environment.")
 @click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()

@@ -24,6 +24,14 @@ SCORED_TOKENS, SCORED_BYTES = 40_000, 100_000
 MakeRun = Callable[..., "RunFolder"]
 
 
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Shards and tokenizer, of a few documents, that no job has to have."""
+    from tests.finished import small_data
+
+    return small_data(tmp_path_factory.mktemp("tiny") / "data")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run on disk; its methods write the files that jobs and trials write."""

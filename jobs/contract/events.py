@@ -43,9 +43,9 @@ class StepDone(Event):
     kind = "step"
     step: int  # from 1
     train_loss: float  # mean over the batch, nats per token
-    train_ms: float  # in optimizer steps so far
-    step_ms: float
-    lr_scale: float  # share of the peak rate
+    train_ms: float | None  # in optimizer steps so far; None, here and below: its program does not say
+    step_ms: float | None
+    lr_scale: float | None  # share of the peak rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class ValidationDone(Event):
 
     kind = "validation"
     step: int
-    val_loss_nats: float  # per token
-    val_bpb: float
-    train_ms: float
+    val_loss_nats: float | None  # per token
+    val_bpb: float | None
+    train_ms: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

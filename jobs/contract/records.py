@@ -10,6 +10,7 @@ from jobs.contract.errors import Refused
 ARTIFACT_LIMIT_BYTES = 16_000_000  # decimal, as the rules say: code bytes + compressed model bytes
 
 SCORE_FIRST = "score_first"  # a token is scored before anything learns from it; a model that never learns included
+UNTOLD = "untold"  # nobody has looked: of a program that is not ours
 NO_ADAPTATION = "no_adaptation"  # the technique of an arm that scores what was packed
 PRE_EVAL = "pre_eval"  # the weights saw the validation stream before it was scored: a diagnostic, never a claim
 
@@ -61,7 +62,7 @@ class ArmResult:
     scale: str
     arm: str
     adaptation: str  # the technique's name
-    protocol: str  # SCORE_FIRST or PRE_EVAL
+    protocol: str  # SCORE_FIRST, PRE_EVAL or UNTOLD
     seed: int
     program_sha256: str
     trunk: TrunkRecord  # that was scored, trained by this job or an earlier one, perhaps on another machine
@@ -80,6 +81,8 @@ class ArmResult:
     compile_seconds: float = 0.0  # inside eval_seconds: of torch.compile
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds of each phase of scoring this arm
     end_to_end: bool  # trained and scored by one process; otherwise from a trunk trained earlier
+    notes: tuple[str, ...] = ()  # what somebody should know who reads these numbers
+    lines: dict[str, str] = field(default_factory=dict)  # of a program that is not ours: where its log says each number
     machine: Machine  # that scored it
 
     @property

@@ -90,6 +90,20 @@ def load(path: Path, scale: str | None = None, root: Path = ROOT) -> Choices:
     )
 
 
+def machine_at(path: Path, scale: str | None, root: Path = ROOT) -> tuple[str, Machine, ClusterSettings]:
+    """The scale of a recipe that is not made of techniques, its machine and cluster; what it says of models is not.
+
+    Raises:
+        UserError: there is no such scale, or something in its file is wrong.
+    """
+    files, scale = _scale_files(path, root), scale or DEFAULT_SCALE
+    if scale not in files:
+        raise UserError(f"{shown(path)}: no scale {scale!r}; possible: {', '.join(files)}{nearest(scale, files)}")
+    file = read(files[scale])
+    layer = Reader(catalogs.read(root), multiplies=True).scale_layer(file.entries("entries"), may_choose=False)
+    return scale, _machine(layer.machine, _said_last("machine", file, (), scale)), ClusterSettings(**layer.cluster)
+
+
 def with_arms(choices: Choices, names: tuple[str, ...]) -> Choices:
     """``choices`` with only these arms, in the recipe's order.
 

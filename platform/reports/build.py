@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
 
-from jobs.contract.records import SCORE_FIRST, ArmResult, Machine
+from jobs.contract.records import SCORE_FIRST, UNTOLD, ArmResult, Machine
 
 from ..program import document
 from ..rules import claims
@@ -20,7 +20,7 @@ from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..runs.spending import Spent
 from ..statistics.significance import Interval, Summary, holm, summarize
-from ..words import known
+from ..words import counted, known
 from .machines import Times, times_of
 
 STEPS_APART = 0.05  # share; public records' seeds differ by 0.15 % in step time (median), the worst by 7.9 %
@@ -99,7 +99,8 @@ class Delta:
 
     arm: str
     against: str
-    paired: bool  # each pair scored one trunk; otherwise Welch
+    paired: bool  # each pair scored one trunk, or of a script has one seed; otherwise Welch
+    of_one_training: bool
     n: int
     mean: float
     std: float | None  # of the paired deltas
@@ -224,6 +225,7 @@ def _deltas(run: Run) -> tuple[Delta, ...]:
             arm=arm,
             against=against,
             paired=compared.test == "paired t",
+            of_one_training=run.plan.script is None,
             n=compared.n,
             mean=-compared.gain,
             std=compared.gain_std,
@@ -260,7 +262,11 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
         results = arm.seeds.values()
         if arm.audit and arm.audit.audited and arm.verdict != arm.protocol:
             warnings.append(f"{arm.name}: its program declares {arm.protocol}, the audit says {arm.verdict}.")
-        if arm.adapts and not (arm.audit and arm.audit.audited):
+        for note, seeds in _notes(arm).items():
+            warnings.append(f"{arm.name}, {counted(len(seeds), 'seed')}: {note}")
+        if arm.protocol == UNTOLD:
+            warnings.append(f"{arm.name}: whether it learns from a token before it is scored is untold: no claim.")
+        elif arm.adapts and not (arm.audit and arm.audit.audited):
             warnings.append(f"{arm.name}: {arm.verdict}. It adapts, so it may not be claimed before it is audited.")
         gaps = arm.aligned_gaps
         if arm.adapts and (inverted := sum(gap > 0 for gap in gaps)):
@@ -278,6 +284,15 @@ def _warnings(arms: tuple[ArmReport, ...]) -> list[str]:
             if longest > limit + tolerance:
                 warnings.append(f"{arm.name}: {what} {longest:.1f}, over the cap of {limit:.0f} s.")
     return warnings
+
+
+def _notes(arm: ArmReport) -> dict[str, list[int]]:
+    """What is noted of its results, each with the seeds that it is noted of."""
+    notes: dict[str, list[int]] = {}
+    for seed, result in arm.seeds.items():
+        for note in result.notes:
+            notes.setdefault(note, []).append(seed)
+    return notes
 
 
 def _on_machines(results: list[ArmResult]) -> Iterator[str]:

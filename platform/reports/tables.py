@@ -274,16 +274,27 @@ def _deltas(deltas: Sequence[Delta], style: Style) -> Table:
                 _interval(delta.ci95, style, sign="+"),
                 _p(delta.p),
                 _p(delta.p_holm),
-                ("paired t" if delta.paired else "Welch t") if delta.p is not None else NOTHING,
+                _test(delta) if delta.p is not None else NOTHING,
             )
             for delta in deltas
         ),
         note=(
-            "Arm minus against: below 0 the arm is better. Paired by seed where both results name the same "
-            "`trunk_sha256`: one training, scored twice. p is two-sided, for no difference at all; the column beside "
+            "Arm minus against: below 0 the arm is better. "
+            + (
+                "Paired by seed where both results name the same `trunk_sha256`: one training, scored twice. "
+                if all(delta.of_one_training for delta in deltas)
+                else "Each arm trained for itself; pairs have the same seed, and no more than that. "
+            )
+            + "p is two-sided, for no difference at all; the column beside "
             "it is corrected by Holm for the number of comparisons in this table."
         ),
     )
+
+
+def _test(delta: Delta) -> str:
+    if not delta.paired:
+        return "Welch t"
+    return "paired t" if delta.of_one_training else "paired t, same seeds"
 
 
 def _limits(report: Report) -> Table:

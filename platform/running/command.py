@@ -19,6 +19,7 @@ from ..reports.build import Report
 from ..runs import plan
 from ..runs.plan import RECORD_PROCESSES
 from ..runs.results import read_run
+from ..scripts.recipe import settings_from
 from ..tracking.address import Address
 from ..tracking.patience import Patience
 from ..words import counted
@@ -54,6 +55,7 @@ class Asked:
     max_retries: int
     force: bool
     kernel: str | None
+    settings: tuple[str, ...]
     dry_run: bool
 
     @property
@@ -78,6 +80,7 @@ class Asked:
             make_data=not self.dry_run,
             form=Form.PACKED if self.packed else Form.SQUEEZED if self.squeeze else Form.READABLE,
             end_to_end=self.end_to_end,
+            settings=settings_from(self.settings),
         )
 
 

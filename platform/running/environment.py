@@ -80,7 +80,6 @@ def compile_caches(trial: Trial, scratch: Path) -> dict[str, str]:
     Seeds and arms of a program share it on a machine: the first of them compiles, and each says how long that took. A
     program that trains and scores as a submission does starts with nothing, because a submission pays for it.
     """
-    folder = scratch
     if trial.gpus and not trial.end_to_end:
         shared = cache() / "compiled"
         with suppress(OSError, RuntimeError):  # nobody has a home, or cannot write there
@@ -89,7 +88,12 @@ def compile_caches(trial: Trial, scratch: Path) -> dict[str, str]:
             kept_here = shared / trial.program_sha256[:12]
             kept_here.mkdir(mode=0o700, exist_ok=True)
             os.utime(kept_here)
-            folder = kept_here
+            return caches_in(kept_here)
+    return caches_in(scratch)
+
+
+def caches_in(folder: Path) -> dict[str, str]:
+    """Caches in ``folder``: of a scratch folder there is nothing in them yet."""
     return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
 

@@ -1,7 +1,8 @@
 """From a recipe, or from a run that is there, to a plan that could run: program, data, what is missing for it."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.contract.shards import data_sha256, file_sha256
@@ -12,13 +13,15 @@ from ..corpus.preflight import vocabulary
 from ..errors import UserError, naming, nearest, refusing
 from ..paths import ROOT, RUNS, shown
 from ..program import recipe, size
-from ..program.choices import Choices
+from ..program.choices import Choices, Machine
 from ..program.size import Size
 from ..program.squeeze import Form
 from ..rules.challenge import whole_validation
 from ..runs import plan, planning
 from ..runs.paths import RunPaths
 from ..runs.plan import Plan, Trial, machine_name
+from ..scripts import recipe as scripts
+from ..scripts.recipe import ScriptRecipe
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 
@@ -36,6 +39,7 @@ class Request:
     tokenizer: Path | None = None
     make_data: bool = True  # make the embedded corpus where it is needed and not there yet
     form: Form = Form.READABLE  # how the program is written that runs, is hashed, counted and shipped
+    settings: Mapping[str, str] = field(default_factory=dict)  # of a script, over what its recipe says
     end_to_end: str | None = None  # make the program with this arm alone, and train for it, as a submission would run
 
 
@@ -50,7 +54,8 @@ class Experiment:
     draft: Plan  # without seeds
     arms: tuple[str, ...]  # that this launch scores
     missing: str | None  # what its data lacks, and the remedy
-    choices: Choices | None  # what the program was made from; None: a run is continued with the program that it has
+    choices: Choices | None  # what the program was made from; None: a run is continued, or the program is a script
+    script: ScriptRecipe | None = None
 
     @property
     def name(self) -> str:
@@ -64,7 +69,8 @@ class Experiment:
     @property
     def places(self) -> tuple[str, ...]:
         """Where nodes that do not see the data of the launch may find them."""
-        return self.choices.cluster.data if self.choices else ()
+        made_from = self.choices or self.script
+        return made_from.cluster.data if made_from else ()
 
     def trials(self, seeds: tuple[int, ...]) -> list[Trial]:
         """The trials of ``seeds``, each with the chosen arms."""
@@ -95,9 +101,12 @@ class Experiment:
                 f"must stay what it was. Put a copy of it back, or remove the file and launch the recipe, which writes "
                 f"it again; a change belongs into jobs/ or the recipe"
             )
-        texts = {paths.program: self.program}
+        texts: dict[Path, str | bytes] = {paths.program: self.script.content if self.script else self.program}
         if self.choices is not None:
             texts[paths.recipe] = recipe.resolved_yaml(self.choices)
+        if self.script is not None:
+            texts[paths.recipe] = self.script.resolved_yaml()
+            texts |= {paths.files / name: content for name, content in self.script.beside.items()}
         if self.readable is not None:
             texts[paths.readable] = self.readable
         arms = () if self.arms == self.draft.arms else self.arms
@@ -119,6 +128,10 @@ def prepare(path: Path, request: Request) -> Experiment:
     """
     if path.is_dir():
         return _of_run(path, request)
+    if scripts.is_script(path):
+        return _of_script(path, request)
+    if request.settings:
+        raise UserError(f"{shown(path)}: --set sets environment variables of a script; a recipe says its knobs itself")
     return _of_recipe(path, request)
 
 
@@ -132,7 +145,7 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
     program = form.of(readable)
     program_sha256 = hashlib.sha256(program.encode()).hexdigest()
     run = RunPaths.of(request.runs.resolve(), choices.name, program_sha256)
-    data_path, tokenizer_path, missing = _data(choices, request)
+    data_path, tokenizer_path, missing = _data(choices.machine, choices.scale, request)
     if missing is None:
         _require_vocabulary(choices, tokenizer_path)
     machine = choices.machine
@@ -168,6 +181,64 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
         arms=arms,
         missing=missing,
         choices=choices,
+    )
+
+
+def _of_script(path: Path, request: Request) -> Experiment:
+    """Somebody's script, as its recipe or the command has it."""
+    found = scripts.load(path, request.scale, request.settings)
+    if request.form is not Form.READABLE or request.end_to_end is not None:
+        raise UserError(f"{shown(path)}: a script runs as it is, whole: no --end-to-end, --squeeze or --packed")
+    if found.machine.nodes > 1:
+        raise UserError(f"{shown(path)}: scale {found.scale} spans {found.machine.nodes} nodes; a script runs on one")
+    for arm in request.arms:
+        if arm not in found.script.arms:
+            possible = f"possible: {', '.join(found.script.arms)}{nearest(arm, found.script.arms)}"
+            raise UserError(f"{shown(path)}: arms: no arm {arm!r}; {possible}")
+    if found.not_installed:
+        names = " ".join(found.not_installed)
+        raise UserError(f"{shown(path)}: requirements: not installed: {names}; .venv/bin/python -m pip install {names}")
+    data_path, tokenizer_path, missing = _data(found.machine, found.scale, request)
+    run = RunPaths.of(request.runs.resolve(), found.name, found.script.name_sha256(found.program_sha256))
+    machine = found.machine
+    draft = Plan(
+        run_path=run.folder,
+        recipe=found.name,
+        scale=found.scale,
+        program_sha256=found.program_sha256,
+        trunk_text_sha256=found.program_sha256,
+        arms=tuple(found.script.arms),
+        data_path=data_path,
+        tokenizer_path=tokenizer_path,
+        data_sha256=UNKNOWN if missing else data_sha256(data_path),
+        tokenizer_sha256=UNKNOWN if missing else file_sha256(tokenizer_path),
+        processes=machine.processes,
+        gpus=machine.gpus,
+        cpus=machine.cpus,
+        machine=machine_name(machine.processes, machine.gpus, machine.nodes),
+        end_to_end=True,
+        script=found.script,
+    )
+    if (known := plan.read_if_whole(run.folder)) is not None and known.script is not None:
+        if missing:
+            draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
+        for arm, settings in known.script.arms.items():
+            now = found.script.arms.get(arm, settings)
+            if now != settings and any(run.folder.glob(f"seed_*/{arm}/result.json")):
+                raise UserError(
+                    f"{shown(path)}: arms: {arm} was {settings} when it was scored, it is {now} now; give what is new "
+                    f"a name of its own"
+                )
+    return Experiment(
+        path=path,
+        question=found.question,
+        program=found.content.decode("utf-8", "replace"),
+        readable=None,
+        draft=draft,
+        arms=tuple(arm for arm in found.script.arms if arm in (request.arms or found.script.arms)),
+        missing=missing,
+        choices=None,
+        script=found,
     )
 
 
@@ -238,12 +309,12 @@ def _given(request: Request) -> tuple[Path, Path] | None:
     return request.data.resolve(), request.tokenizer.resolve()
 
 
-def _data(choices: Choices, request: Request) -> tuple[Path, Path, str | None]:
+def _data(machine: Machine, scale: str, request: Request) -> tuple[Path, Path, str | None]:
     """Shards, tokenizer, and what is wrong with them."""
-    machine, given = choices.machine, _given(request)
+    given = _given(request)
     if given is None and machine.corpus is not None:
         if machine.corpus != "embedded":
-            raise UserError(f"scale {choices.scale}: machine: no corpus {machine.corpus!r}; possible: embedded")
+            raise UserError(f"scale {scale}: machine: no corpus {machine.corpus!r}; possible: embedded")
         with refusing("name data that is there: --data DIR --tokenizer FILE"):
             found = corpus.embedded() if request.make_data else corpus.embedded_if_cached()
         if found is None:

@@ -55,8 +55,13 @@ def _show_one(experiment: Experiment, seeds: tuple[int, ...]) -> None:
     print(f"  data     {shown(draft.data_path)}")
     print(f"  run      {shown(draft.run_path)}")
     data_sha256 = draft.data_sha256 or "(data)"
-    trunks = TrunkPaths.of(draft.run_path.parent, draft.trunk_text_sha256, data_sha256, draft.machine, 0).folder.parent
-    print(f"  trunks   {shown(trunks)}")
+    if draft.script is None:
+        place = (draft.run_path.parent, draft.trunk_text_sha256, data_sha256, draft.machine)
+        print(f"  trunks   {shown(TrunkPaths.of(*place, 0).folder.parent)}")
+    else:
+        for arm in experiment.arms:
+            said = {**draft.script.environment, **draft.script.arms[arm]}
+            print(f"  arm      {arm}: {' '.join(f'{name}={value}' for name, value in said.items()) or 'as it is'}")
     if earlier := [seed for seed in draft.seeds if seed not in seeds]:
         print(f"  planned earlier, not asked for now: {', '.join(map(str, earlier))}")
     for trial in experiment.trials(seeds):
@@ -69,7 +74,10 @@ def _state(trial: Trial) -> str:
     todo = trial.unscored_arms
     if not todo:
         return f"done: {', '.join(trial.arms)}"
-    trunk = "score" if trial.trunk.record.exists() and not trial.end_to_end else "train, then score"
+    if trial.script is not None:
+        trunk = "run"
+    else:
+        trunk = "score" if trial.trunk.record.exists() and not trial.end_to_end else "train, then score"
     try:
         failure = read_failure(trial.paths.failure)
     except UserError as error:

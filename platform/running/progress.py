@@ -52,7 +52,7 @@ class Progress:
         if self.waiting:
             return f"waiting: {self.waiting}"
         parts: list[str] = []
-        if self.arm is None and self.step is not None:
+        if self.step is not None and not self.arm_ended:
             parts.append(f"step {self.step}")
             if self.train_loss is not None:
                 parts.append(f"loss {self.train_loss:.3f}")

@@ -63,6 +63,9 @@ class Price:
         if experiment.choices is not None:
             where = f"cluster.usd_per_hour of {shown(scale_file(experiment.choices))}"
             return Price(usd_per_hour=experiment.choices.cluster.usd_per_hour, where=where)
+        if experiment.script is not None:
+            where = f"cluster.usd_per_hour of the scale {experiment.script.scale}"
+            return Price(usd_per_hour=experiment.script.cluster.usd_per_hour, where=where)
         said = [spell.usd_per_hour for spell in spells(experiment.draft.run_path) if spell.usd_per_hour is not None]
         if said:
             return Price(usd_per_hour=said[-1], where="as the last launch of it had it")

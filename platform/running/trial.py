@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from jobs.contract.files import write_record
 from jobs.contract.shards import file_sha256
@@ -26,7 +27,7 @@ from ..runs.node import Node
 from ..runs.paths import RunPaths
 from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
-from . import part, parts
+from . import part, parts, script_job
 from .disks import DiskWatch
 from .memory import MemoryWatch
 from .part import Patience, unseen
@@ -91,7 +92,9 @@ def _seen_through(
         while arms := tuple(arm for arm in trial.unscored_arms if not any(arm in failure.arms for failure in failures)):
             with ExitStack() as stay:
                 locks = [lock]
-                if trial.end_to_end or not _trunk_is_there(trial):
+                if trial.script is not None:  # each arm is a training of its own
+                    arms = arms[:1]
+                elif trial.end_to_end or not _trunk_is_there(trial):
                     # Another recipe of the same trunk text may be about to train this very trunk.
                     locks.append(
                         stay.enter_context(held(trial.trunk.lock, _waits_for(f"the trunk of {trial.name}", report)))
@@ -126,9 +129,13 @@ def _attempt(
     node: Node | None,
 ) -> Failure | None:
     """One torchrun for ``arms``, seen through to its end; what went wrong, if anything did."""
+    if trial.script is not None and script_job.has_ended(trial, arms[0]):
+        return script_job.read_again(trial, arms[0])
     _clear(trial, arms)
     if node is not None:
         _write_node(trial, arms, node)
+    if trial.script is not None:
+        return _attempt_script(trial, arms[0], report, locks=locks, marker=marker, patience=patience, node=node)
     log, program = trial.paths.job_log, RunPaths(trial.run_path).program
     start = log.stat().st_size if log.exists() else 0
     watched = [trial.trunk.metrics, *(trial.paths.arm(arm).metrics for arm in arms)]
@@ -177,16 +184,71 @@ def _attempt(
     )
 
 
+def _attempt_script(
+    trial: Trial,
+    arm: str,
+    report: Report,
+    *,
+    locks: list[int],
+    marker: str,
+    patience: Patience,
+    node: Node | None,
+) -> Failure | None:
+    """One run of somebody's script for ``arm``, seen through to its end; what went wrong, if anything did."""
+    paths = trial.paths.arm(arm)
+    memory, disks = MemoryWatch(), DiskWatch([trial.run_path, Path(tempfile.gettempdir())])
+    guard, output = script_job.started(trial, arm, marker=marker, patience=patience, locks=locks)
+    readers = [Reader(paths.metrics, JOB_EVENTS)]
+    try:
+        ended = _follow(guard, readers, [paths.log, paths.metrics], report, patience, (memory, disks, output), arm)
+    finally:
+        guard.stop()
+    output.close()
+    if ended and ended.status == 0:
+        return script_job.settle(trial, arm, output, node)
+    cause: Cause
+    if ended is None:
+        reason, cause = f"it printed nothing for {patience.stall_seconds:.0f} s: ended as hung", HUNG
+    elif ended.stopped_by:
+        reason, cause = ended.stopped_by, INFRASTRUCTURE
+    else:
+        reason, cause = reason_in(paths.log, 0, status=ended.status, program=paths.work)
+    if (full := disks.said()) and cause in (INFRASTRUCTURE, PROGRAM, DISK):
+        reason, cause = reason + full, DISK
+    if cause == INFRASTRUCTURE:
+        reason += memory.said()
+    return Failure(
+        seed=trial.seed,
+        phase=next(reversed(output.phases), "start"),
+        arm=arm,
+        reason=reason,
+        log_tail=end_of(paths.log, 0),
+        arms=(arm,),
+        cause=cause,
+        blameless=(arm,) if cause == INFRASTRUCTURE else (),
+    )
+
+
+class Watch(Protocol):
+    """Looks at something now and then while a job runs."""
+
+    def look(self) -> None: ...
+
+
 def _follow(
     guard: Guard | Parts,
     readers: list[Reader],
     files: list[Path],
     report: Report,
     patience: Patience,
-    watches: Sequence[MemoryWatch | DiskWatch],
+    watches: Sequence[Watch],
+    arm: str | None = None,
 ) -> ExitReport | None:
-    """Pass on what the job says until it ends; None once it has said nothing for too long."""
-    progress = told = Progress()
+    """Pass on what the job says until it ends; None once it has said nothing for too long.
+
+    ``arm``: that all of it is about, where the job does not say so itself.
+    """
+    progress = told = Progress(arm=arm)
     report(told)
     told_at = time.monotonic()
     size, silent_since = _size(files), time.monotonic()

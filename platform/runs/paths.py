@@ -42,6 +42,11 @@ class RunPaths:
         return self.folder / "train_gpt.py"
 
     @property
+    def files(self) -> Path:
+        """What a script needs beside itself."""
+        return self.folder / "files"
+
+    @property
     def readable(self) -> Path:
         """What the program was squeezed from; not there where it runs as it was written."""
         return self.folder / "train_gpt_readable.py"
@@ -134,6 +139,16 @@ class ArmPaths:
     @property
     def metrics(self) -> Path:
         return self.folder / METRICS_FILE
+
+    @property
+    def work(self) -> Path:
+        """The folder that a script works in, and what it left there."""
+        return self.folder / "work"
+
+    @property
+    def ended(self) -> Path:
+        """How a script ended, once it has."""
+        return self.folder / "ended.json"
 
     @property
     def node(self) -> Path:

@@ -16,6 +16,7 @@ from ..errors import UserError, naming
 from ..paths import shown
 from .paths import RunPaths, TrialPaths, TrunkPaths
 from .reading import NotJson, read_record, read_result
+from .script import Script
 
 RECORD_PROCESSES = 8  # of the machine of the challenge
 Stored = TypeVar("Stored")
@@ -51,6 +52,7 @@ class Trial:
     end_to_end: bool = False  # one process trains and scores, as a submission would; never from a trunk that is there
     force: bool = False  # score even an artifact above the limit
     kernel: str | None = None  # of attention, where one is forced
+    script: Script | None = None  # what it runs, where that is not a program of this checkout
     nodes: int = 1  # that it spans, with an equal share of processes, GPUs and CPUs on each
     places: tuple[str, ...] = ()  # where a node that does not see ``data_path`` may find the data
 
@@ -204,6 +206,7 @@ class Plan:
     nodes: int = 1  # that a job spans
     machine: str  # what trained its trunks, as ``machine_name`` has it; "" in a plan of schema 1, which did not tell
     end_to_end: bool = False
+    script: Script | None = None  # None: the program is made of a recipe, by this checkout or another one
     planned: tuple[Planned, ...] = ()
 
     @staticmethod
@@ -256,6 +259,7 @@ class Plan:
             cpus=self.cpus,
             nodes=self.nodes,
             end_to_end=self.end_to_end,
+            script=self.script,
         )
 
     def with_seeds(self, seeds: tuple[int, ...], time: str, arms: tuple[str, ...] = ()) -> "Plan":

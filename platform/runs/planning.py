@@ -11,7 +11,7 @@ from itertools import starmap
 from pathlib import Path
 
 from jobs.contract.assignment import RESULT_FILE
-from jobs.contract.files import write_record, write_text
+from jobs.contract.files import write_bytes, write_record
 
 from ..errors import UserError, naming
 from ..locks import held
@@ -22,7 +22,7 @@ from .reading import read_result
 
 
 def extend(
-    draft: Plan, seeds: tuple[int, ...], arms: tuple[str, ...] = (), texts: Mapping[Path, str] | None = None
+    draft: Plan, seeds: tuple[int, ...], arms: tuple[str, ...] = (), texts: Mapping[Path, str | bytes] | None = None
 ) -> Plan:
     """Write ``seeds`` into the plan of ``draft.run_path``, made from ``draft`` where there is none; returns it.
 
@@ -46,7 +46,8 @@ def extend(
         for path, text in texts.items():
             if not _holds(path, text):
                 with naming(path):
-                    write_text(path, text)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_bytes(path, _bytes(text))
         if plan != known or read_if_whole(draft.run_path) is None:
             with naming(plan.paths.plan):
                 write_record(plan.paths.plan, plan, but=NOT_STORED)
@@ -69,8 +70,12 @@ def remade(run_path: Path) -> str | None:
     return f"{shown(path)} {why}: made again, with every seed that has a folder: {', '.join(map(str, seeds))}"
 
 
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode("utf-8")
+def _holds(path: Path, text: str | bytes) -> bool:
+    return path.is_file() and path.read_bytes() == _bytes(text)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8") if isinstance(text, str) else text
 
 
 def _continued(draft: Plan) -> tuple[Plan, Plan | None]:

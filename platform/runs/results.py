@@ -73,9 +73,11 @@ class Run:
         results = list(self.arms[arm].values())
         if not results:
             return None
-        return Scores(
-            tuple(result.val_bpb for result in results), BPB, trunks=tuple(result.trunk_sha256 for result in results)
-        )
+        return Scores(tuple(result.val_bpb for result in results), BPB, trunks=tuple(map(self._paired_by, results)))
+
+    def _paired_by(self, result: ArmResult) -> str:
+        """What scores of one such name have in common: a training; of a script, whose arms each train, the seed."""
+        return f"{self.path.name} seed {result.seed}" if self.plan.script else result.trunk_sha256
 
     def nats_per_token(self) -> NatsPerToken | None:
         """The unit of this run's losses: its tokenizer and how many nats per token one BPB makes on its text."""

@@ -106,7 +106,7 @@ def spells(run_path: Path) -> list[Spell]:
             )
         elif who in running and isinstance(event, PhaseReached):
             place = running[who]
-            trained = found[place].trained or (event.arm is None and event.phase == "train")
+            trained = found[place].trained or event.phase == "train"
             found[place] = replace(found[place], until=now, trained=trained)
         elif who in running and isinstance(event, ENDS):
             place = running.pop(who)

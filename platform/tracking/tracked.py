@@ -136,7 +136,8 @@ def _scored(
         values = {name: getattr(result, name) for name in _METRICS}
         values |= {name: getattr(result.trunk, name) for name in _TRUNK_METRICS}
         measured = [Point(name, float(value), end_ms, 0) for name, value in values.items() if value is not None]
-        return measured + _curve(trial.trunk.metrics) + _running_score(paths.metrics)
+        curve = _curve(paths.metrics if plan.script else trial.trunk.metrics)
+        return measured + curve + _running_score(paths.metrics)
 
     return Child(
         name=f"{plan.recipe}/{result.arm}/{result.seed}",
@@ -210,8 +211,11 @@ def _curve(path: Path) -> list[Point]:
     for kind, names in _CURVES.items():
         events = list(read_events(path, kind))
         for event in _thinned(events):
-            at_ms = round(end_ms + event.train_ms - events[-1].train_ms)
-            points += [Point(f"train/{name}", float(getattr(event, name)), at_ms, event.step) for name in names]
+            at_ms = round(end_ms + (event.train_ms or 0.0) - (events[-1].train_ms or 0.0))
+            values = ((name, getattr(event, name)) for name in names)
+            points += [
+                Point(f"train/{name}", float(value), at_ms, event.step) for name, value in values if value is not None
+            ]
     return points
 
 

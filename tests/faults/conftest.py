@@ -1,4 +1,4 @@
-"""Tiny data, made once; a gated run."""
+"""A gated run."""
 
 import sys
 import tempfile
@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.gated import Gated
-from tests.finished import small_data
 
 collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]  # processes are known by /proc
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Shards and tokenizer."""
-    return small_data(tmp_path_factory.mktemp("tiny") / "data")
 
 
 @pytest.fixture
