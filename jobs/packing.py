@@ -1,8 +1,12 @@
 """A trained model to its artifact: calibrate, prune, round, fit, compress, write."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from jobs.artifact import Encoded, pack
@@ -30,6 +34,8 @@ class Packer:
     def pack(self, model: nn.Module, path: Path, log: Log) -> int:
         """Quantize and pack ``model`` into ``path``, by rank 0; its bytes. On return every rank can read it.
 
+        Meanwhile the other ranks wait, so that rank 0 takes their cores as well. The bytes do not depend on how many.
+
         Raises:
             Diverged: a weight is no number.
         """
@@ -49,17 +55,20 @@ class Packer:
         if statistics:
             log.line(f"calibration:{log.seconds() - begun:.1f}s reserved:{recipe.quantizer.reserve_seconds:.1f}s")
         if self.world.is_main:
+            cores = cores_here()
             state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            if recipe.pruning:
-                state, line = recipe.pruning.prune(state, kinds)
-                log.line(line)
-            tensors = recipe.quantizer.encode(state, kinds, statistics)
+            with torch_threads(torch.get_num_threads() if recipe.quantizer.sums_depend_on_threads else cores):
+                if recipe.pruning:
+                    state, line = recipe.pruning.prune(state, kinds)
+                    log.line(line)
+                tensors = recipe.quantizer.encode(state, kinds, statistics)
 
             def packed_bytes(candidates: list[Encoded]) -> int:
                 return len(pack(candidates, compressor.codec, compressor.compress))
 
             if recipe.fitting:
-                tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
+                with torch_threads(cores):
+                    tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
                 log.line(line)
             artifact = pack(tensors, compressor.codec, compressor.compress)
             if len(artifact) + self.code_bytes > ARTIFACT_LIMIT_BYTES:
@@ -68,3 +77,19 @@ class Packer:
             write_bytes(path, artifact)
         self.world.wait()
         return path.stat().st_size
+
+
+def cores_here() -> int:
+    """The cores that this process may run on; a container's share of their time is not known."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with ``count`` threads on the CPU; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

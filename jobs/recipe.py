@@ -215,6 +215,7 @@ class Quantizer(Protocol):
     """Weights to small integers."""
 
     reserve_seconds: float  # kept back from the training budget for ``calibrate``
+    sums_depend_on_threads: bool  # so that ``encode`` may not be given more of them than the rest of the job has
 
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         """The grid that this tensor is rounded to, as far as its own weights tell; None where it is not rounded."""

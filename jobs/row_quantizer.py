@@ -23,6 +23,7 @@ class RowQuantizer:
     keep_elements: int  # tensors of at most this many elements become float16
     control_dtype: Literal["float32", "float16"]
     reserve_seconds: float = 0.0
+    sums_depend_on_threads = False  # each row is summed by itself
 
     def bits(self, kind: str) -> int:
         """Bits of a large tensor of this kind."""

@@ -43,6 +43,8 @@ class FullGptq(RowQuantizer):
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
+    sums_depend_on_threads = True  # of matrix products, on a CPU
+
     small = {
         "laptop": {"keep_elements": 4096, "sequences": 16, "reserve_seconds": {"times": 0.1}},
         "smoke": {"keep_elements": 1024, "sequences": 8, "reserve_seconds": 1.0},

@@ -40,6 +40,10 @@ class HadamardRotation:
             )
         return 0.0
 
+    @property
+    def sums_depend_on_threads(self) -> bool:
+        return self.inner.sums_depend_on_threads
+
     def grid(self, name: str, tensor: Tensor, kind: str) -> Grid | None:
         grid = self.inner.grid(name, tensor, kind)
         return replace(grid, rotation_seed=self.seed) if grid and self._turns(tensor, kind) else grid

@@ -1,14 +1,18 @@
 """What acts on the weights on their way into the artifact: rounding while training, zeros, and what is given up."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from jobs.artifact import Encoded, pack
+from jobs.contract.assignment import Assignment
 from jobs.layers import Linear
 from jobs.model import Transformer, tensor_kinds
+from jobs.packing import Packer, cores_here, torch_threads
 from jobs.recipe import Recipe
 from tests.jobs import tiny
 from tests.jobs.tiny import LENGTH, Case, base, every, model_of, noisy, state_of, technique
@@ -195,6 +199,46 @@ def test_what_cannot_fit_is_refused() -> None:
         technique("fitting", "selective_pruning", target_bytes=6000).fit(
             rounded_tensors(), packed_bytes, code_bytes=5000
         )
+
+
+@pytest.mark.parametrize("case", every("quantizer"), ids=str)
+def test_packing_takes_the_cores_of_the_ranks_that_wait_and_gives_them_back(case: Case, tmp_path: Path) -> None:
+    """But for sums that depend on how many threads make them: a score may not depend on the machine's cores."""
+    seen: dict[str, int] = {}
+    made = case.made()
+
+    class Watched:
+        sums_depend_on_threads = made.sums_depend_on_threads
+        reserve_seconds = 0.0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(made, name)
+
+        def encode(self, *arguments: Any) -> list[Encoded]:
+            seen["encode"] = torch.get_num_threads()
+            encoded: list[Encoded] = made.encode(*arguments)
+            return encoded
+
+        def calibrate(self, *arguments: Any) -> dict[str, Tensor]:
+            matrices = {name: one for name, one in state_of(model_of(base())).items() if one.ndim == 2}
+            if case.name == "full_gptq":
+                return {name: torch.eye(one.size(1)) for name, one in matrices.items()}
+            return {name: one.square().mean() for name, one in matrices.items()}
+
+    class Fitting:
+        def fit(self, tensors: list[Encoded], packed: Any, *, code_bytes: int) -> tuple[list[Encoded], str]:
+            seen["fit"] = torch.get_num_threads()
+            return tensors, "fits"
+
+    recipe = replace(base(), quantizer=Watched(), fitting=Fitting())
+    nowhere = dict.fromkeys(("data_path", "tokenizer_path", "output_path", "trunk_path"), tmp_path)
+    assignment = Assignment(seed=1, arms=(), max_wallclock_seconds=None, **nowhere)
+    packer = Packer(recipe=recipe, assignment=assignment, world=tiny.ALONE, code_bytes=1)
+    with torch_threads(cores_here() + 3):
+        packer.pack(noisy(model_of(base())), tmp_path / "artifact.bin", tiny.quiet_log())
+        assert torch.get_num_threads() == cores_here() + 3
+    few = {"encode": cores_here(), "fit": cores_here()}
+    assert seen == (few | {"encode": cores_here() + 3} if case.name == "full_gptq" else few)
 
 
 # Meta-training

@@ -13,6 +13,7 @@ from torch import Tensor
 from jobs.artifact import Encoded, load_into, pack, unpack
 from jobs.calibration import Calibration
 from jobs.model import tensor_kinds
+from jobs.packing import torch_threads
 from jobs.quantization import Grid, magnitude_quantile, qmax, row_quantile
 from platform.program.knobs import nested_family
 from tests.jobs import tiny
@@ -112,6 +113,23 @@ def test_what_is_on_the_grid_stays_there(encode: Encode) -> None:
     for one, other in zip(first, again, strict=True):
         rows = slice(None) if one.scales is None else one.values.abs().amax(1) == qmax(one.bits)
         torch.testing.assert_close(other.decoded()[rows], one.decoded()[rows], rtol=1e-6, atol=1e-9)
+
+
+def test_the_bytes_do_not_depend_on_threads(case: Case, encode: Encode) -> None:
+    """While one rank packs it takes every core; matrices large enough that torch shares them out, and no even parts."""
+    if case.made().sums_depend_on_threads:
+        pytest.skip("it says so itself, and is given no more threads")
+    shapes = {"token_table": (4099, 67), "table": (4099, 67)}
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        name: torch.randn(shapes.get(KINDS[name], (515, 517)), generator=generator) if tensor.ndim == 2 else tensor
+        for name, tensor in weights().items()
+    }
+    packed = []
+    for count in (1, 3, 8):
+        with torch_threads(count):
+            packed.append(pack(encode(state), "none", bytes))
+    assert packed[0] == packed[1] == packed[2]
 
 
 def test_encoding_leaves_the_weights_alone_and_repeats_itself(encode: Encode) -> None:
