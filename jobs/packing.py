@@ -67,8 +67,10 @@ class Packer:
                 return len(pack(candidates, compressor.codec, compressor.compress))
 
             if recipe.fitting:
+                at_once = max(1, cores // compressor.threads)
                 with torch_threads(cores):
-                    tensors, line = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes)
+                    fitted = recipe.fitting.fit(tensors, packed_bytes, code_bytes=self.code_bytes, at_once=at_once)
+                tensors, line = fitted
                 log.line(line)
             artifact = pack(tensors, compressor.codec, compressor.compress)
             if len(artifact) + self.code_bytes > ARTIFACT_LIMIT_BYTES:

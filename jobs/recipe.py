@@ -206,9 +206,12 @@ class Fitting(Protocol):
     """What is given up so that the artifact fits."""
 
     def fit(
-        self, tensors: list[Encoded], packed_bytes: Callable[[list[Encoded]], int], *, code_bytes: int
+        self, tensors: list[Encoded], packed_bytes: Callable[[list[Encoded]], int], *, code_bytes: int, at_once: int
     ) -> tuple[list[Encoded], str]:
-        """The tensors as they will be packed, and the log line that says what was given up."""
+        """The tensors as they will be packed, and the log line that says what was given up.
+
+        Up to ``at_once`` calls of ``packed_bytes`` may be out at the same time; what is found does not depend on it.
+        """
 
 
 class Quantizer(Protocol):
@@ -240,6 +243,10 @@ class Compressor(Protocol):
     """Bytes to fewer bytes; the artifact names the codec, reading one does not need the recipe."""
 
     codec: str  # one of ``artifact.CODECS``
+
+    @property
+    def threads(self) -> int:
+        """That ``compress`` works with."""
 
     def compress(self, payload: bytes) -> bytes: ...
 

@@ -14,6 +14,7 @@ class Brotli:
     quality: Annotated[int, "0 to 11"] = 11  # effort; 11 gives the smallest file
 
     codec = "brotli"
+    threads = 1
 
     def compress(self, payload: bytes) -> bytes:
         return bytes(brotli.compress(payload, quality=self.quality, lgwin=24))

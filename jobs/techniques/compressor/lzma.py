@@ -13,6 +13,7 @@ class Lzma:
     preset: Annotated[int, "0 to 9"] = 9  # effort and dictionary; 9 gives the smallest file
 
     codec = "lzma"
+    threads = 1
 
     def compress(self, payload: bytes) -> bytes:
         return lzma.compress(payload, preset=self.preset)

@@ -13,6 +13,7 @@ class Zlib:
     level: Annotated[int, "1 to 9"] = 9  # effort
 
     codec = "zlib"
+    threads = 1
 
     def compress(self, payload: bytes) -> bytes:
         return zlib.compress(payload, self.level)

@@ -25,6 +25,10 @@ class Zstd:
 
     codec = "zstd"
 
+    @property
+    def threads(self) -> int:
+        return 1 + len(WINDOW_LOGS) if self.searches else 1
+
     small = {"laptop": {"level": 19}, "smoke": {"level": 3}}
 
     def compress(self, payload: bytes) -> bytes:

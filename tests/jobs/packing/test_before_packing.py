@@ -1,5 +1,8 @@
 """What acts on the weights on their way into the artifact: rounding while training, zeros, and what is given up."""
 
+import threading
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from jobs.artifact import Encoded, pack
 from jobs.contract.assignment import Assignment
 from jobs.layers import Linear
 from jobs.model import Transformer, tensor_kinds
-from jobs.packing import Packer, cores_here, torch_threads
+from jobs.packing import Packer, torch_threads
 from jobs.recipe import Recipe
 from tests.jobs import tiny
 from tests.jobs.tiny import LENGTH, Case, base, every, model_of, noisy, state_of, technique
@@ -168,7 +171,7 @@ def test_what_fits_is_left_alone() -> None:
     tensors = rounded_tensors()
     size = packed_bytes(tensors)
     found, line = technique("fitting", "selective_pruning", target_bytes=size + 5000).fit(
-        tensors, packed_bytes, code_bytes=5000
+        tensors, packed_bytes, code_bytes=5000, at_once=1
     )
     assert found is tensors and "nothing pruned" in line
 
@@ -178,7 +181,7 @@ def test_the_cheapest_ones_go_until_it_fits() -> None:
     size, least = packed_bytes(tensors), packed_bytes([without_ones(one) for one in tensors])
     target = (size + least) // 2
     found, line = technique("fitting", "selective_pruning", target_bytes=target + 5000).fit(
-        tensors, packed_bytes, code_bytes=5000
+        tensors, packed_bytes, code_bytes=5000, at_once=1
     )
     assert packed_bytes(found) <= target, "decimal bytes, code and model together"
     gone = len(ones(tensors)) - len(ones(found))
@@ -197,12 +200,122 @@ def without_ones(one: Encoded) -> Encoded:
 def test_what_cannot_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer bits"):
         technique("fitting", "selective_pruning", target_bytes=6000).fit(
-            rounded_tensors(), packed_bytes, code_bytes=5000
+            rounded_tensors(), packed_bytes, code_bytes=5000, at_once=1
         )
 
 
+def zeros_in(tensors: list[Encoded]) -> int:
+    return sum(int((one.values == 0).sum()) for one in tensors if one.scales is not None)
+
+
+def halved_one_by_one(
+    tensors: list[Encoded], packed: Callable[[list[Encoded]], int], target: int, trials: int
+) -> tuple[int, list[int]]:
+    """How many ±1 go, and the counts that were packed on the way: the bisection with nothing at once, written out."""
+    costs = [
+        one.scales.float().square()[:, None].expand(one.values.shape)[one.values.abs() == 1]
+        for one in tensors
+        if one.scales is not None
+    ]
+    by_cost = torch.cat(costs).sort(stable=True).indices
+    low, high, looked = 0, by_cost.numel(), list[int]()
+    while len(looked) < trials and (middle := (low + high) // 2) not in (low, high):
+        looked.append(middle)
+        gone = torch.zeros(by_cost.numel(), dtype=torch.bool)
+        gone[by_cost[:middle]] = True
+        candidate, begin = [], 0
+        for one in tensors:
+            if one.scales is not None:
+                values, places = one.values.clone(), one.values.abs() == 1
+                values[places] = values[places].masked_fill(gone[begin : begin + int(places.sum())], 0)
+                begin += int(places.sum())
+                one = replace(one, values=values)
+            candidate.append(one)
+        low, high = (low, middle) if packed(candidate) <= target else (middle, high)
+    return high, looked
+
+
+def erratic_bytes(tensors: list[Encoded]) -> int:
+    """Falls with the zeros on the whole, and goes up and down on the way: bisection ends where its path leads it."""
+    zeros = zeros_in(tensors)
+    return 1_000_000 - 10 * zeros + zlib.crc32(str(zeros).encode()) % 20_000
+
+
+@pytest.mark.parametrize("trials", [1, 5, 12, 30])
+@pytest.mark.parametrize("packed", [packed_bytes, erratic_bytes], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("at_once", [1, 2, 8, 64])
+def test_what_is_found_at_once_is_what_is_found_one_by_one(
+    at_once: int, packed: Callable[[list[Encoded]], int], trials: int
+) -> None:
+    tensors = rounded_tensors()
+    before = zeros_in(tensors)
+    target = (packed(tensors) + packed([without_ones(one) for one in tensors])) // 2
+    count, looked = halved_one_by_one(tensors, packed, target, trials)
+    asked, out, most, lock = list[int](), 0, 0, threading.Lock()
+
+    def counted(candidates: list[Encoded]) -> int:
+        nonlocal out, most
+        with lock:
+            out, most = out + 1, max(most, out + 1)
+            asked.append(zeros_in(candidates) - before)
+        try:
+            return packed(candidates)
+        finally:
+            with lock:
+                out -= 1
+
+    found, line = technique("fitting", "selective_pruning", target_bytes=target, trials=trials).fit(
+        tensors, counted, code_bytes=0, at_once=at_once
+    )
+    assert zeros_in(found) - before == count and packed(found) <= target
+    assert line.endswith(f" {len(looked)} halvings") and set(looked) <= set(asked) and most <= min(at_once, 15)
+    if at_once == 1:
+        assert asked == [0, len(ones(tensors)), *looked], "nothing is packed in vain"
+
+
+@pytest.mark.parametrize(("at_once", "out"), [(1, (1, 1)), (2, (2, 1)), (8, (2, 7)), (64, (2, 15))])
+def test_packings_run_at_the_same_time(at_once: int, out: tuple[int, int]) -> None:
+    """First the whole and all pruned, then what the next halvings may ask: nobody goes on before all have come."""
+    tensors = rounded_tensors()
+    target = (packed_bytes(tensors) + packed_bytes([without_ones(one) for one in tensors])) // 2
+    first, then = (threading.Barrier(parties) for parties in out)
+    calls, lock = 0, threading.Lock()
+
+    def met(candidates: list[Encoded]) -> int:
+        nonlocal calls
+        with lock:
+            calls += 1
+            gate = first if calls <= 2 else then
+        gate.wait(timeout=60)  # raises where too few are out
+        return packed_bytes(candidates)
+
+    trials = 2 * out[1].bit_length()  # twice as far as it looks ahead
+    fitting = technique("fitting", "selective_pruning", target_bytes=target, trials=trials)
+    fitting.fit(tensors, met, code_bytes=0, at_once=at_once)
+    assert calls == 2 + 2 * out[1]
+
+
+@pytest.mark.parametrize(("at_once", "target_bytes"), [(1, 0), (8, 15_900_000)])
+def test_what_fits_is_packed_once_by_one_core_or_where_it_fits_without_compression(
+    at_once: int, target_bytes: int
+) -> None:
+    """Whoever has no core to spare, or a small model, would else pay for a packing that nobody asks for."""
+    packed: list[list[Encoded]] = []
+
+    def noted(candidates: list[Encoded]) -> int:
+        packed.append(candidates)
+        return packed_bytes(candidates)
+
+    tensors = rounded_tensors()
+    fitting = technique("fitting", "selective_pruning", target_bytes=target_bytes or packed_bytes(tensors))
+    fitting.fit(tensors, noted, code_bytes=0, at_once=at_once)
+    assert len(packed) == 1 and packed[0] is tensors
+
+
 @pytest.mark.parametrize("case", every("quantizer"), ids=str)
-def test_packing_takes_the_cores_of_the_ranks_that_wait_and_gives_them_back(case: Case, tmp_path: Path) -> None:
+def test_packing_takes_the_cores_of_the_ranks_that_wait_and_gives_them_back(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But for sums that depend on how many threads make them: a score may not depend on the machine's cores."""
     seen: dict[str, int] = {}
     made = case.made()
@@ -226,19 +339,24 @@ def test_packing_takes_the_cores_of_the_ranks_that_wait_and_gives_them_back(case
             return {name: one.square().mean() for name, one in matrices.items()}
 
     class Fitting:
-        def fit(self, tensors: list[Encoded], packed: Any, *, code_bytes: int) -> tuple[list[Encoded], str]:
-            seen["fit"] = torch.get_num_threads()
+        def fit(
+            self, tensors: list[Encoded], packed: Any, *, code_bytes: int, at_once: int
+        ) -> tuple[list[Encoded], str]:
+            seen["fit"], seen["at_once"] = torch.get_num_threads(), at_once
             return tensors, "fits"
 
-    recipe = replace(base(), quantizer=Watched(), fitting=Fitting())
+    monkeypatch.setattr("jobs.packing.cores_here", lambda: 7)
+    recipe = replace(
+        base(), quantizer=Watched(), fitting=Fitting(), compressor=technique("compressor", "zstd", level=1)
+    )
     nowhere = dict.fromkeys(("data_path", "tokenizer_path", "output_path", "trunk_path"), tmp_path)
     assignment = Assignment(seed=1, arms=(), max_wallclock_seconds=None, **nowhere)
     packer = Packer(recipe=recipe, assignment=assignment, world=tiny.ALONE, code_bytes=1)
-    with torch_threads(cores_here() + 3):
+    with torch_threads(2):
         packer.pack(noisy(model_of(base())), tmp_path / "artifact.bin", tiny.quiet_log())
-        assert torch.get_num_threads() == cores_here() + 3
-    few = {"encode": cores_here(), "fit": cores_here()}
-    assert seen == (few | {"encode": cores_here() + 3} if case.name == "full_gptq" else few)
+        assert torch.get_num_threads() == 2
+    many = {"encode": 7, "fit": 7, "at_once": 2}  # zstd tries three ways side by side
+    assert seen == (many | {"encode": 2} if case.name == "full_gptq" else many)
 
 
 # Meta-training
@@ -298,7 +416,7 @@ def test_of_values_that_cost_the_same_no_more_go_than_it_takes() -> None:
 
     wanted = left(tensors) - 100
     found, line = technique("fitting", "selective_pruning", target_bytes=wanted, trials=20).fit(
-        tensors, left, code_bytes=0
+        tensors, left, code_bytes=0, at_once=1
     )
     assert left(found) == wanted and f"100 of {ones} values ±1 zeroed" in line
     gone = (found[0].values != values).flatten().nonzero().flatten()
