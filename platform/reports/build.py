@@ -19,6 +19,7 @@ from ..runs.events import own_seconds
 from ..runs.plan import Failure
 from ..runs.results import Open, Run
 from ..runs.spending import Spent
+from ..runs.usage import Usage, usage
 from ..statistics.significance import Interval, Summary, holm, summarize
 from ..words import counted, known
 from .machines import Times, times_of
@@ -122,6 +123,7 @@ class Report:
     times: Times  # whether the step times of its seeds compare
     warnings: tuple[str, ...]
     spent: Spent | None = None  # None where no launch wrote down what it did
+    usage: Usage | None = None  # what that was used for; None where nothing is known
     held_back: dict[int, str] = field(default_factory=dict)  # seeds that a budget left out, with the reason
 
     @property
@@ -162,6 +164,7 @@ def build(run: Run) -> Report:
         times=times,
         warnings=(*run.notes, *_warnings(arms), *filter(None, [times.said])),
         spent=spending.spent(run.path),
+        usage=usage(run),
         held_back=_held_back(run),
     )
 

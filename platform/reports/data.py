@@ -10,6 +10,7 @@ from jobs.contract.files import SCHEMA_VERSION
 from jobs.contract.records import ArmResult
 
 from ..runs.plan import Plan
+from ..runs.usage import WAITING
 from ..statistics.significance import Interval
 from .build import ArmReport, Delta, Report
 
@@ -42,6 +43,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "phases": report.phases,
         "warnings": list(report.warnings),
         "cost": _cost(report),
+        "usage": _usage(report),
         "given_up": asdict(run.given_up) if run.given_up else None,
         "failed": [
             {
@@ -69,6 +71,14 @@ def _cost(report: Report) -> dict[str, Any] | None:
         usd = None if spent.usd is None else spent.usd / claims
         per_claim = {"node_seconds": spent.node_seconds / claims, "usd": usd}
     return {**asdict(spent), "at_least": spent.at_least, "claims": claims, "per_claim": per_claim}
+
+
+def _usage(report: Report) -> dict[str, Any] | None:
+    """``waiting`` is null where it is not known, and ``usd`` where no one price holds for all."""
+    used = report.usage
+    if used is None:
+        return None
+    return {**asdict(used), "seconds": {**used.seconds, WAITING: used.seconds.get(WAITING)}}
 
 
 def _arm(arm: ArmReport, plan: Plan) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a report shows of a run, as Markdown and on a terminal, in the order in which it stands there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,6 +12,7 @@ from ..rules import claims
 from ..rules.challenge import challenge, limits
 from ..runs import attempts
 from ..runs.results import Run
+from ..runs.usage import WAITING, Usage
 from ..statistics.significance import Comparison, Interval
 from ..words import cost, counted, known
 from .build import ArmReport, Delta, Report
@@ -144,9 +145,10 @@ def _facts(report: Report) -> list[str]:
 
 def _cost(report: Report) -> list[str]:
     spent, claims = report.spent, report.claims
+    used = [] if report.usage is None else [str(report.usage)]
     if spent is None:
-        return []
-    lines = [f"cost: {spent}"]
+        return used
+    lines = [f"cost: {spent}", *used]
     if claims:
         each = cost(spent.node_seconds / claims, None if spent.usd is None else spent.usd / claims)
         least = "at least " if spent.at_least else ""
@@ -193,6 +195,8 @@ def _tables(report: Report, style: Style) -> list[Table]:
         tables.append(_aligned(report, style))
     if any(report.phases.values()):
         tables.append(_times(report))
+    if report.usage is not None and style is FILE:  # a terminal has the line
+        tables.append(_usage(report.usage))
     return tables
 
 
@@ -385,6 +389,31 @@ def _times(report: Report) -> Table:
         note=(
             "Wall seconds, mean over the seeds, of each phase without the phases inside it: `phases` of each "
             "`trunk.json` and `result.json`; which lies in which is in the `metrics.jsonl` beside them."
+        ),
+        summary_rows=1,
+    )
+
+
+def _usage(used: Usage) -> Table:
+    def row(name: str, kinds: Collection[str]) -> tuple[str, ...]:
+        least = "at least " if used.at_least and WAITING in kinds else ""
+        usd = NOTHING if used.usd is None else f"{least}{sum(used.usd[kind] for kind in kinds):,.2f}"
+        return (name, f"{least}{sum(used.seconds[kind] for kind in kinds):,.1f}", usd)
+
+    rows = [row(kind, [kind]) for kind in used.seconds]
+    unknown = [] if used.waits else [(WAITING, NOTHING, NOTHING)]
+    total = row("Sum" if used.waits else "Sum of what is known", list(used.seconds))
+    return Table(
+        title=f"{used.unit[0].upper()}{used.unit[1:]}",
+        columns=("For", used.unit, "USD"),
+        rows=(*rows, *unknown, total),
+        note=(
+            "Of all seeds and attempts: wall seconds of each phase, without the phases inside it, times the GPUs of a "
+            "trial, or the nodes where it has no GPU. Training has its validations and its warm-up in it, scoring the "
+            "reading back; a score-first arm adapts while it scores. Waiting is all else that the attempts had of "
+            "their nodes by `launch.jsonl`: starting, and what a failed attempt did and left no record of. A trunk of "
+            "another run counts there. Dollars: at the price in `launch.jsonl`."
+            + (f" Not known: {markdown('; '.join(used.unknown))}." if used.unknown else "")
         ),
         summary_rows=1,
     )

@@ -43,9 +43,14 @@ class Spell:
     end: type[LaunchEvent] | None = None  # what ended it; None: a launch that was killed or still runs does not say
 
     @property
-    def node_seconds(self) -> float:
+    def seconds(self) -> float:
         """At least so many, where nothing says how it ended; never below 0, whatever was done to the clock."""
-        return max(0.0, self.until - self.since) * self.nodes
+        return max(0.0, self.until - self.since)
+
+    @property
+    def node_seconds(self) -> float:
+        """Those of each node."""
+        return self.seconds * self.nodes
 
     @property
     def usd(self) -> float | None:

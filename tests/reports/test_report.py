@@ -306,6 +306,39 @@ def test_the_report_says_what_the_run_has_cost_and_what_a_claim_did(make_run: Ma
     assert "cost per claim: at least 1.000 node-hours, 24.00 USD: " in tables.to_markdown(made)
 
 
+def test_the_report_says_what_the_seconds_were_for(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run({"no_ttt": {}}, seeds=(1337,))
+    trunk = replace(folder.trunk_record(1337), phases={"train": 56.0, "pack": 3.0, "data": 2.0})
+    folder.result(1337, "no_ttt", 2.3, trunk=trunk, phases={"score": 10.0})
+    made = build.build(read_run(folder.path))
+    text = tables.to_markdown(made)
+    assert (
+        "- seconds of the node: training 56, adapting 0, scoring 10, compiling 0, packing 3, other 2, waiting" in text
+    )
+    assert (
+        "| waiting | – | – |\n| **Sum of what is known** | **71.0** | **–** |" in text and "Not known: of seed" in text
+    )
+    assert as_data(made)["usage"]["seconds"]["waiting"] is None
+    history = History(folder.path)
+    history.begun(1337, at=0)
+    history.ended(1337, at=100)
+    made = build.build(read_run(folder.path))
+    text = tables.to_markdown(made)
+    line = "seconds of the node: training 56 (0.37 USD), adapting 0 (0.00 USD), scoring 10 (0.07 USD)"
+    assert re.search(rf"- cost: .*\n- {re.escape(line)}, .*waiting 29 \(0.19 USD\)\n", text), "beside the cost"
+    assert (
+        "## Seconds of the node\n" in text and "| waiting | 29.0 | 0.19 |\n| **Sum** | **100.0** | **0.67** |" in text
+    )
+    found = as_data(made)["usage"]
+    assert (found["unit"], found["seconds"]["waiting"], found["unknown"]) == ("seconds of the node", 29.0, ())
+    tables.show(made)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert line in shown and "Seconds of the node" not in shown, "on a terminal one line"
+    History(folder.path, "b").begun(1337, at=200)
+    text = tables.to_markdown(build.build(read_run(folder.path)))
+    assert "| waiting | at least 30.0 | at least 0.20 |\n| **Sum** | **at least 101.0** | **at least 0.67** |" in text
+
+
 def test_what_a_budget_left_out_is_told_with_the_reason(make_run: MakeRun) -> None:
     folder = make_run({"no_ttt": {1337: 2.3}}, seeds=(1337, 42))
     assert "seed 42, no_ttt: no result, no failure" in tables.to_markdown(build.build(read_run(folder.path)))
