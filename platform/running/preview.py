@@ -26,6 +26,8 @@ def show(
     needs = sorted({_needs(trial) for trial in todo})
     where = f"the Ray cluster at {cluster}" if cluster else "this machine"
     print(f"{counted(len(trials), 'trial')}, {len(trials) - len(todo)} done, {len(todo)} to run on {where}")
+    if said := quote.whole(experiments, seeds):
+        print(f"in all, before it starts: {said}")
     for need in needs:
         print(f"each needs {need}")
     missing = list(dict.fromkeys(experiment.missing for experiment in experiments if experiment.missing))

@@ -1,13 +1,15 @@
 """What a launch is going to cost, before it starts: from trials that have ended, or from the recipe's budget.
 
-Where neither tells, it cannot be told, and that is what is said.
+Each part says whether it is measured, by trials that have ended, or assumed, from the recipe and what is known of other
+trainings. Where neither tells, it cannot be told, and that is what is said.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from ..errors import UserError
 from ..paths import shown
@@ -15,6 +17,7 @@ from ..program.recipe import Choices, scale_file
 from ..runs import plan
 from ..runs.events import Ended
 from ..runs.plan import Trial
+from ..runs.reading import read_trunk
 from ..runs.spending import Spell, spells
 from ..words import HOUR_SECONDS, cost, counted
 from .experiment import Experiment
@@ -41,8 +44,10 @@ class Expected:
     """How long a trial is going to have its nodes, and how that was reckoned."""
 
     seconds: float | None  # of nodes; None: it cannot be told
+    basis: Literal["measured", "assumed"]  # of ``seconds``; where they cannot be told, of ``training_seconds``
     how: str
-    training_seconds: float = 0.0  # of nodes, at most; what is known where the whole cannot be told
+    training_seconds: float = 0.0  # of nodes; what is known where the whole cannot be told
+    training_how: str = ""
 
     @property
     def known_seconds(self) -> float:
@@ -83,21 +88,64 @@ class Price:
 
 def lines(experiment: Experiment, seeds: tuple[int, ...]) -> Iterator[str]:
     """What the trials of ``seeds`` that are not done are going to cost, for people; nothing where all are done."""
-    todo = [trial for trial in experiment.trials(seeds) if not trial.done]
     price = Price.of(experiment)
-
-    def times(count: int, seconds: float) -> str:
-        whole = count * seconds
-        return f"{counted(count, 'trial')} × {cost(seconds)} = {cost(whole, price.usd(whole))}, {price}"
-
-    for one, count in Counter(expected(Work.of(trial), experiment.choices) for trial in todo).items():
+    for one, trials in _alike(experiment, seeds):
         if one.seconds is not None:
-            yield times(count, one.seconds)
+            yield _times(one.basis, trials, one.seconds, price)
             yield f"a trial: {one.how}"
             continue
-        yield f"of {counted(count, 'trial')} cannot be told: {one.how}"
+        yield f"of {counted(len(trials), 'trial')} cannot be told: {one.how}"
         if one.training_seconds:
-            yield f"training alone, at most: {times(count, one.training_seconds)}"
+            yield f"training alone, {_times(one.basis, trials, one.training_seconds, price)}"
+            yield f"a training: {one.training_how}"
+
+
+def whole(experiments: Sequence[Experiment], seeds: tuple[int, ...]) -> str:
+    """What the launch is going to cost as far as is known, and how much of that is measured; empty: nothing is left."""
+    parts: dict[str, tuple[float, float, float | None]] = {}  # by basis: GPU seconds, node seconds, dollars
+    untold = 0
+    for experiment in experiments:
+        price = Price.of(experiment)
+        for one, trials in _alike(experiment, seeds):
+            seconds = len(trials) * one.known_seconds
+            untold += len(trials) if one.seconds is None else 0
+            if not seconds:
+                continue
+            on_gpus, on_nodes, usd = parts.get(one.basis, (0.0, 0.0, 0.0))
+            more = price.usd(seconds)
+            usd = None if usd is None or more is None else usd + more
+            parts[one.basis] = (on_gpus + _gpu_seconds(trials[0], seconds), on_nodes + seconds, usd)
+    said = []
+    for basis, (on_gpus, on_nodes, usd) in sorted(parts.items(), reverse=True):  # what is measured first
+        gpus = f"{on_gpus:,.0f} GPU seconds, " if on_gpus else ""
+        said.append(f"{basis} {gpus}{cost(on_nodes, usd)}{', no price' if usd is None else ''}")
+    if untold:
+        said.append(f"of {counted(untold, 'trial')} not more than the training is in it, if that")
+    return "; ".join(said)
+
+
+def _alike(experiment: Experiment, seeds: tuple[int, ...]) -> list[tuple[Expected, list[Trial]]]:
+    """The trials that are not done, together where the same is expected of them."""
+    found: dict[Expected, list[Trial]] = {}
+    for trial in experiment.trials(seeds):
+        if not trial.done:
+            found.setdefault(expected(Work.of(trial), experiment.choices), []).append(trial)
+    return list(found.items())
+
+
+def _times(basis: str, trials: Sequence[Trial], seconds: float, price: Price) -> str:
+    """``measured: 3 trials × 0.2 node-hours = 0.6 node-hours, 14.40 USD, at ...; 8 GPUs × ... = 17,280 GPU seconds``"""
+    count = len(trials)
+    every = count * seconds
+    total = f"{counted(count, 'trial')} × {cost(seconds)} = {cost(every, price.usd(every))}, {price}"
+    if not (gpus := trials[0].gpus):
+        return f"{basis}: {total}; no GPU: {every:,.0f} node-seconds"
+    return f"{basis}: {total}; {gpus} GPUs × node-seconds = {_gpu_seconds(trials[0], every):,.0f} GPU seconds"
+
+
+def _gpu_seconds(trial: Trial, node_seconds: float) -> float:
+    """A trial's GPUs are those of all its nodes together."""
+    return node_seconds / trial.nodes * trial.gpus
 
 
 def expected(work: Work, choices: Choices | None) -> Expected:
@@ -107,19 +155,46 @@ def expected(work: Work, choices: Choices | None) -> Expected:
         exact = [spell for spell in ended if spell.trained == work.trains and set(spell.arms) == set(work.arms)]
         if ended:
             return _from_ended(exact or ended, among, exact=bool(exact))
-    trial, nodes, training = work.trial, work.trial.nodes, 0.0
+    trial, nodes, training, how = work.trial, work.trial.nodes, 0.0, ""
     if choices is not None and work.trains:
-        training = float(choices.setting("budget", "train_seconds"))
+        training, how = _training(trial, choices)
     overhead = OVERHEAD_SECONDS.get(trial.scale)
     if overhead is None or not training:
         lacks = "nothing is measured of it" if overhead is None else "its recipe does not say more"
-        how = f"no trial of it has ended yet, and at scale {trial.scale} {lacks}"
-        return Expected(seconds=None, how=how, training_seconds=training * nodes)
+        return Expected(
+            seconds=None,
+            basis="assumed",
+            how=f"no trial of it has ended yet, and at scale {trial.scale} {lacks}",
+            training_seconds=training * nodes,
+            training_how=how,
+        )
     return Expected(
         seconds=(training + overhead) * nodes,
-        how=f"{training:g} s of training at most, as its recipe says, and {overhead:g} s for Ray, torchrun and "
-        "their like (docs/measured.md); how long scoring takes is not known and not in it",
+        basis="assumed",
+        how=f"{how}; measured {overhead:g} s for Ray, torchrun and their like (docs/measured.md); how long scoring "
+        "takes is not known and not in it",
     )
+
+
+def _training(trial: Trial, choices: Choices) -> tuple[float, str]:
+    """Seconds that its training is assumed to take, and by what."""
+    most, steps = float(choices.setting("budget", "train_seconds")), int(choices.setting("budget", "iterations"))
+    budget = f"assumed {most:g} s of training at most, as its recipe says"
+    measured = []
+    for trunk in trial.trunk.alike(plan.machine_name(trial.processes, trial.gpus, trial.nodes)):
+        with suppress(ValueError):  # a record that cannot be read tells nothing
+            measured.append(read_trunk(trunk.record))
+    if not measured:
+        return most, budget
+    step_ms = fmean(record.step_ms_mean for record in measured)
+    cards = ", ".join(sorted({record.machine.device if record.machine else "a machine unknown" for record in measured}))
+    by_steps = (
+        f"{steps:,} iterations × {step_ms:.2f} ms, measured as the mean of {counted(len(measured), 'training')} of the "
+        f"same text on {cards}"
+    )
+    if (seconds := steps * step_ms / 1000) < most:
+        return seconds, f"assumed {seconds:.1f} s of training: its {by_steps}"
+    return most, f"{budget}, which ends before {by_steps}"
 
 
 def _did(spell: Spell, work: Work) -> bool:
@@ -130,8 +205,10 @@ def _did(spell: Spell, work: Work) -> bool:
 def _from_ended(ended: list[Spell], among: str, *, exact: bool) -> Expected:
     seconds = [spell.node_seconds for spell in ended]
     several = f"{min(seconds):.0f} to " if len(seconds) > 1 else ""
-    how = f"mean of {counted(len(seconds), 'trial')} of {among} that ended ({several}{max(seconds):.0f} s)"
-    return Expected(seconds=fmean(seconds), how=how if exact else f"{how}, which had more to do: so at most")
+    how = f"measured, mean of {counted(len(seconds), 'trial')} of {among} that ended ({several}{max(seconds):.0f} s)"
+    return Expected(
+        seconds=fmean(seconds), basis="measured", how=how if exact else f"{how}, which had more to do: so at most"
+    )
 
 
 def _same_training(work: Work) -> Iterator[Path]:

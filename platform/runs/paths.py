@@ -168,6 +168,12 @@ class TrunkPaths:
         name = "-".join(filter(None, (trunk_text_sha256[:12], data_sha256[:8], machine)))
         return TrunkPaths(runs / "trunks" / name / f"seed_{seed}")
 
+    def alike(self, machine: str) -> "list[TrunkPaths]":
+        """Those beside it of the same training text on this kind of machine, whatever their data and seed."""
+        of_data = self.folder.parent
+        found = of_data.parent.glob(f"{of_data.name.split('-')[0]}-*/seed_*/{TRUNK_FILE}")
+        return [TrunkPaths(path.parent) for path in sorted(found) if path.parts[-3].endswith(f"-{machine}")]
+
     @property
     def record(self) -> Path:
         return self.folder / TRUNK_FILE

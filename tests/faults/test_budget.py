@@ -36,7 +36,10 @@ def test_a_budget_that_not_even_the_first_trial_fits_is_refused_with_numbers(gat
     before = sorted(gated.plan.run_path.rglob("*"))
     for option, numbers in (
         (("--budget-hours", "0.5"), "a budget of 0.5 node-hours is too small for the first trial: gated/1337, "),
-        (("--budget-usd", "23"), "expected to take 1.000 node-hours, 24.00 USD (mean of 1 trial of this run that"),
+        (
+            ("--budget-usd", "23"),
+            "expected to take 1.000 node-hours, 24.00 USD (measured, mean of 1 trial of this run",
+        ),
         (("--budget-usd", "23", "--dry-run"), "a budget of 23 USD is too small"),
         (("--budget-hours", "0"), "0.0 is not in the range x>0"),
     ):
@@ -58,10 +61,10 @@ def test_what_the_budget_does_not_hold_is_not_run_and_the_next_launch_runs_it(ga
         assert launched.ended(PATIENCE_SECONDS) == 1, launched.stderr
         said, shown = launched.stderr, launched.stdout
     assert gated.scores() == gated.expected((1337,)) and not (gated.plan.run_path / "seed_42").exists()
-    assert "gated: cost 1 trial × 0.010 node-hours = 0.010 node-hours, 0.24 USD" in said
+    assert "gated: cost measured: 1 trial × 0.010 node-hours = 0.010 node-hours, 0.24 USD" in said
     assert "gated/42  not run: budget" in said
     assert "not run: budget: gated/42; " in said and "of 0.5 node-hours are spent; next would be gated/42" in said
-    assert "expected to take 1.000 node-hours (mean of 1 trial of this run that ended (3600 s))" in said
+    assert "expected to take 1.000 node-hours (measured, mean of 1 trial of this run that ended (3600 s))" in said
     last = said.splitlines()[-1]
     assert "the same budget is too small for what is next" in said
     assert "--seeds 1337,42, --runs" in last and "--budget-hours" not in last

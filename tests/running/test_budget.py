@@ -59,7 +59,7 @@ def test_what_is_out_counts_as_it_was_quoted_and_what_has_ended_as_it_was(experi
     assert budget.allows(one) and budget.allows(two) and not budget.allows(three)
     assert budget.why == (
         "2.000 node-hours of 2.5 node-hours are spent; next would be leaky_cosine/3, expected to take 1.000 node-hours "
-        "(mean of 1 trial of this run that ended (3600 s))"
+        "(measured, mean of 1 trial of this run that ended (3600 s))"
     )
     budget.started(one)
     clock.now += 1200
