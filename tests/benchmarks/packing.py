@@ -64,7 +64,7 @@ def fitted(tensors: list[Encoded]) -> None:
 
 
 def at_once(tensors: list[Encoded], compressor: Compressor) -> Iterator[str]:
-    """Ratios of two packings, of a fit that prunes, and of one that needs not."""
+    """Ratios of two packings, and of a fit that prunes."""
 
     def packed_bytes(candidates: list[Encoded]) -> int:
         return len(pack(candidates, compressor.codec, compressor.compress))
@@ -83,7 +83,6 @@ def at_once(tensors: list[Encoded], compressor: Compressor) -> Iterator[str]:
     assert fit(cores, tight) == fit(1, tight), "the same is found"
     yield f"two packings {ratio(*in_turn(lambda: two(2), lambda: two(1), rounds=PAIRS))}"
     yield f"fit {ratio(*in_turn(lambda: fit(cores, tight), lambda: fit(1, tight), rounds=PAIRS))}"
-    yield f"fit that prunes nothing {ratio(*in_turn(lambda: fit(cores, whole), lambda: fit(1, whole), rounds=PAIRS))}"
 
 
 if __name__ == "__main__":

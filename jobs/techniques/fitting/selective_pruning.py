@@ -31,46 +31,32 @@ class SelectivePruning:
         self, tensors: list[Encoded], packed_bytes: Callable[[list[Encoded]], int], *, code_bytes: int, at_once: int
     ) -> tuple[list[Encoded], str]:
         target, at_once = self.target_bytes - code_bytes, min(at_once, MOST_PACKINGS_AT_ONCE)
+        size = packed_bytes(tensors)
+        if size <= target:
+            return tensors, f"selective_prune: {size} bytes fit {target}, nothing pruned"
+        cheapest = _ones_by_cost(tensors)
+        low, high = 0, len(cheapest)  # low: too large still; high: the fewest that are known to fit, or all
+        size = packed_bytes(_without(tensors, cheapest))
+        if size > target:
+            raise Refused(
+                f"fitting: even without its {high} values of ±1 the artifact has {size} bytes, "
+                f"more than {target}: fewer bits or a smaller model are needed"
+            )
+        ahead, halvings = (at_once + 1).bit_length() - 1, 0  # 2**ahead - 1 counts are packed at once
+        sizes: dict[int, int] = {}  # by how many are zeroed
         with ThreadPoolExecutor(at_once) as threads:  # compressors work without the interpreter's lock
-            whole = threads.submit(packed_bytes, tensors)
-            if (at_once == 1 or _raw_bytes(tensors) <= target) and whole.result() <= target:
-                return tensors, _nothing_pruned(whole.result(), target)
-            cheapest = _ones_by_cost(tensors)
-            if whole.done() and whole.result() <= target:
-                return tensors, _nothing_pruned(whole.result(), target)
-            all_pruned = threads.submit(packed_bytes, _without(tensors, cheapest))
-            if whole.result() <= target:
-                return tensors, _nothing_pruned(whole.result(), target)
-            low, high = 0, len(cheapest)  # low: too large still; high: the fewest that are known to fit, or all
-            high_size = all_pruned.result()
-            if high_size > target:
-                raise Refused(
-                    f"fitting: even without its {high} values of ±1 the artifact has {high_size} bytes, "
-                    f"more than {target}: fewer bits or a smaller model are needed"
-                )
-            ahead, halvings = (at_once + 1).bit_length() - 1, 0  # 2**ahead - 1 counts are packed at once
-            sizes: dict[int, int] = {}  # by how many are zeroed
             while halvings < self.trials and low < (middle := (low + high) // 2):
                 if middle not in sizes:
                     counts = list(_middles(low, high, min(ahead, self.trials - halvings)))
                     packed = threads.map(packed_bytes, (_without(tensors, cheapest[:count]) for count in counts))
                     sizes = dict(zip(counts, packed, strict=True))
                 if sizes[middle] <= target:
-                    high, high_size = middle, sizes[middle]
+                    high, size = middle, sizes[middle]
                 else:
                     low = middle
                 halvings += 1
-        found = f"{high} of {len(cheapest)} values ±1 zeroed, {high_size} bytes fit {target}"
+        found = f"{high} of {len(cheapest)} values ±1 zeroed, {size} bytes fit {target}"
         return _without(tensors, cheapest[:high]), f"selective_prune: {found}, {halvings} halvings"
-
-
-def _nothing_pruned(size: int, target: int) -> str:
-    return f"selective_prune: {size} bytes fit {target}, nothing pruned"
-
-
-def _raw_bytes(tensors: list[Encoded]) -> int:
-    """Before they are compressed: where these fit, so does the artifact, but for some bytes."""
-    return sum(part.nbytes for one in tensors for part in (one.values, one.scales) if part is not None)
 
 
 def _middles(low: int, high: int, halvings: int) -> Iterator[int]:
