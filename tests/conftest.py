@@ -68,18 +68,13 @@ class RunFolder:
         """Write a trunk with its metrics.jsonl: loss 6 / sqrt(step), a validation at the end."""
         trial, record = self.plan.trial(seed), self.trunk_record(seed, steps)
         trial.trunk.folder.mkdir(parents=True, exist_ok=True)
-        phases = (
-            "data start",
-            "data end",
-            "train start",
-            "warmup start",
-            "warmup end",
-            "train end",
-            "pack start",
-            "pack end",
+        changes = (
+            *(("data start", 0.0), ("data end", 1.5), ("train start", 1.5), ("warmup start", 1.5)),
+            *(("warmup end", 6.75), ("train end", 52.0), ("pack start", 52.0), ("pack end", 55.25)),
         )
         events: list[dict[str, object]] = [
-            {"event": "phase", "phase": one.split()[0], "state": one.split()[1], "seconds": 0.0} for one in phases
+            {"event": "phase", "phase": one.split()[0], "state": one.split()[1], "seconds": seconds}
+            for one, seconds in changes
         ]
         events += [
             {
