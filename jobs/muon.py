@@ -45,6 +45,7 @@ class Muon:
     ) -> None:
         self.weight_decay, self.decay_first = weight_decay, decay_first
         self.newton_schulz_steps, self.world = newton_schulz_steps, world
+        self.orthogonalized = torch.compile(orthogonalized, dynamic=False) if world.compiles else orthogonalized
         self.groups: dict[tuple[int, ...], list[tuple[Tensor, float]]] = {}
         for parameter, rate in zip(parameters, learning_rates, strict=True):
             self.groups.setdefault(tuple(parameter.shape), []).append((parameter, rate))
@@ -66,10 +67,8 @@ class Muon:
         """This rank's share of each group's gradients, once they are the same on all ranks; filled up with zeros."""
         shares = {}
         for shape, members in self.groups.items():
-            begin, end, _ = self._share(members)
-            shares[shape] = torch.zeros_like(self.momenta[shape])
-            if end > begin:
-                shares[shape][: end - begin] = torch.stack(gradients([one for one, _ in members[begin:end]]))
+            begin, end, largest = self._share(members)
+            shares[shape] = self._bank(shape, members[begin:end], rows=largest)
         return shares
 
     def reduced_gradients(self) -> Callable[[], dict[tuple[int, ...], Tensor]]:
@@ -77,8 +76,7 @@ class Muon:
         pending = []
         for shape in sorted(self.groups, key=lambda shape: -len(self.groups[shape]) * shape[0] * shape[1]):
             members = self.groups[shape]
-            bank = torch.zeros((self._share(members)[2] * self.world.size, *shape), device=self.world.device)
-            bank[: len(members)] = torch.stack(gradients([one for one, _ in members]))
+            bank = self._bank(shape, members, rows=self._share(members)[2] * self.world.size)
             pending.append((shape, *self.world.scatter_sum(bank.to(self.world.compute_dtype))))
 
         def wait() -> dict[tuple[int, ...], Tensor]:
@@ -88,25 +86,36 @@ class Muon:
 
         return wait
 
+    def _bank(self, shape: tuple[int, ...], members: list[tuple[Tensor, float]], *, rows: int) -> Tensor:
+        """The gradients of ``members``, then zeros: float32 [rows, *shape]."""
+        found = gradients([parameter for parameter, _ in members])
+        return torch.stack(found + [torch.zeros(shape, device=self.world.device) for _ in range(rows - len(found))])
+
     @torch.no_grad()
     def step(self, gradients: dict[tuple[int, ...], Tensor], *, momentum: float, scale: float) -> None:
         """Update every matrix at ``scale`` x its rate, from this rank's share of the averaged gradients."""
-        for shape, members in self.groups.items():
-            gradient = gradients[shape]
-            buffer = self.momenta[shape].mul_(momentum).add_(gradient)
-            update = orthogonalized(
-                gradient.add(buffer, alpha=momentum), steps=self.newton_schulz_steps, dtype=self.world.compute_dtype
-            )
+        shares, momenta = [gradients[shape] for shape in self.groups], [self.momenta[shape] for shape in self.groups]
+        torch._foreach_mul_(momenta, momentum)
+        torch._foreach_add_(momenta, shares)
+        ahead = torch._foreach_add(shares, momenta, alpha=momentum)
+        parameters: list[Tensor] = []
+        updates: list[Tensor] = []
+        rates: list[float] = []
+        stretched: list[float] = []
+        for (shape, members), share in zip(self.groups.items(), ahead, strict=True):
+            update = self.orthogonalized(share, steps=self.newton_schulz_steps, dtype=self.world.compute_dtype)
+            updates += self.world.gather(update)[: len(members)].to(share.dtype).unbind()
+            parameters += [parameter for parameter, _ in members]
+            rates += [rate * scale for _, rate in members]
             stretch = max(1.0, shape[0] / shape[1]) ** 0.5
-            updates = self.world.gather(update)[: len(members)].to(gradient.dtype).unbind()
-            parameters = [parameter for parameter, _ in members]
-            rates = [rate * scale for _, rate in members]
-            shrink = [1 - rate * self.weight_decay for rate in rates]
-            if self.decay_first:
-                torch._foreach_mul_(parameters, shrink)
-            torch._foreach_add_(parameters, torch._foreach_mul(updates, [-rate * stretch for rate in rates]))
-            if not self.decay_first:
-                torch._foreach_mul_(parameters, shrink)
+            stretched += [-rate * scale * stretch for _, rate in members]
+        shrink = [1 - rate * self.weight_decay for rate in rates]
+        if self.decay_first:
+            torch._foreach_mul_(parameters, shrink)
+        torch._foreach_mul_(updates, stretched)
+        torch._foreach_add_(parameters, updates)
+        if not self.decay_first:
+            torch._foreach_mul_(parameters, shrink)
 
 
 def gradients(parameters: list[Tensor]) -> list[Tensor]:

@@ -48,10 +48,7 @@ class World:
         """Each tensor summed over the ranks, in place, as one message for each dtype."""
         if self.size == 1:
             return
-        by_dtype: dict[torch.dtype, list[Tensor]] = {}
-        for tensor in tensors:
-            by_dtype.setdefault(tensor.dtype, []).append(tensor)
-        for group in by_dtype.values():
+        for group in by_dtype(tensors):
             flat = torch.cat([tensor.flatten() for tensor in group])
             dist.all_reduce(flat)
             for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
@@ -108,6 +105,14 @@ class World:
     def share(self, total: int) -> tuple[int, int]:
         """This rank's part [begin, end) of ``total`` items: contiguous, in rank order, sizes differing by one."""
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
+
+
+def by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """``tensors`` of one dtype together: what one message carries, or one call of a fused operator of a card takes."""
+    groups: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.dtype, []).append(tensor)
+    return list(groups.values())
 
 
 @contextmanager

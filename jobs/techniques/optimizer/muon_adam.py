@@ -8,7 +8,7 @@ from jobs.layers import num_layers_of, role_of
 from jobs.model import MATRIX_KINDS
 from jobs.muon import Muon, gradients
 from jobs.recipe import TrainingOptimizer
-from jobs.world import World
+from jobs.world import World, by_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +119,24 @@ class MuonAdamOptimizer:
 
     def _clip(self, matrix_gradients: dict[tuple[int, ...], Tensor]) -> None:
         """Scale the summed gradient down to the clip norm: the matrices' shares of all ranks, and the rest."""
+        shares, others = list(matrix_gradients.values()), gradients(self.others)
         squares = torch.zeros((), device=self.world.device)
-        for share in matrix_gradients.values():
-            squares += share.square().sum()
+        add_squares(squares, shares, at_once=self.world.compiles)
         self.world.sum(squares)
-        others = gradients(self.others)
-        for gradient in others:
-            squares += gradient.float().square().sum()
+        add_squares(squares, others, at_once=self.world.compiles)
         factor = (self.knobs.clip_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_([*matrix_gradients.values(), *others], factor)
+        for alike in by_dtype([*shares, *others]):
+            torch._foreach_mul_(alike, factor)
+
+
+def add_squares(total: Tensor, tensors: list[Tensor], *, at_once: bool) -> None:
+    """Add the squares of all values of ``tensors`` to ``total``, float32; ``at_once`` in few calls, for a card.
+
+    On a CPU one after the other: there calls cost little, and the order of a sum is in the bits of every weight.
+    """
+    in_float32 = [tensor.float() for tensor in tensors]
+    if at_once:
+        total += torch.stack(torch._foreach_norm(in_float32)).square().sum()
+        return
+    for tensor in in_float32:
+        total += tensor.square().sum()

@@ -1,11 +1,15 @@
-"""What only shows under torch.compile: graphs in one piece. No card needed."""
+"""What only shows under torch.compile: graphs in one piece, and what they keep. No card needed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from jobs.model import build_model
+from jobs.layers import role_of
+from jobs.model import MATRIX_KINDS, Transformer, build_model
+from jobs.muon import orthogonalized
 from jobs.world import World
 from tests import recipes
 from tests.benchmarks.gpu import measure
@@ -52,3 +56,56 @@ def test_the_benchmark_of_a_card_counts_tokens_and_products() -> None:
         < 6 * (weights + controls) + 6 * budget.sequence_length * (shape.num_layers * shape.model_dim) * 1.01
     )
     assert "ms a step" in str(found) and "sdpa" in str(found)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 40), (3, 40, 16), (1, 24, 24)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_orthogonalization_is_one_graph(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    update = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(orthogonalized, backend="aot_eager", fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        found = compiled(update, steps=5, dtype=dtype)
+    assert torch.equal(found, orthogonalized(update, steps=5, dtype=dtype)) and found.dtype == dtype
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_no_recipe_has_matrices_of_more_shapes_than_torch_compiles(name: str) -> None:
+    """Beyond the limit torch goes on without compiling, and only warns."""
+    with torch.device("meta"):
+        model = Transformer(recipe_object(name, "eight_h100"))
+    shapes = {tuple(one.shape) for one in model.parameters() if role_of(one).kind in MATRIX_KINDS}
+    assert 1 < len(shapes) <= torch._dynamo.config.recompile_limit
+
+
+@pytest.mark.parametrize("name", ["naive_baseline", "gptq_lite_414", "legal_leaky"])
+def test_steps_of_a_world_that_compiles_are_those_of_one_that_does_not(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiled orthogonalization, and the norm of the gradient in few calls; with and without clipping."""
+
+    class Compiling(World):
+        compiles = True  # type: ignore[assignment]
+
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **knobs: compile_(function, backend=backend, **knobs))
+    recipe = recipe_object(name, "smoke")
+    states = []
+    for world in (World(), Compiling()):
+        model = build_model(recipe, seed=1, device=world.device)
+        optimizer = recipe.optimizer.build(model, world)
+        generator = torch.Generator().manual_seed(0)
+        for step in range(2):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step(step=step, scale=1.0)
+        states.append({key: one.clone() for key, one in model.state_dict().items()})
+    shapes = {tuple(one.shape) for one in model.parameters() if role_of(one).kind in MATRIX_KINDS}
+    assert len(graphs) == len(shapes)
+    for key, wanted in states[0].items():
+        torch.testing.assert_close(states[1][key], wanted, rtol=1e-4, atol=1e-6)
