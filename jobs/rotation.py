@@ -11,18 +11,19 @@ def largest_power_of_two(number: int) -> int:
 
 def rotated(weight_RC: Tensor, seed: int) -> Tensor:
     """Each row times D H / sqrt(n) with random signs D and the Hadamard matrix H, block by block; orthonormal."""
-    return _hadamard(weight_RC.float() * _signs(weight_RC.size(1), seed).to(weight_RC.device)).to(weight_RC.dtype)
+    return _hadamard(weight_RC.float() * _signs(weight_RC.size(1), seed, weight_RC.device)).to(weight_RC.dtype)
 
 
 def unrotated(weight_RC: Tensor, seed: int) -> Tensor:
     """The inverse of ``rotated``: H / sqrt(n) is its own inverse, and so is D."""
-    return (_hadamard(weight_RC.float()) * _signs(weight_RC.size(1), seed).to(weight_RC.device)).to(weight_RC.dtype)
+    return (_hadamard(weight_RC.float()) * _signs(weight_RC.size(1), seed, weight_RC.device)).to(weight_RC.dtype)
 
 
 @torch.compiler.assume_constant_result  # a generator cannot be part of a compiled graph, its signs can
-def _signs(columns: int, seed: int) -> Tensor:
+def _signs(columns: int, seed: int, device: torch.device) -> Tensor:
+    """On ``device``, as the graph keeps it: a copy from the host in every step would wait for the device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, (columns,), generator=generator).float() * 2 - 1
+    return (torch.randint(2, (columns,), generator=generator).float() * 2 - 1).to(device)
 
 
 def _hadamard(weight_RC: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ BENCHMARKS = (
     "commands",
     "launching",
     "step",
+    "operators",
     "muon",
     "scoring",
     "adapting",

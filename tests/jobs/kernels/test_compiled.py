@@ -1,6 +1,6 @@
 """What only shows under torch.compile: graphs in one piece, and what they keep. No card needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor
 from jobs.layers import role_of
 from jobs.model import MATRIX_KINDS, Transformer, build_model
 from jobs.muon import orthogonalized
+from jobs.rotation import rotated, unrotated
 from jobs.world import World
 from tests import recipes
 from tests.benchmarks.gpu import measure
@@ -109,3 +110,17 @@ def test_steps_of_a_world_that_compiles_are_those_of_one_that_does_not(
     assert len(graphs) == len(shapes)
     for key, wanted in states[0].items():
         torch.testing.assert_close(states[1][key], wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("turned", [rotated, unrotated])
+def test_the_signs_of_a_rotation_are_a_constant_on_the_device(turned: Callable[[Tensor, int], Tensor]) -> None:
+    """On torch's device without numbers, in the place of a card: a sign on the host would be copied in every step."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    weight = torch.empty(8, 32, device="meta")
+    torch.compile(turned, backend=backend, fullgraph=True, dynamic=False)(weight, 7)
+    assert [one.device for graph in graphs for one in graph.buffers()] == [weight.device]
