@@ -1,11 +1,16 @@
 """What only shows under torch.compile: graphs in one piece, and what they keep. No card needed."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch.partitioners import default_partition, min_cut_rematerialization_partition
+from torch._inductor.decomposition import select_decomp_table
 
 from jobs.layers import role_of
 from jobs.model import MATRIX_KINDS, Transformer, build_model
@@ -14,6 +19,7 @@ from jobs.rotation import rotated, unrotated
 from jobs.world import World
 from tests import recipes
 from tests.benchmarks.gpu import measure
+from tests.benchmarks.operators import tables_in_bfloat16
 from tests.benchmarks.recipes import recipe_object
 
 
@@ -57,6 +63,49 @@ def test_the_benchmark_of_a_card_counts_tokens_and_products() -> None:
         < 6 * (weights + controls) + 6 * budget.sequence_length * (shape.num_layers * shape.model_dim) * 1.01
     )
     assert "ms a step" in str(found) and "sdpa" in str(found)
+
+
+def kept_for_the_backward_pass(recipe: Any, partition: Callable[..., Any]) -> list[Tensor]:
+    """What the compiled loss keeps, shapes and dtypes alone, in the dtypes of a card; ``partition`` decides."""
+    kept: list[Tensor] = []
+
+    def forward(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        output = next(node for node in graph.graph.nodes if node.op == "output")
+        kept.extend(node.meta["val"] for node in output.args[0] if isinstance(node.meta.get("val"), Tensor))
+        return make_boxed_func(graph.forward)
+
+    model = build_model(recipe, seed=1, device=torch.device("cpu"))
+    tables_in_bfloat16(model)
+    backend = aot_autograd(
+        fw_compiler=forward,
+        bw_compiler=lambda graph, inputs: make_boxed_func(graph.forward),
+        partition_fn=partition,
+        decompositions=select_decomp_table(),
+    )
+    tokens = torch.zeros((2, 48), dtype=torch.int64)
+    torch.compile(model, backend=backend, fullgraph=True, dynamic=False)(tokens, tokens).backward()
+    return kept
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "gptq_lite_414" else pytest.mark.soak) for name in recipes.NAMES]
+)
+def test_the_loss_keeps_no_logits_in_float32(name: str) -> None:
+    """The backward pass makes the cap and the softmax again from the product of the head, which is bfloat16.
+
+    That is decided by the partitioner that torch.compile's own backend has; where everything is kept, they are there.
+    """
+    recipe = recipe_object(name, "smoke")
+    logits = (2 * 48, recipe.shape.vocab_size)
+    inductor_s = partial(min_cut_rematerialization_partition, compiler="inductor")
+
+    def dtypes(partition: Callable[..., Any]) -> list[torch.dtype]:
+        torch.compiler.reset()
+        kept = kept_for_the_backward_pass(recipe, partition)
+        return [one.dtype for one in kept if one.numel() == logits[0] * logits[1] and one.size(-1) == logits[1]]
+
+    assert torch.float32 in dtypes(default_partition)
+    assert dtypes(inductor_s) == [torch.bfloat16]
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 40), (3, 40, 16), (1, 24, 24)])
