@@ -5,11 +5,11 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test soak check format bench setup clean
+.PHONY: demo demo-gpu test soak check format bench setup clean
 .DEFAULT_GOAL := help
 
 help:                       ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(STAMP)             ## make .venv with the exact versions of constraints.txt; nothing the second time
 
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)              ## the main job on this machine, no GPU needed: three seeds, five arms, a report
 	$(RUN) -m platform.launch recipes/leaky_cosine.yaml --seeds 3 --scale laptop
+
+demo-gpu: $(STAMP)          ## the same on one GPU, the full model: two seeds, five arms, no download
+	$(RUN) -m platform.launch recipes/leaky_cosine.yaml --seeds 2 --scale one_gpu_quick
 
 test: $(STAMP)              ## all tests but the slow ones
 	$(RUN) -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder

@@ -18,6 +18,7 @@ from tests.launching import PATIENCE_SECONDS, all_gone, mlflow_status, plan_of, 
 
 HEAVY = {"ray", "mlflow", "torch", "pandas", "numpy", "scipy", "matplotlib", "sentencepiece"}
 Launch = Callable[..., subprocess.CompletedProcess[str]]
+ONE_CARD = ("--scale", "one_gpu_quick")
 
 
 # --- what is refused, and what a dry run says: nothing is started
@@ -101,6 +102,23 @@ def test_missing_gpus_are_refused_with_the_way_out(launch: Launch, folder: Path)
     )
     assert "--scale laptop" in result.stderr
     assert not (folder / "my runs").exists(), "nothing is planned that cannot run"
+
+
+def test_a_launch_for_one_card_is_planned_anywhere_and_started_on_a_card_alone(launch: Launch, folder: Path) -> None:
+    recipe, no_card = folder / "my recipes" / "tiny.yaml", {"CUDA_VISIBLE_DEVICES": ""}
+    full = launch(ROOT / "recipes" / "leaky_cosine.yaml", seeds="2", options=(*ONE_CARD, "--dry-run"))
+    assert full.returncode == 0, full.stderr
+    for line in (
+        "size     26,993,756 parameters",
+        "seed 1337       train, then score no_ttt, sgd, adamw_30, adamw_50, score_first",
+        "2 trials, 0 done, 2 to run on this machine",
+        "each needs 1 GPU and 4 CPUs on one node, for 1 process",
+    ):
+        assert line in full.stdout
+    result = launch(recipe, options=ONE_CARD, environment=no_card)
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert "tiny at scale one_gpu_quick needs 1 GPU and 4 CPUs on one node; this machine has 0 GPUs" in result.stderr
+    assert "--scale laptop" in result.stderr and not (folder / "my runs").exists()
 
 
 # --- how it is stopped
