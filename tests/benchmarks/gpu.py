@@ -1,140 +1,245 @@
-"""Training steps on one card: milliseconds, tokens a second, share of the card's peak and memory, for each kernel.
+"""One card, measured in at most so many minutes: kernels, training steps, compilation, packing, scoring, adapting.
 
-    python -m tests.benchmarks.gpu [--recipes naive_baseline,gptq_lite_414] [--steps 20]
+    python -m tests.benchmarks.gpu --json FILE [--minutes 8] [--parts kernels,sliding]
 
-The model is the full one, with the micro-batch that one of eight cards has; tokens are random, which costs the same.
+The most important comes first; what does not fit into the time any more is said to be left out. Parts are measured in a
+process beside this one, so that one that crashes or hangs is told with its reason, and the rest goes on. The file is
+written anew after each part. ``--scale smoke --device cpu`` runs the same where there is no card, as a test does.
+
+Exit status: 0, all that was begun was measured; 1, a part failed; 2, a mistake in the command.
 """
 
 import argparse
-import statistics
+import gc
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from jobs.contract.assignment import KERNEL_NAMES
-from jobs.contract.errors import Refused
-from jobs.data.loader import micro_batches
-from jobs.kernels.trial import choose
-from jobs.loop import take_step
-from jobs.model import build_model, compile_in_place
-from jobs.world import World
+from jobs.contract.files import write_text
 
-from .recipes import recipe_object
+from .card import FIRST_STEP, PARTS, Bench, Figures, about
 
-RECIPES = ("naive_baseline", "gptq_lite_414")
-RANKS = 8  # of the machine of the challenge: what one of its cards does is measured
-WARM_UP = 5
-PEAK_TFLOPS = {"H100": 989.4, "H200": 989.4, "B200": 2250.0, "A100": 311.9}  # dense bfloat16, from the data sheets
+SPAWN = multiprocessing.get_context("spawn")
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+ABOUT = "about"  # the card and versions, asked before the first part
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Training steps of one recipe with one attention kernel."""
-
-    kernel: str
-    step_ms: list[float]
-    tokens: int  # of one step on this card
-    flops: float  # of one step: products of the forward and the backward pass
-    peak_bytes: int
-
-    def __str__(self) -> str:
-        ordered = sorted(self.step_ms)
-        median, quarter = statistics.median(ordered), len(ordered) // 4
-        seconds = median / 1000
-        name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-        peak = next((figure for card, figure in PEAK_TFLOPS.items() if card in name), None)
-        share = f"{self.flops / seconds / 1e12 / peak:.1%} of peak" if peak else "peak unknown"
-        return (
-            f"{self.kernel:24} {median:7.2f} ms a step ({ordered[quarter]:.2f} to {ordered[-1 - quarter]:.2f}), "
-            f"{self.tokens / seconds:,.0f} tokens/s, {share}, {self.peak_bytes / 2**20:,.0f} MiB"
-        )
+class NotMeasured(Exception):
+    """A part came to nothing; says why."""
 
 
-class RandomTokens:
-    """A loader of noise."""
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of one part."""
 
-    def __init__(self, recipe: Any, world: World) -> None:
-        self.sequence_length, self.world, self.vocabulary = (
-            recipe.budget.sequence_length,
-            world,
-            recipe.shape.vocab_size,
-        )
-
-    def prefetch(self, num_sequences: int) -> None:
-        """Nothing: the noise is made on the card."""
-
-    def next(self, num_sequences: int) -> tuple[Tensor, Tensor]:
-        shape = (num_sequences, self.sequence_length + 1)
-        tokens = torch.randint(self.vocabulary, shape, device=self.world.device)
-        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    part: str
+    status: str = "measured"  # or "failed", "left out"
+    reason: str = ""
+    seconds: float = 0.0
+    figures: Figures = field(default_factory=list)
 
 
-def measure(recipe: Any, world: World, *, kernel: str, steps: int) -> Measured:
-    """``steps`` training steps of what one of ``RANKS`` cards does, after some that compile."""
-    torch.manual_seed(0)
-    model = build_model(recipe, seed=0, device=world.device)
-    if world.device.type == "cuda":
-        compile_in_place(model)
-        torch.cuda.reset_peak_memory_stats()
-    optimizer = recipe.optimizer.build(model, world)
-    budget, loader = recipe.budget, RandomTokens(recipe, world)
-    batch_tokens = budget.batch_tokens // RANKS
-    sequences = micro_batches(
-        batch_tokens=batch_tokens,
-        sequence_length=budget.sequence_length,
-        max_micro_batch_tokens=budget.max_micro_batch_tokens,
-        world=world,
-    )
-    times = []
-    for step in range(WARM_UP + steps):
-        _wait(world)
-        begun = time.perf_counter()
-        take_step(model, loader, optimizer, sequences, step=step, scale=1.0, world=world)  # type: ignore[arg-type]
-        _wait(world)
-        times.append(1000 * (time.perf_counter() - begun))
-    weights = sum(one.numel() for name, one in model.named_parameters() if one.ndim == 2 and name != "table.weight")
-    weights += model.table.weight.numel()  # as the output head: looking a row up costs nothing
-    shape = recipe.shape
-    attended = budget.sequence_length / 2 * shape.num_layers * shape.num_heads * shape.head_dim  # causal: half
-    return Measured(
-        kernel=kernel,
-        step_ms=times[WARM_UP:],
-        tokens=batch_tokens,
-        flops=batch_tokens * (6 * weights + 12 * attended),
-        peak_bytes=torch.cuda.max_memory_allocated() if world.device.type == "cuda" else 0,
-    )
+class Bencher:
+    """A process that measures parts, one after another, and is started anew when one has ended it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self._process: Any = None
+        self._pipe: Connection | None = None
+
+    def measure(self, part: str, limit_seconds: float) -> Figures:
+        """The figures of ``part``. Raises NotMeasured."""
+        if self._process is None:
+            self._pipe, theirs = SPAWN.Pipe()
+            self._process = SPAWN.Process(target=serve, args=(theirs, self.bench))
+            self._process.start()
+            theirs.close()
+        assert self._pipe is not None
+        try:
+            self._pipe.send(part)
+            if not self._pipe.poll(max(0.0, limit_seconds)):
+                self.end(patience_seconds=0)
+                raise NotMeasured(f"it took more than the {limit_seconds:.0f} s that were left")
+            figures, reason = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            code = self._process.exitcode
+            self.end()
+            raise NotMeasured(f"its process ended with status {code}") from None
+        if reason:
+            raise NotMeasured(reason)
+        return figures
+
+    def end(self, *, patience_seconds: float = 10.0) -> None:
+        """End the process, if there is one: it ends by itself when nothing can come any more, if it does not hang."""
+        if self._process is None:
+            return
+        assert self._pipe is not None
+        self._pipe.close()
+        self._process.join(patience_seconds)
+        self._process.kill()
+        self._process.join()
+        self._process = None
 
 
-def _wait(world: World) -> None:
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
+def serve(pipe: Connection, bench: Bench) -> None:
+    """Measure each part that comes through ``pipe``, and send its figures, or what went wrong."""
+    while True:
+        try:
+            part = pipe.recv()
+        except EOFError:
+            return
+        figures: Figures = []
+        reason = ""
+        try:
+            figures = about(bench) if part == ABOUT else PARTS[part].measure(bench)
+        except Exception as error:  # whatever it is: the other parts are measured
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
+        gc.collect()
+        torch.compiler.reset()
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+        pipe.send((figures, reason))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipes", default=",".join(RECIPES))
-    parser.add_argument("--steps", type=int, default=20)
-    arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("  no GPU here: nothing measured")
-        return
-    world = World(device=torch.device("cuda", 0))
-    print(f"  {torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    for name in arguments.recipes.split(","):
-        recipe = recipe_object(name, "eight_h100")
-        print(f"  {name}: {recipe.budget.batch_tokens // RANKS:,} tokens a step and card, compiled")
-        for kernel in KERNEL_NAMES:
-            torch.compiler.reset()
+def first_steps(bench: Bench, left_seconds: Callable[[], float]) -> Figures:
+    """The first step of two processes that have done nothing yet: with an empty cache of compiled code, and a full one.
+
+    ``process_seconds`` are from the start of the process to the end of its first step, Python and torch included.
+    """
+    rows: Figures = []
+    with tempfile.TemporaryDirectory() as folder, cache_in(folder):
+        for cache in ("empty", "filled"):
+            fresh = Bencher(bench)
+            begun = time.perf_counter()
             try:
-                choose(recipe, world, forced=kernel)
-            except Refused as error:
-                print(f"    {kernel}: {error}")
-                continue
-            print(f"    {measure(recipe, world, kernel=kernel, steps=arguments.steps)}", flush=True)
+                figures = fresh.measure(FIRST_STEP, left_seconds())
+                seconds = time.perf_counter() - begun
+            finally:
+                fresh.end()
+            rows += [{"cache": cache, "process_seconds": seconds, **row} for row in figures]
+    return rows
+
+
+@contextmanager
+def cache_in(folder: str) -> Iterator[None]:
+    """Inside, processes that are started keep what they compile in ``folder``."""
+    before = os.environ.get(CACHE)
+    os.environ[CACHE] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop(CACHE)
+        if before is not None:
+            os.environ[CACHE] = before
+
+
+def measured(
+    parts: list[str], bench: Bench, bencher: Bencher, *, seconds: float, told: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Each of ``parts`` measured, unless it needs more than what is left of ``seconds``."""
+    end = time.perf_counter() + seconds
+    outcomes = []
+    for part in parts:
+        begun = time.perf_counter()
+        outcome = Outcome(part=part)
+        needs, left = PARTS[part].needs_seconds, end - begun
+        if needs > left:
+            outcome.status = "left out"
+            outcome.reason = f"it is taken to need {needs:.0f} s, and {max(0.0, left):.0f} s are left"
+        else:
+            try:
+                if part == FIRST_STEP:
+                    outcome.figures = first_steps(bench, lambda: end - time.perf_counter())
+                else:
+                    outcome.figures = bencher.measure(part, left)
+            except NotMeasured as error:
+                outcome.status, outcome.reason = "failed", str(error)
+            outcome.seconds = time.perf_counter() - begun
+        outcomes.append(outcome)
+        told(outcome)
+    return outcomes
+
+
+def shown(outcome: Outcome) -> str:
+    """A part on a few lines, for a person."""
+    head = f"  {outcome.part}: {outcome.reason or f'{outcome.seconds:.1f} s'}"
+    if outcome.status != "measured":
+        head = f"  {outcome.part}: {outcome.status}: {outcome.reason}"
+    rows = [
+        "    " + ", ".join(f"{name} {_short(value)}" for name, value in row.items() if value not in (None, ""))
+        for row in outcome.figures
+    ]
+    return "\n".join([head, *rows])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, list):
+        return f"[{len(value)}]"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="a file for all figures")
+    parser.add_argument("--minutes", type=float, default=8.0, help="at most, altogether")
+    parser.add_argument("--parts", default="", help=f"some of: {', '.join(PARTS)}")
+    parser.add_argument("--steps", type=int, default=20, help="timed, of each kind")
+    parser.add_argument("--scale", default="eight_h100")
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    parts = [part for part in options.parts.split(",") if part] or list(PARTS)
+    for part in parts:
+        if part not in PARTS:
+            parser.error(f"--parts: there is no part {part!r}; possible: {', '.join(PARTS)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("  no GPU here: nothing measured (--scale smoke --device cpu runs the same without one)")
+        return 2 if options.json else 0
+    begun = time.perf_counter()
+    bench = Bench(scale=options.scale, device=torch.device(options.device), steps=options.steps)
+    bencher = Bencher(bench)
+    outcomes: list[Outcome] = []
+    try:
+        machine = bencher.measure(ABOUT, 60 * options.minutes)[0]
+        print("  " + ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None), flush=True)
+
+        def told(outcome: Outcome) -> None:
+            print(shown(outcome), flush=True)
+            outcomes.append(outcome)
+            if options.json:
+                content = {
+                    "machine": machine,
+                    "command": [sys.executable, "-m", "tests.benchmarks.gpu", *sys.argv[1:]],
+                    "scale": options.scale,
+                    "device": options.device,
+                    "minutes": options.minutes,
+                    "seconds": time.perf_counter() - begun,
+                    "parts": [asdict(one) for one in outcomes],
+                }
+                write_text(options.json, json.dumps(content, indent=2) + "\n")
+
+        left = 60 * options.minutes - (time.perf_counter() - begun)
+        measured(parts, bench, bencher, seconds=left, told=told)
+    except NotMeasured as error:
+        print(f"  nothing measured: {error}", file=sys.stderr)
+        return 1
+    finally:
+        bencher.end()
+    return int(any(one.status == "failed" for one in outcomes))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

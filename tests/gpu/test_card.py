@@ -17,7 +17,7 @@ from jobs.kernels.trial import tried
 from jobs.model import Transformer, build_model, compile_in_place
 from jobs.muon import NEWTON_SCHULZ
 from jobs.world import World
-from tests.benchmarks.gpu import measure
+from tests.benchmarks.card import measure
 from tests.benchmarks.recipes import embedded_corpus, recipe_object
 
 pytestmark = [

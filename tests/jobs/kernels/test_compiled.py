@@ -18,7 +18,7 @@ from jobs.muon import orthogonalized
 from jobs.rotation import rotated, unrotated
 from jobs.world import World
 from tests import recipes
-from tests.benchmarks.gpu import measure
+from tests.benchmarks.card import measure
 from tests.benchmarks.operators import tables_in_bfloat16
 from tests.benchmarks.recipes import recipe_object
 
