@@ -19,7 +19,7 @@ from ..runs.events import Ended
 from ..runs.plan import Trial
 from ..runs.reading import read_trunk
 from ..runs.spending import Spell, spells
-from ..words import HOUR_SECONDS, cost, counted
+from ..words import HOUR_SECONDS, cost, counted, known
 from .experiment import Experiment
 
 OVERHEAD_SECONDS = {"laptop": 4.0}  # a trial, by scale: Ray, torchrun and their like, as docs/measured.md has them
@@ -186,7 +186,9 @@ def _training(trial: Trial, choices: Choices) -> tuple[float, str]:
             measured.append(read_trunk(trunk.record))
     if not measured:
         return most, budget
-    step_ms = fmean(record.step_ms_mean for record in measured)
+    if not (times := known(record.step_ms_mean for record in measured)):
+        return most, budget
+    step_ms = fmean(times)
     cards = ", ".join(sorted({record.machine.device if record.machine else "a machine unknown" for record in measured}))
     by_steps = (
         f"{steps:,} iterations × {step_ms:.2f} ms, measured as the mean of {counted(len(measured), 'training')} of the "

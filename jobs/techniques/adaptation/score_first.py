@@ -38,6 +38,7 @@ class ScoreFirst:
     small = {
         "laptop": {"chunk_targets": 4096, "epochs": {"times": 0.67}},
         "smoke": {"chunk_targets": 8192, "batch_sequences": 64, "epochs": 1},
+        "one_gpu_quick": {"chunk_targets": 4096},  # of 42,622: ten chunks are learned
     }
     audit = {
         "probe": {"chunk_targets": 32, "epochs": 2, "batch_sequences": 2, "sequence_length": 32},

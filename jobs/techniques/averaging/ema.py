@@ -18,7 +18,7 @@ class Ema:
     decay: Memory = 0.997  # a step; the memory is about 1 / (1 - decay) steps
     every: Count = 1  # steps
 
-    small = {"laptop": {"decay": 0.95}, "smoke": {"decay": 0.5}}
+    small = {"laptop": {"decay": 0.95}, "smoke": {"decay": 0.5}, "one_gpu_quick": {"decay": 0.95}}
 
     def start(self, model: nn.Module) -> "EmaAverage":
         return EmaAverage(self, model)

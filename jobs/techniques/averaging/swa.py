@@ -19,7 +19,7 @@ class Swa:
     start_below: Positive = 0.4  # of the peak rate
     every: Count = 50  # steps
 
-    small = {"laptop": {"every": 10}, "smoke": {"every": 1}}
+    small = {"laptop": {"every": 10}, "smoke": {"every": 1}, "one_gpu_quick": {"every": {"times": 0.1}}}
 
     def start(self, model: nn.Module) -> "SwaAverage":
         return SwaAverage(self, model)

@@ -45,7 +45,10 @@ class MuonAdam:
     parallel: bool = False  # reduce-scatter the linear layers' gradients
     clips_locally: bool = False  # clip before the sum over the ranks instead of after it
 
-    small = {"laptop": {"momentum": 0.95, "momentum_start": 0.85, "momentum_warmup_steps": 100}}
+    small = {
+        "laptop": {"momentum": 0.95, "momentum_start": 0.85, "momentum_warmup_steps": 100},
+        "one_gpu_quick": {"momentum_warmup_steps": {"times": 0.075}},
+    }
 
     def build(self, model: nn.Module, world: World) -> TrainingOptimizer:
         return MuonAdamOptimizer(self, model, world)

@@ -32,7 +32,11 @@ class GptqLite(RowQuantizer):
     keep_elements: CountOrZero = 65_536  # tensors of at most this many elements are not rounded
     control_dtype: Literal["float32", "float16"] = "float32"  # of control vectors
 
-    small = {"laptop": {"keep_elements": 4096}, "smoke": {"keep_elements": 1024}}
+    small = {
+        "laptop": {"keep_elements": 4096},
+        "smoke": {"keep_elements": 1024},
+        "one_gpu_quick": {"matrix_bits": 5},  # what so short a training weighs is not known: room, to be scored at all
+    }
 
     def rounded(self, name: str, weight_RC: Tensor, grid: Grid, statistic: Tensor | None) -> Encoded:
         return best_rows(name, weight_RC, candidates(grid), by_matrix=self.search == "matrix")
