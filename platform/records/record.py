@@ -10,6 +10,7 @@ from ..logs import forensics
 from ..logs.forensics import Bytes
 from ..logs.runs import described, nats_per_bpb
 from ..logs.text import safe
+from ..logs.unpack import Script, script
 from ..rules.challenge import limits
 from . import choice, conventions, folder, own_ledger
 from .choice import Claimed, seed_of_run
@@ -20,7 +21,6 @@ from .final_line import HEADLINES, final_of
 from .folder import ReadRecord
 from .numbers import Printed, Status
 from .reconcile import LOSSES, SCORES, Finding, reconcile, verdict
-from .unpack import Script, script
 
 AGREES, ROUNDING_ONLY, MISMATCH, NO_LOG = "agrees", "rounding only", "mismatch", "no log"
 NOTHING_CLAIMED = "nothing claimed"

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from platform.logs.text import LINE_BYTES, raw_lines, safe
+from platform.logs.unpack import MOST_UNPACKED_BYTES, script
 from platform.records.claim import claim_of
 from platform.records.data import as_data, dumps
 from platform.records.record import VERDICTS, examine
 from platform.records.show import show
-from platform.records.unpack import MOST_UNPACKED_BYTES, script
 from platform.rules.claims import judge_all
 from tests.records.written import narrow_readme, record, without_ttt
 from tests.records.written_logs import baseline_log

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from platform.errors import UserError
+from platform.logs.unpack import script
 from platform.program.recipe import load, program
 from platform.program.squeeze import pack, squeeze
-from platform.records.unpack import script
 from platform.squeeze import main
 
 ROOT = Path(__file__).parents[2]
