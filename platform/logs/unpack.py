@@ -1,7 +1,8 @@
-"""How many bytes the script of a record has, packed as it ships and unpacked; nothing of it is executed.
+"""What is inside a packed script, and how many bytes it has packed and unpacked; nothing of it is executed.
 
 A self-extracting script is ``exec(lzma.decompress(base64.b85decode("...")))``: the text between the quotes is decoded
-and decompressed here, with bounds on time and memory, and never compiled.
+and decompressed here, with bounds on time and memory, and never compiled. The quotes may also stand in a line of their
+own, ``DATA = "..."``.
 """
 
 import ast
@@ -12,15 +13,19 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MOST_SCRIPT_BYTES = 4 << 20
 MOST_UNPACKED_BYTES = 8 << 20  # a script of 8 MB is none
 MOST_MEMORY_BYTES = 128 << 20  # of the decompressor: lzma preset 9 takes 65 MB
 MOST_LAYERS = 3
 
-_LITERAL = re.compile(
-    r"(?P<base>b85decode|a85decode|b64decode)\(\s*(?P<literal>[rbRB]{0,2}(?:\"\"\"[^\"]*\"\"\"|'''[^']*'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'))"
-)
+LEAST_PACKED_CHARACTERS = 200  # of a literal; a shorter one is data of a program, not a program
+
+_QUOTED = r"[rbRB]{0,2}(?:\"\"\"[^\"]*\"\"\"|'''[^']*'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
+_LITERAL = re.compile(rf"(?P<base>b85decode|a85decode|b64decode)\(\s*(?P<literal>{_QUOTED})")
+_NAMED = re.compile(r"(?P<base>b85decode|a85decode|b64decode)\(\s*(?P<name>[A-Za-z_]\w*)\s*[,)]")
+_RUN = re.compile(r"\bexec\(\s*(?:[\w.]+\.)?(?:b85|a85|b64)decode\(")
 _DECODERS: dict[str, Callable[[bytes | str], bytes]] = {
     "b85decode": base64.b85decode,
     "a85decode": base64.a85decode,
@@ -46,18 +51,33 @@ def script(path: Path, name: str) -> Script:
         return Script(
             file=name, file_bytes=size, unpacked_bytes=None, problem="too large for a script; not looked into"
         )
-    content = path.read_bytes()
+    inside = look_inside(path.read_bytes())
+    unpacked = len(inside.content) if inside.layers and not inside.problem else None
+    return Script(file=name, file_bytes=size, unpacked_bytes=unpacked, layers=inside.layers, problem=inside.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """The program inside a script, as far as it can be unpacked."""
+
+    content: bytes  # of the innermost program that could be had; of the script itself where it is not packed
+    layers: tuple[str, ...]  # how it is packed, from the outside
+    problem: str = ""  # why what is packed in there cannot be had
+
+
+def look_inside(content: bytes) -> Inside:
+    """Unpack a script, layer by layer."""
     layers: list[str] = []
     while len(layers) < MOST_LAYERS:
         try:
             unpacked = _unpacked(content)
         except ValueError as error:
-            return Script(file=name, file_bytes=size, unpacked_bytes=None, layers=tuple(layers), problem=str(error))
+            return Inside(content=content, layers=tuple(layers), problem=str(error))
         if unpacked is None:
             break
         content = unpacked[1]
         layers.append(unpacked[0])
-    return Script(file=name, file_bytes=size, unpacked_bytes=len(content) if layers else None, layers=tuple(layers))
+    return Inside(content=content, layers=tuple(layers))
 
 
 def _unpacked(content: bytes) -> tuple[str, bytes] | None:
@@ -66,17 +86,38 @@ def _unpacked(content: bytes) -> tuple[str, bytes] | None:
     Raises:
         ValueError: it is packed, and what is inside cannot be had.
     """
-    text = content.decode("utf-8", errors="replace")
-    match = _LITERAL.search(text)
-    if match is None or len(match["literal"]) < 200:  # a short literal is data of a program, not a program
+    found = _literal(content.decode("utf-8", errors="replace"))
+    if found is None or len(found.text) < LEAST_PACKED_CHARACTERS:
         return None
     try:
-        literal = ast.literal_eval(match["literal"])
-        packed = _DECODERS[match["base"]](literal)
+        packed = _DECODERS[found.base](ast.literal_eval(found.text))
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"its packed text cannot be decoded: {error}") from None
-    kind, inside = _decompressed(packed, (text[: match.start()] + text[match.end() :]).lower())
-    return f"{match['base'].removesuffix('decode')}+{kind}", inside
+    base = found.base.removesuffix("decode")
+    if found.is_program:
+        return base, packed
+    kind, inside = _decompressed(packed, found.around)
+    return f"{base}+{kind}", inside
+
+
+class _Literal(NamedTuple):
+    base: str  # its decoder
+    text: str  # with its quotes
+    around: str  # what else the script says, in lower case
+    is_program: bool  # run as it is decoded, so not compressed
+
+
+def _literal(text: str) -> _Literal | None:
+    """The literal that a decoder is called with: as it stands there, or by a name that a line of its own gives it."""
+    match = _LITERAL.search(text)
+    call = match
+    if match is None:
+        call = _NAMED.search(text)
+        match = call and re.search(rf"^[ \t]*{call['name']}[ \t]*=[ \t]*(?P<literal>{_QUOTED})", text, re.MULTILINE)
+    if call is None or match is None:
+        return None
+    around = text[: match.start()] + text[match.end() :]
+    return _Literal(call["base"], match["literal"], around.lower(), _RUN.search(text, 0, call.end()) is not None)
 
 
 def _decompressed(packed: bytes, around: str) -> tuple[str, bytes]:

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import brotli
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from platform.logs.text import LINE_BYTES, raw_lines, safe
-from platform.logs.unpack import MOST_UNPACKED_BYTES, script
+from platform.logs.unpack import MOST_UNPACKED_BYTES, look_inside, script
 from platform.records.claim import claim_of
 from platform.records.data import as_data, dumps
 from platform.records.record import VERDICTS, examine
@@ -147,6 +148,18 @@ def test_a_packed_script_is_measured_and_not_run(tmp_path: Path, kind: str) -> N
     assert found.file_bytes == (tmp_path / "train_gpt.py").stat().st_size < len(program)
     record(tmp_path, SEEDS)
     assert verify(tmp_path).returncode in (0, 1) and not trace.exists()
+
+
+@pytest.mark.parametrize("packs", [zlib.compress, bytes], ids=["zlib", "not compressed"])
+@pytest.mark.parametrize("named", [True, False])
+def test_other_ways_to_pack(packs: Callable[[bytes], bytes], named: bool) -> None:
+    program = "".join(f"x{i} = {i}\n" for i in range(900)).encode()
+    literal = f'"{base64.b64encode(packs(program)).decode()}"'
+    call = f"base64.b64decode({'DATA' if named else literal})"
+    call = f"zlib.decompress({call})" if packs is zlib.compress else call
+    text = f"import base64, zlib\n{f'DATA = {literal}' if named else ''}\nexec({call})\n"
+    inside = look_inside(text.encode())
+    assert (inside.content, inside.problem) == (program, "") and len(inside.layers) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
