@@ -48,6 +48,7 @@ HELP = "Train and score each recipe with each seed, then report. A RUN_DIR goes 
     "--kernel", type=click.Choice(KERNEL_NAMES), help="The attention of every job.  [default: the fastest that works]"
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Tell a script this, in its environment.")
+@click.option("--allow-ignored", is_flag=True, help="Run a script though it does not heed what it is told.")
 @click.option("--force", is_flag=True, help="Run even what is over the limit of bytes; no record may claim it.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, where and on what; start nothing.")
 @explained()

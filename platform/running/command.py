@@ -56,6 +56,7 @@ class Asked:
     force: bool
     kernel: str | None
     settings: tuple[str, ...]
+    allow_ignored: bool
     dry_run: bool
 
     @property
@@ -81,6 +82,7 @@ class Asked:
             form=Form.PACKED if self.packed else Form.SQUEEZED if self.squeeze else Form.READABLE,
             end_to_end=self.end_to_end,
             settings=settings_from(self.settings),
+            allow_ignored=self.allow_ignored,
         )
 
 

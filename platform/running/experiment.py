@@ -21,7 +21,9 @@ from ..runs import plan, planning
 from ..runs.paths import RunPaths
 from ..runs.plan import Plan, Trial, machine_name
 from ..scripts import recipe as scripts
+from ..scripts.landing import unread
 from ..scripts.recipe import ScriptRecipe
+from ..scripts.source import Source, read_source
 
 UNKNOWN = ""  # in place of a data hash, while there is no data
 
@@ -40,6 +42,7 @@ class Request:
     make_data: bool = True  # make the embedded corpus where it is needed and not there yet
     form: Form = Form.READABLE  # how the program is written that runs, is hashed, counted and shipped
     settings: Mapping[str, str] = field(default_factory=dict)  # of a script, over what its recipe says
+    allow_ignored: bool = False  # launch a script that does not read what it is told
     end_to_end: str | None = None  # make the program with this arm alone, and train for it, as a submission would run
 
 
@@ -56,6 +59,7 @@ class Experiment:
     missing: str | None  # what its data lacks, and the remedy
     choices: Choices | None  # what the program was made from; None: a run is continued, or the program is a script
     script: ScriptRecipe | None = None
+    doubts: tuple[str, ...] = ()  # whether a script heeds what it is told
 
     @property
     def name(self) -> str:
@@ -64,7 +68,7 @@ class Experiment:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What somebody should know who wrote the recipe."""
-        return self.choices.overruled if self.choices else ()
+        return self.choices.overruled if self.choices else self.doubts
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -195,9 +199,11 @@ def _of_script(path: Path, request: Request) -> Experiment:
         if arm not in found.script.arms:
             possible = f"possible: {', '.join(found.script.arms)}{nearest(arm, found.script.arms)}"
             raise UserError(f"{shown(path)}: arms: no arm {arm!r}; {possible}")
-    if found.not_installed:
-        names = " ".join(found.not_installed)
-        raise UserError(f"{shown(path)}: requirements: not installed: {names}; .venv/bin/python -m pip install {names}")
+    source = read_source(found.file)
+    if missing_packages := " ".join(found.not_installed(source)):
+        how = f".venv/bin/python -m pip install {missing_packages}, or a stand-in under shim: in its recipe"
+        raise UserError(f"{shown(path)}: it needs what is not installed here: {missing_packages}; {how}")
+    doubts = _doubts(found, source, request)
     data_path, tokenizer_path, missing = _data(found.machine, found.scale, request)
     run = RunPaths.of(request.runs.resolve(), found.name, found.script.name_sha256(found.program_sha256))
     machine = found.machine
@@ -217,7 +223,7 @@ def _of_script(path: Path, request: Request) -> Experiment:
         cpus=machine.cpus,
         machine=machine_name(machine.processes, machine.gpus, machine.nodes),
         end_to_end=True,
-        script=found.script,
+        script=replace(found.script, allow_ignored=request.allow_ignored),
     )
     if (known := plan.read_if_whole(run.folder)) is not None and known.script is not None:
         if missing:
@@ -239,7 +245,26 @@ def _of_script(path: Path, request: Request) -> Experiment:
         missing=missing,
         choices=None,
         script=found,
+        doubts=doubts,
     )
+
+
+def _doubts(found: ScriptRecipe, source: Source, request: Request) -> tuple[str, ...]:
+    """What cannot be told of whether the script reads what it is told.
+
+    Raises:
+        UserError: it never reads some of it, its seed for one.
+    """
+    told = {name: "" for arm in found.script.arms for name in found.script.settings(arm, 0)}
+    lost = unread(source, told)
+    never = [str(one) for one in lost if not one.unknown]
+    if never and not request.allow_ignored:
+        listed = "\n  ".join(never)
+        raise UserError(
+            f"{shown(found.file)}: it is told what it does not read:\n  {listed}\n"
+            f"python -m platform.recipe {shown(found.file)} lists what it reads; --allow-ignored runs it all the same"
+        )
+    return tuple(str(one) for one in lost)
 
 
 def _of_run(folder: Path, request: Request) -> Experiment:

@@ -20,7 +20,7 @@ from pathlib import Path
 from jobs.contract.files import write_record
 from jobs.contract.records import Machine
 
-from ..errors import naming
+from ..errors import UserError, naming
 from ..processes.environment import kept
 from ..processes.supervisor import MARKER, Guard, Order
 from ..runs.node import Node
@@ -28,8 +28,10 @@ from ..runs.paths import ArmPaths, RunPaths
 from ..runs.plan import Cause, Failure, Trial
 from ..runs.reading import read_record
 from ..runs.script import Script
+from ..scripts.landing import contradictions
 from ..scripts.outcome import Unread, files_left, result_of
-from ..scripts.output import Output
+from ..scripts.output import Misled, Output
+from ..scripts.source import read_source
 from .environment import FileMeeting, caches_in
 from .part import Patience
 from .tail import PROGRAM, end_of
@@ -84,7 +86,7 @@ def started(
         file.write(f"=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {socket.gethostname()}: {' '.join(command)}\n")
         file.write(f"=== in {paths.work}: {' '.join(f'{name}={value}' for name, value in told.items())}\n")
     environment = script_environment(trial, arm, scratch=scratch, inherited=os.environ)
-    output = Output(paths.log, paths.metrics)
+    output = Output(paths.log, paths.metrics, check=lambda text: _require_heeded(text, trial, arm))
     guard = Guard(
         Order(
             command=command,
@@ -117,6 +119,20 @@ def script_environment(trial: Trial, arm: str, *, scratch: Path, inherited: Mapp
         settings["PYTHONPATH"] = str(trial.paths.arm(arm).work / SHIM)
     data = {script.data_env: str(trial.data_path), script.tokenizer_env: str(trial.tokenizer_path)}
     return {**kept(inherited), **settings, **data, **script.settings(arm, trial.seed)}
+
+
+def _require_heeded(text: str, trial: Trial, arm: str) -> None:
+    """Raises Misled where the script prints other settings than those it was told."""
+    script = trial.script
+    if script is None or script.allow_ignored:
+        return
+    try:
+        source = read_source(trial.paths.arm(arm).work / script.name)
+    except UserError:  # nothing of it can be told
+        return
+    if found := contradictions(source, text, script.settings(arm, trial.seed)):
+        said = "; ".join(map(str, found))
+        raise Misled(f"{said}; where that is meant, --allow-ignored runs it all the same")
 
 
 def settle(trial: Trial, arm: str, output: Output, node: Node | None) -> Failure | None:

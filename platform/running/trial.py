@@ -27,6 +27,7 @@ from ..runs.node import Node
 from ..runs.paths import RunPaths
 from ..runs.plan import Cause, Failure, Trial, read_failure, write_failure
 from ..runs.reading import read_trunk
+from ..scripts.output import Misled
 from . import part, parts, script_job
 from .disks import DiskWatch
 from .memory import MemoryWatch
@@ -198,16 +199,21 @@ def _attempt_script(
     paths = trial.paths.arm(arm)
     memory, disks = MemoryWatch(), DiskWatch([trial.run_path, Path(tempfile.gettempdir())])
     guard, output = script_job.started(trial, arm, marker=marker, patience=patience, locks=locks)
-    readers = [Reader(paths.metrics, JOB_EVENTS)]
+    readers, misled = [Reader(paths.metrics, JOB_EVENTS)], ""
+    ended: ExitReport | None = None
     try:
         ended = _follow(guard, readers, [paths.log, paths.metrics], report, patience, (memory, disks, output), arm)
+        output.close()
+    except Misled as error:
+        misled = str(error)
     finally:
         guard.stop()
-    output.close()
-    if ended and ended.status == 0:
+    if not misled and ended and ended.status == 0:
         return script_job.settle(trial, arm, output, node)
     cause: Cause
-    if ended is None:
+    if misled:
+        reason, cause = misled, "refused"
+    elif ended is None:
         reason, cause = f"it printed nothing for {patience.stall_seconds:.0f} s: ended as hung", HUNG
     elif ended.stopped_by:
         reason, cause = ended.stopped_by, INFRASTRUCTURE

@@ -22,6 +22,7 @@ class Script:
     data_env: str = DATA
     tokenizer_env: str = TOKENIZER
     score: str | None = None  # the label of the line that counts; None: the reader of logs chooses
+    allow_ignored: bool = False  # run it though it does not read, or prints otherwise, what it is told
     shim: tuple[str, ...] = ()  # of ``files``: modules that are put in front of what it imports
 
     def settings(self, arm: str, seed: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ script that prints a million lines costs reading them; the log itself keeps ever
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from jobs.contract.events import Event, PhaseChange, StepDone, ValidationDone, append
@@ -12,6 +13,7 @@ from jobs.contract.events import Event, PhaseChange, StepDone, ValidationDone, a
 from ..logs.grammar import Line, Number, parse
 from ..logs.run_reader import HIGHEST_BPB
 
+MOST_CONFIGURATION = 2**22  # bytes in front of the first step
 LONGEST_PIECE = 2**22  # bytes read at once
 TRAINING_KEYS = ("train_loss", "loss")
 BPB_KEYS, LOSS_KEYS = ("val_bpb", "bpb", "BPB", "val/bpb"), ("val_loss", "val/loss")
@@ -19,11 +21,16 @@ TIME_KEYS, STEP_KEYS = ("train_time", "time", "elapsed"), ("step_avg", "step_tim
 MILLISECONDS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
+class Misled(Exception):
+    """A script that prints other settings than it was told; what it measures is not what was asked."""
+
+
 class Output:
     """The output of one arm's script, followed as it grows; what it says becomes events in ``metrics``."""
 
-    def __init__(self, log: Path, metrics: Path) -> None:
-        self._log, self._metrics, self._offset = log, metrics, 0
+    def __init__(self, log: Path, metrics: Path, check: Callable[[str], None] = lambda _: None) -> None:
+        """``check``: called once, with the log in front of its first training step; raises ``Misled``."""
+        self._log, self._metrics, self._offset, self._check = log, metrics, 0, check
         self._begun = time.monotonic()
         self._rest = b""  # of a line that is being written
         self._number = 0
@@ -36,7 +43,7 @@ class Output:
         self._reach("start")
 
     def look(self) -> None:
-        """Read what is new."""
+        """Read what is new. Raises Misled as ``check`` does."""
         try:
             with self._log.open("rb") as file:
                 file.seek(self._offset)
@@ -116,7 +123,10 @@ class Output:
             self._tell(PhaseChange(phase=self._phase, state="end", seconds=now))
         if phase is not None:
             self._tell(PhaseChange(phase=phase, state="start", seconds=now))
-        self._phase, self._since = phase, now
+        was, self._phase, self._since = self._phase, phase, now
+        if was == "start":
+            with self._log.open("rb") as file:
+                self._check(file.read(MOST_CONFIGURATION).decode("utf-8", "replace"))
 
     def _tell(self, event: Event) -> None:
         append(self._metrics, event)

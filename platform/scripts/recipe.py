@@ -13,6 +13,7 @@
 import hashlib
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..program import recipe
 from ..program.choices import ClusterSettings, Machine
 from ..program.document import Node, read
 from ..runs.script import DATA, SEED, TOKENIZER, Script
+from .source import Source
 
 ENTRIES = (
     *("question", "source", "published", "script", "files", "env", "arms", "seed_env", "data_env", "tokenizer_env"),
@@ -41,6 +43,7 @@ class ScriptRecipe:
     """A script recipe with its scale, and the bytes that it is made of."""
 
     path: Path  # of the recipe, or of the script where there is no recipe
+    file: Path  # the script
     name: str
     question: str
     source: str | None
@@ -57,10 +60,12 @@ class ScriptRecipe:
     def program_sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
-    @property
-    def not_installed(self) -> tuple[str, ...]:
-        """Of ``requirements``, those that a script cannot import here."""
-        return tuple(name for name in self.requirements if importlib.util.find_spec(name) is None)
+    def not_installed(self, source: Source) -> tuple[str, ...]:
+        """What it asks for or imports, and cannot import here."""
+        own = {Path(name).parts[0].removesuffix(".py") for name in self.beside}
+        own |= {Path(name).stem for name in self.script.shim}
+        wanted = {*self.requirements, *source.imports} - own
+        return tuple(sorted(name for name in wanted if not _can_be_imported(name)))
 
     def resolved_yaml(self) -> str:
         """What was launched, for readers: not to be launched, as the script lies elsewhere."""
@@ -113,6 +118,7 @@ def load(path: Path, scale: str | None, settings: Mapping[str, str]) -> ScriptRe
     _refuse_own({**environment, **{key: "" for said in arms.values() for key in said}}, names, path)
     return ScriptRecipe(
         path=path,
+        file=file,
         name=path.stem if path.stem != "train_gpt" else f"{_folder_name(path)}",
         question=_text(entries["question"]) if "question" in entries else f"What does {shown(file)} score?",
         source=_text(entries["source"]) if "source" in entries else None,
@@ -126,7 +132,9 @@ def load(path: Path, scale: str | None, settings: Mapping[str, str]) -> ScriptRe
             arms=arms,
             score=_text(entries["score"]) if "score" in entries else None,
             shim=shim,
-            **names,
+            seed_env=names["seed_env"],
+            data_env=names["data_env"],
+            tokenizer_env=names["tokenizer_env"],
         ),
         requirements=tuple(_text(node) for node in _list(entries.get("requirements"))),
         scale=at,
@@ -187,6 +195,15 @@ def _arms(entries: Mapping[str, Node]) -> list[tuple[str, Node]]:
         if not recipe.RECIPE_NAME.fullmatch(name):
             raise node.error(f"an arm's name is letters, digits, _ and -, not {name!r}: it names a folder")
     return list(found.items())
+
+
+def _can_be_imported(name: str) -> bool:
+    if name in sys.stdlib_module_names:  # of which the one that is called platform would find this checkout
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _variables(node: Node) -> dict[str, str]:

@@ -5,6 +5,7 @@ torchrun and the guard are real; the script says what a training would, so that 
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ if rank == 0:
     with open("found.json", "w") as file:
         json.dump({"environment": dict(os.environ), "data": os.listdir("data/datasets"), "here": os.listdir(".")}, file)
     print(f"seed:{seed + (mode == 'seed')}")
+    if mode == "iterations":
+        steps = 24
+    print(f"iterations: {steps}")
     for step in range(1, steps + 1):
         if mode == "dies" and step == 7:
             raise RuntimeError("no more of this")
@@ -141,6 +145,7 @@ def test_the_script_finds_a_clean_room(make: Make, monkeypatch: pytest.MonkeyPat
         ("dies", "RuntimeError: no more of this"),
         ("swallows", "no line of train.log gives a score; its last line: RuntimeError: CUDA out of memory"),
         ("seed", "train.log:1 says seed 1338, it was told SEED=1337"),
+        ("iterations", "ITERATIONS: asked for 12, and the script prints 24 (line 2: iterations: 24)"),
         ("two", "several lines could be the score: 'other_ttt_exact' 2.75133700"),
     ],
 )
@@ -195,12 +200,32 @@ def test_a_million_lines_make_few_events_and_large_files_go(make: Make, monkeypa
 def test_a_recipe_of_a_script_that_cannot_be_is_told_before_anything_runs(make: Make) -> None:
     for more, said in (
         ("scoer: x\n", "no such entry of a recipe with a script"),
-        ("requirements: [no_such_package_here]\n", "requirements: not installed: no_such_package_here"),
+        ("requirements: [no_such_package_here]\n", "needs what is not installed here: no_such_package_here"),
         ("files: [nowhere.py]\n", "given twice"),
         ("seed_env: ITERATIONS\n", "ITERATIONS is set by the launch itself"),
     ):
         with pytest.raises(UserError, match=said):
             make(more=more)
+
+
+def test_what_a_script_never_reads_stops_the_launch_before_it_starts(
+    tmp_path: Path, tiny_data: tuple[Path, Path]
+) -> None:
+    script = tmp_path / "theirs.py"
+    script.write_text('import os\nimport no_such_package_here\nlr = float(os.environ.get("MATRIX_LR", "0.04"))\n')
+    data = {"data": tiny_data[0], "tokenizer": tiny_data[1]}
+    request = Request(scale="laptop", runs=tmp_path / "runs", settings={"MATRX_LR": "0.1"}, **data)
+    with pytest.raises(UserError, match="needs what is not installed here: no_such_package_here"):
+        prepare(script, request)
+    script.write_text('import os\nlr = float(os.environ.get("MATRIX_LR", "0.04"))\n')
+    with pytest.raises(UserError) as caught:
+        prepare(script, request)
+    said = str(caught.value)
+    assert "MATRX_LR: the script never reads it; did you mean 'MATRIX_LR'?" in said
+    assert "SEED: the script never reads it" in said and "--allow-ignored" in said
+    allowed = prepare(script, replace(request, allow_ignored=True))
+    assert len(allowed.remarks) == 2 and allowed.draft.script and allowed.draft.script.allow_ignored
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_whole_launch_of_a_script(tmp_path: Path, tiny_data: tuple[Path, Path], make: Make) -> None:
