@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jobs.contract.files import write_record
 from jobs.contract.records import Machine
+from jobs.contract.shards import TRAIN_SHARDS, VAL_SHARDS
 
 from ..errors import UserError, naming
 from ..processes.environment import kept
@@ -103,7 +104,7 @@ def started(
 
 def script_environment(trial: Trial, arm: str, *, scratch: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """What the script of ``arm`` finds in its environment, on a machine whose own is ``inherited``."""
-    script = trial.script
+    script, work = trial.script, trial.paths.arm(arm).work
     assert script is not None, "the trial of a script"
     meeting = {name: value for name, value in FileMeeting(scratch=scratch).settings.items() if name != "RANKS_FILE"}
     settings = {
@@ -116,8 +117,8 @@ def script_environment(trial: Trial, arm: str, *, scratch: Path, inherited: Mapp
     if trial.gpus == 0:
         settings["CUDA_VISIBLE_DEVICES"] = ""
     if script.shim:
-        settings["PYTHONPATH"] = str(trial.paths.arm(arm).work / SHIM)
-    data = {script.data_env: str(trial.data_path), script.tokenizer_env: str(trial.tokenizer_path)}
+        settings["PYTHONPATH"] = str(work / SHIM)
+    data = {script.data_env: str(work / USUAL_DATA), script.tokenizer_env: str(work / USUAL_TOKENIZER)}
     return {**kept(inherited), **settings, **data, **script.settings(arm, trial.seed)}
 
 
@@ -181,10 +182,25 @@ def _furnish(trial: Trial, script: Script, paths: ArmPaths) -> None:
         place = work / SHIM / Path(name).name if name in script.shim else work / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run.files / name, place)
-    for usual, there in ((USUAL_DATA, trial.data_path), (USUAL_TOKENIZER, trial.tokenizer_path)):
-        for link in {work / usual, (work / usual).with_name(there.name)}:
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(there)
+    _lay_out(trial, work)
+
+
+def _lay_out(trial: Trial, work: Path) -> None:
+    """Links to data and tokenizer where scripts look for them, under the names that they look for.
+
+    Most of them read ``fineweb_train_*.bin`` and ``fineweb_val_*.bin`` and nothing else.
+    """
+    tokenizer = work / USUAL_TOKENIZER
+    tokenizer.parent.mkdir(parents=True)
+    for link in {tokenizer, tokenizer.with_name(trial.tokenizer_path.name)}:
+        link.symlink_to(trial.tokenizer_path)
+    data = work / USUAL_DATA
+    data.mkdir(parents=True)
+    for part, pattern in (("train", TRAIN_SHARDS), ("val", VAL_SHARDS)):
+        for shard in sorted(trial.data_path.glob(pattern)):
+            (data / f"fineweb_{part}_{shard.name.rpartition(f'_{part}_')[2]}").symlink_to(shard)
+    if trial.data_path.name != data.name:
+        data.with_name(trial.data_path.name).symlink_to(data.name)
 
 
 def _too_large(work: Path) -> list[str]:

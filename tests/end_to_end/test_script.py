@@ -131,7 +131,12 @@ def test_the_script_finds_a_clean_room(make: Make, monkeypatch: pytest.MonkeyPat
     found = json.loads((trial.paths.arm("plain").work / "found.json").read_text())
     environment = found["environment"]
     assert environment["SEED"] == "1337" and environment["ITERATIONS"] == "12" and environment["WORLD_SIZE"] == "2"
-    assert environment["DATA_PATH"] == str(trial.data_path) and "fineweb10B_sp1024" in found["data"]
+    assert environment["DATA_PATH"].endswith("/data/datasets/fineweb10B_sp1024")
+    assert Path(environment["TOKENIZER_PATH"]).resolve() == trial.tokenizer_path
+    shards = sorted(Path(environment["DATA_PATH"]).iterdir())
+    assert [shard.resolve().parent for shard in shards] == [trial.data_path] * len(shards)
+    assert {shard.name.split("_")[1] for shard in shards} == {"train", "val"}
+    assert all(shard.name.startswith("fineweb_") for shard in shards), "the names that most scripts read, and each once"
     assert not {"WANDB_API_KEY", "MAX_WALLCLOCK_SECONDS", "RANKS_FILE", "PYTHONSAFEPATH", "OUTPUT_PATH"} & set(
         environment
     )
