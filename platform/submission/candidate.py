@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract.records import SCORE_FIRST, ArmResult
+from jobs.contract.records import SCORE_FIRST, UNTOLD, ArmResult
 from jobs.contract.shards import file_sha256
 
 from ..errors import UserError, nearest
@@ -125,9 +125,12 @@ def _program_flaws(run: Run) -> Iterator[str]:
 def _flaws(seeds: dict[int, ArmResult], audit: ArmAudit | None) -> Iterator[str]:
     """What is wrong with the measured results themselves; ``audit``: what it found, where there was one."""
     for adaptation in {result.adaptation: result for result in seeds.values() if result.protocol != SCORE_FIRST}:
-        yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored, which no claim may"
+        if adaptation == UNTOLD:
+            yield "the arm is untold: nobody knows whether its script learned from tokens before they were scored"
+        else:
+            yield f"the arm is a diagnostic: {adaptation} learned from tokens before they were scored; no claim may"
     if audit is None or not audit.audited:
-        if any(result.adapts for result in seeds.values()):
+        if any(result.adapts and result.protocol != UNTOLD for result in seeds.values()):
             why = "" if audit is None else f" ({audit.verdict})"
             yield f"the arm adapts and was not audited{why}: launch it again, which audits it, and see what that says"
     elif any(result.protocol != audit.verdict for result in seeds.values()):
