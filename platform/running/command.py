@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import EXIT_WRONG_INPUT, RunFailed, UserError, of_file, refusing
 from ..paths import shown
@@ -58,6 +59,17 @@ class Asked:
     settings: tuple[str, ...]
     allow_ignored: bool
     dry_run: bool
+
+    @staticmethod
+    def plain(**options: Any) -> "Asked":
+        """These options, and nothing else asked for."""
+        nothing: dict[str, Any] = {"recipes": (), "seeds": "", "arms": "", "end_to_end": None, "squeeze": False}
+        nothing |= {"packed": False, "stop_when_hopeless": None, "budget_hours": None, "budget_usd": None}
+        return Asked(**{**nothing, "force": False, "kernel": None, **options})
+
+    def of(self, recipe: Path, seeds: str) -> "Asked":
+        """The same of this recipe and these seeds."""
+        return replace(self, recipes=(recipe,), seeds=seeds)
 
     @property
     def limit(self) -> Limit | None:
@@ -287,7 +299,9 @@ def _command(*more: str, without: Sequence[str] = ()) -> str:
                 del words[at : at + (2 if word == option else 1)]
                 break
     words += more
-    return shlex.join(["python", "-m", "platform.launch", *words])
+    program = Path(sys.argv[0])
+    command = program.stem if program.parent.name == "platform" else "launch"
+    return shlex.join(["python", "-m", f"platform.{command}", *words])
 
 
 def _note(text: str) -> None:
