@@ -19,6 +19,7 @@ KINDS = {
     **dict.fromkeys(("setup", "train", "warmup", "validate", "validate_averaged"), TRAINING),
     "adapt": ADAPTING,
     **dict.fromkeys(("load", "score", "diagnose"), SCORING),  # a score-first arm adapts while it scores
+    "evaluate": SCORING,  # of a script: all that comes after its last step
     "compile": COMPILING,
     "pack": PACKING,
 }
