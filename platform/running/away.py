@@ -60,6 +60,8 @@ def brought(trial: Trial, launch: str, report: Report) -> Iterator[Trial]:
                 tokenizer_path=tokenizer,
             )
             home.fetch(RunPaths(trial.run_path).program, RunPaths(here.run_path).program)
+            for name in trial.script.files if trial.script else ():
+                home.fetch(RunPaths(trial.run_path).files / name, RunPaths(here.run_path).files / name)
             trunk = Mirror(home, trial.trunk_path, here.trunk_path)
             outputs = Mirror(home, trial.paths.folder, here.paths.folder)
             if not trial.end_to_end and _has_trunk(home, trial):
@@ -123,7 +125,7 @@ class Mirror:
     def _states(self) -> dict[str, tuple[int, int]]:
         found = {}
         for path in self._here.rglob("*") if self._here.is_dir() else ():
-            if path.is_file() and path.name[0] != ".":
+            if path.is_file() and not path.is_symlink() and path.name[0] != ".":  # a link is to data of this node
                 state = path.stat()
                 found[str(path.relative_to(self._here))] = (state.st_size, state.st_mtime_ns)
         return found

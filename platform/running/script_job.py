@@ -109,6 +109,7 @@ def script_environment(trial: Trial, arm: str, *, scratch: Path, inherited: Mapp
     meeting = {name: value for name, value in FileMeeting(scratch=scratch).settings.items() if name != "RANKS_FILE"}
     settings = {
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # what lies in its folder is what it leaves
         "OMP_NUM_THREADS": str(max(1, trial.cpus // trial.processes)),
         "TMPDIR": str(scratch),
         **caches_in(scratch),  # its own clock may run while it compiles, and a submission starts with nothing

@@ -46,6 +46,38 @@ def test_four_trials_on_two_nodes_that_share_no_folder(
             assert '"score"' in gated.plan.paths.seed(seed).arm("sgd").metrics.read_text()
 
 
+@pytest.mark.soak
+def test_a_script_on_a_node_that_shares_no_folder(
+    short_tmp: Path, tmp_path: Path, tiny_data: tuple[Path, Path]
+) -> None:
+    """It finds its own file, what it needs beside it and the data; what it leaves comes home, and no data with it."""
+    (tmp_path / "helper.py").write_text("BPB = 3.5\n")
+    (tmp_path / "theirs.py").write_text(
+        "import os\nfrom pathlib import Path\nfrom helper import BPB\nseed = int(os.environ['SEED'])\n"
+        "if os.environ['RANK'] == '0':\n    shards = len(list(Path(os.environ['DATA_PATH']).glob('fineweb_*.bin')))\n"
+        "    print(f'seed:{seed}\\nstep:1/1 train_loss:5.0 train_time:9ms step_avg:9.00ms')\n"
+        "    Path('final_model.int8.ptz').write_bytes(b'x' * shards)\n"
+        "    print(f'final_int8_zlib_roundtrip_exact val_loss:6.0 val_bpb:{BPB:.8f}')\n"
+    )
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("question: Does it come home?\nscript: theirs.py\nfiles: [helper.py]\n")
+    where = ("--data", str(tiny_data[0]), "--tokenizer", str(tiny_data[1]), "--runs", str(tmp_path / "runs"))
+    with nodes(short_tmp, 1, cpus=2, hidden=[tmp_path, tiny_data[0]]) as found:
+        words = (str(recipe), "--scale", "laptop", "--seeds", "1337,", "--cluster", found.address, *where)
+        with Launched(*words, environment=found.environment) as launched:
+            assert launched.ended(PATIENCE_SECONDS) == 0, launched.stderr
+    (run_path,) = (tmp_path / "runs").glob("mine-*")
+    run = read_run(run_path)
+    (result,) = run.results
+    assert result.val_bpb == 3.5 and result.model_bytes == len(list(tiny_data[0].glob("*.bin")))
+    work = run.plan.paths.seed(1337).arm("plain").work
+    assert {path.name for path in work.rglob("*") if path.is_file()} == {
+        "theirs.py",
+        "helper.py",
+        "final_model.int8.ptz",
+    }
+
+
 def launch_of(recipe: Path, machine: str, data: tuple[Path, Path], found: Nodes, seeds: str) -> Launched:
     """A launch of the tiny recipe with a machine of its own, on these nodes; ``runs`` lies beside the recipe."""
     (recipe.parent / "naive_baseline.yaml").write_text((ROOT / "recipes" / "naive_baseline.yaml").read_text())
