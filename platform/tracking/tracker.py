@@ -208,7 +208,25 @@ def _opened(address: Address, waiting: Waiting) -> "MlflowClient":
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
+    elif address.database is not None:
+        _make_database(address.database)
     return cast("MlflowClient", _Telling(_client(address.for_mlflow()), f"MLflow at {address.shown}", waiting))
+
+
+def _make_database(path: Path) -> None:
+    """Make the database with its schema in another file, which then gets the name: there never is half of one."""
+    _quiet()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for begun in path.parent.glob(f".{path.stem}.*.part.db*"):  # by a process that was killed: we have the lock
+        begun.unlink()
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part.db")
+    try:
+        store = SqlAlchemyStore(Address.of_database(part).uri, tracker_artifacts(path.parent).as_uri())
+        store.engine.dispose()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class _Telling:
@@ -231,14 +249,19 @@ class _Telling:
 
 def _client(uri: str) -> "MlflowClient":
     """A client without MLflow's chatter and telemetry."""
+    _quiet()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _quiet() -> None:
+    """Before MLflow is imported."""
     limit_seconds()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    from mlflow import MlflowClient
-
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=uri)
 
 
 def _experiment(client: "MlflowClient", address: Address, runs: Path) -> tuple[str, str]:
