@@ -307,7 +307,7 @@ def _where_it_failed(trial: Trial, arms: tuple[str, ...]) -> _Failed:
 
 def _clear(trial: Trial, arms: tuple[str, ...]) -> None:
     """Make room: what an earlier attempt left half done would be taken for this one's."""
-    if trial.end_to_end or not _trunk_is_there(trial):
+    if trial.script is None and (trial.end_to_end or not _trunk_is_there(trial)):
         trial.trunk_path.mkdir(parents=True, exist_ok=True)
         _empty(trial.trunk_path, keep={trial.trunk.lock})
     for arm in arms:
@@ -320,7 +320,7 @@ def _clear(trial: Trial, arms: tuple[str, ...]) -> None:
 
 def _write_node(trial: Trial, arms: tuple[str, ...], node: Node) -> None:
     """Say which machine measures what this job is going to leave; where that cannot be written it stays untold."""
-    trains = trial.end_to_end or not _trunk_is_there(trial)
+    trains = trial.script is None and (trial.end_to_end or not _trunk_is_there(trial))
     with suppress(OSError):
         for path in (*((trial.trunk.node,) if trains else ()), *(trial.paths.arm(arm).node for arm in arms)):
             path.parent.mkdir(parents=True, exist_ok=True)

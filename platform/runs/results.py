@@ -163,6 +163,8 @@ def read_run(run_path: Path) -> Run:
             trunks.setdefault(trial.seed, result.trunk)
             if node := _told(read_node, trial.paths.arm(arm).node, notes):
                 scored_on[arm, trial.seed] = node
+                if trial.script is not None:  # which trained there as well
+                    nodes.setdefault(trial.seed, node)
             if math.isfinite(result.val_bpb):
                 arms[arm][trial.seed] = result
             else:

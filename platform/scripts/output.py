@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.contract.events import Event, PhaseChange, StepDone, ValidationDone, append
 
 from ..logs.grammar import Line, Number, parse
-from ..logs.run_reader import HIGHEST_BPB
+from ..logs.run_reader import HIGHEST_BPB, TRAINING
 
 MOST_CONFIGURATION = 2**22  # bytes in front of the first step
 LONGEST_PIECE = 2**22  # bytes read at once
@@ -60,9 +60,12 @@ class Output:
         self._reach(None)
 
     def _take(self, lines: list[bytes]) -> None:
-        last: Line | None = None  # of training
+        last: bytes | Line | None = None  # of training; parsed where it becomes an event
         for line in lines:
             self._number += 1
+            if TRAINING.match(line):
+                last = line
+                continue
             if b"loss" not in line and b"bpb" not in line and b"BPB" not in line:
                 continue
             found = parse(self._number, line.decode("utf-8", "replace").strip())
@@ -83,8 +86,10 @@ class Output:
                 last = found
         self._training(last)
 
-    def _training(self, line: Line | None) -> None:
-        if line is None or (loss := _first(line, TRAINING_KEYS)) is None:
+    def _training(self, line: bytes | Line | None) -> None:
+        if isinstance(line, bytes):
+            line = parse(self._number, line.decode("utf-8", "replace").strip())
+        if line is None or "step" not in line.values or (loss := _first(line, TRAINING_KEYS)) is None:
             return
         step = int(line.values["step"].decimal)
         if step < self._step or self._phase == "evaluate":  # of a learning that comes after the training

@@ -15,6 +15,7 @@ BENCHMARKS = (
     "scoring",
     "adapting",
     "packing",
+    "scripts",
     "arms",
     "byte_model",
     "judge",

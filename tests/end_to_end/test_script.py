@@ -213,6 +213,21 @@ def test_a_recipe_of_a_script_that_cannot_be_is_told_before_anything_runs(make: 
             make(more=more)
 
 
+def test_a_shim_stands_in_front_of_what_it_imports(tmp_path: Path, tiny_data: tuple[Path, Path]) -> None:
+    """And the result says so."""
+    (tmp_path / "stand_ins").mkdir()
+    (tmp_path / "stand_ins" / "no_such_kernel.py").write_text("HERE = 1\n")
+    (tmp_path / "theirs.py").write_text(f"import no_such_kernel\n{SCRIPT}")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("question: Does it run?\nscript: theirs.py\nshim: [stand_ins/no_such_kernel.py]\n")
+    data, tokenizer = tiny_data
+    request = Request(scale="laptop", runs=tmp_path / "runs", data=data, tokenizer=tokenizer)
+    trial = prepare(recipe, request).planned((7,)).trial(7)
+    run(trial, silent)
+    result = read_result(trial.paths.arm("plain").result)
+    assert "in front of its imports stood stand_ins/no_such_kernel.py" in result.notes
+
+
 def test_what_a_script_never_reads_stops_the_launch_before_it_starts(
     tmp_path: Path, tiny_data: tuple[Path, Path]
 ) -> None:
@@ -245,6 +260,7 @@ def test_a_whole_launch_of_a_script(tmp_path: Path, tiny_data: tuple[Path, Path]
     (run_path,) = (tmp_path / "all runs").glob("mine-*")
     found = read_run(run_path)
     assert found.complete and len(list(found.results)) == 4 and found.trunks[1337].steps == 15
+    assert set(found.nodes) == set(found.plan.seeds) and not (run_path.parent / "trunks").exists()
     compared = found.compare("more", "plain")
     assert compared is not None and compared.test == "paired t" and compared.gain == pytest.approx(0.05)
     told = CliRunner().invoke(report.main, [str(run_path)])
