@@ -113,7 +113,8 @@ def read_trunk(path: Path) -> TrunkRecord:
 def read_result(path: Path) -> ArmResult:
     """The record in a ``result.json`` that this program wrote. Raises ValueError, naming the file, when it is not."""
     found = _fields_of(ArmResult, path)
-    return ArmResult(**{**found, "trunk": _trunk(found["trunk"]), "machine": Machine(**found["machine"])})
+    trunk, machine = _trunk(found["trunk"]), Machine(**found["machine"])
+    return ArmResult(**{**found, "notes": tuple(found["notes"]), "trunk": trunk, "machine": machine})
 
 
 def _trunk(found: dict[str, Any]) -> TrunkRecord:

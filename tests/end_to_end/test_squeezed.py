@@ -17,7 +17,7 @@ from tests.finished import run_here, small_data
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
-MOST_LINES = 1700  # the challenge holds its own starter scripts to 1,500, which records outgrow
+MOST_LINES = 1800  # the challenge holds its own starter scripts to 1,500, which records outgrow
 
 
 @lru_cache
