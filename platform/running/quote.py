@@ -140,7 +140,9 @@ def _times(basis: str, trials: Sequence[Trial], seconds: float, price: Price) ->
     total = f"{counted(count, 'trial')} × {cost(seconds)} = {cost(every, price.usd(every))}, {price}"
     if not (gpus := trials[0].gpus):
         return f"{basis}: {total}; no GPU: {every:,.0f} node-seconds"
-    return f"{basis}: {total}; {gpus} GPUs × node-seconds = {_gpu_seconds(trials[0], every):,.0f} GPU seconds"
+    return (
+        f"{basis}: {total}; {counted(gpus, 'GPU')} × node-seconds = {_gpu_seconds(trials[0], every):,.0f} GPU seconds"
+    )
 
 
 def _gpu_seconds(trial: Trial, node_seconds: float) -> float:
