@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 
 def flash_attention_4(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
@@ -22,10 +22,10 @@ def flash_attention_4(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGW: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _make_operators() -> None:
     """Once a process."""
-    forward = torch.library.custom_op(
+    forward = library.custom_op(
         "fairway::fa4_forward", _forward, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)"
     )
-    backward = torch.library.custom_op(
+    backward = library.custom_op(
         "fairway::fa4_backward",
         _backward,
         mutates_args=(),

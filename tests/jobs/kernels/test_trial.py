@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from jobs.contract.assignment import KERNEL_NAMES
 from jobs.contract.errors import Refused
@@ -34,7 +34,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.compiler.reset()
 
 
-@torch.library.custom_op("fairway_tests::slow", mutates_args=(), schema="(Tensor x) -> Tensor")
+@library.custom_op("fairway_tests::slow", mutates_args=(), schema="(Tensor x) -> Tensor")
 def slow(x: Tensor) -> Tensor:
     time.sleep(SLOW_SECONDS)
     return x.clone()
