@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from jobs.contract.shards import data_sha256, file_sha256
 
@@ -152,9 +153,10 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
     data_path, tokenizer_path, missing = _data(choices.machine, choices.scale, request)
     if missing is None:
         _require_vocabulary(choices, tokenizer_path)
-    machine = choices.machine
-    draft = Plan(
-        run_path=run.folder,
+    draft = _draft(
+        run,
+        choices.machine,
+        missing,
         recipe=choices.name,
         scale=choices.scale,
         program_sha256=program_sha256,
@@ -162,20 +164,12 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
         arms=tuple(choices.arms),
         data_path=data_path,
         tokenizer_path=tokenizer_path,
-        data_sha256=UNKNOWN if missing else data_sha256(data_path),
-        tokenizer_sha256=UNKNOWN if missing else file_sha256(tokenizer_path),
-        processes=machine.processes,
-        gpus=machine.gpus,
-        cpus=machine.cpus,
-        nodes=machine.nodes,
-        machine=machine_name(machine.processes, machine.gpus, machine.nodes),
         end_to_end=end_to_end is not None,
     )
-    if (known := plan.read_if_whole(run.folder)) is not None:
-        if missing:  # a dry run can still tell what is done
-            draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
-        if known.end_to_end:  # of a recipe with one arm both kinds of run are of one program: what began so goes on so
-            draft = replace(draft, end_to_end=True, trunk_text_sha256=program_sha256)
+    known = plan.read_if_whole(run.folder)
+    if known is not None and known.end_to_end:
+        # Of a recipe with one arm both kinds of run are of one program: what began so goes on so.
+        draft = replace(draft, end_to_end=True, trunk_text_sha256=program_sha256)
     return Experiment(
         path=path,
         question=choices.question,
@@ -185,6 +179,26 @@ def _of_recipe(path: Path, request: Request) -> Experiment:
         arms=arms,
         missing=missing,
         choices=choices,
+    )
+
+
+def _draft(run: RunPaths, machine: Machine, missing: str | None, **decided: Any) -> Plan:
+    """A plan without seeds. Where the data are missing, a run that is there still says what it was measured on."""
+    hashes: dict[str, Any] = {"data_sha256": UNKNOWN, "tokenizer_sha256": UNKNOWN}
+    if not missing:
+        hashes["data_sha256"] = data_sha256(decided["data_path"])
+        hashes["tokenizer_sha256"] = file_sha256(decided["tokenizer_path"])
+    elif (known := plan.read_if_whole(run.folder)) is not None:
+        hashes = {name: getattr(known, name) for name in hashes}
+    return Plan(
+        run_path=run.folder,
+        processes=machine.processes,
+        gpus=machine.gpus,
+        cpus=machine.cpus,
+        nodes=machine.nodes,
+        machine=machine_name(machine.processes, machine.gpus, machine.nodes),
+        **hashes,
+        **decided,
     )
 
 
@@ -206,9 +220,10 @@ def _of_script(path: Path, request: Request) -> Experiment:
     doubts = _doubts(found, source, request)
     data_path, tokenizer_path, missing = _data(found.machine, found.scale, request)
     run = RunPaths.of(request.runs.resolve(), found.name, found.script.name_sha256(found.program_sha256))
-    machine = found.machine
-    draft = Plan(
-        run_path=run.folder,
+    draft = _draft(
+        run,
+        found.machine,
+        missing,
         recipe=found.name,
         scale=found.scale,
         program_sha256=found.program_sha256,
@@ -216,18 +231,10 @@ def _of_script(path: Path, request: Request) -> Experiment:
         arms=tuple(found.script.arms),
         data_path=data_path,
         tokenizer_path=tokenizer_path,
-        data_sha256=UNKNOWN if missing else data_sha256(data_path),
-        tokenizer_sha256=UNKNOWN if missing else file_sha256(tokenizer_path),
-        processes=machine.processes,
-        gpus=machine.gpus,
-        cpus=machine.cpus,
-        machine=machine_name(machine.processes, machine.gpus, machine.nodes),
         end_to_end=True,
         script=replace(found.script, allow_ignored=request.allow_ignored),
     )
     if (known := plan.read_if_whole(run.folder)) is not None and known.script is not None:
-        if missing:
-            draft = replace(draft, data_sha256=known.data_sha256, tokenizer_sha256=known.tokenizer_sha256)
         for arm, settings in known.script.arms.items():
             now = found.script.arms.get(arm, settings)
             if now != settings and any(run.folder.glob(f"seed_*/{arm}/result.json")):
